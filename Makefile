@@ -1,0 +1,149 @@
+# make                      build/t2t
+# make quickstart           jobs/quickstart: from a bare machine to a trained model
+# make test                 tests/run: the whole suite
+# make test-full            the suite with every published model at full size
+# make bench | peer         measurements; checks against PyTorch, Pillow and timm (Python, by hand)
+# make fuzz                 libFuzzer targets, FUZZ_SECONDS each (clang)
+# make install PREFIX=DIR   (DESTDIR is honoured)
+# make format | lint | clean
+#
+# Switches: V=1 shows commands; SANITIZER=address|undefined|thread|address,undefined builds in a folder of its own;
+# CC=clang; MPICC=mpicc.mpich BUILD=build/mpich builds with another MPI.
+# Libraries in unusual places (a module of a cluster): BLIS_CFLAGS=-I... BLIS_LIBS='-L... -lblis', MPI_CFLAGS=, MPI_LIBS=,
+# and PKG_CONFIG_PATH for the rest.
+
+CC         = gcc
+MPICC     ?= mpicc
+PKG_CONFIG ?= pkg-config
+PREFIX    ?= /usr/local
+SANITIZER ?=
+FUZZ_SECONDS ?= 60
+
+comma := ,
+BUILD ?= build$(if $(SANITIZER),/$(subst $(comma),-,$(SANITIZER)))
+
+# Open MPI's wrapper answers --showme, MPICH's answers -show with the whole command line.
+MPI_CFLAGS ?= $(shell $(MPICC) --showme:compile 2>/dev/null || $(MPICC) -show | cut -d' ' -f2-)
+MPI_LIBS   ?= $(shell $(MPICC) --showme:link 2>/dev/null || $(MPICC) -show | cut -d' ' -f2-)
+
+# BLIS has no pkg-config file. Debian keeps the serial build in a folder of its own; the rpath makes sure that it is
+# that one which runs, since our own threads call it.
+BLIS_DIR    := $(firstword $(wildcard /usr/lib/*/blis-serial))
+BLIS_CFLAGS ?= $(addprefix -I,$(firstword $(wildcard /usr/include/*/blis-serial /usr/include/blis)))
+BLIS_LIBS   ?= $(if $(BLIS_DIR),-L$(BLIS_DIR) -Wl$(comma)-rpath$(comma)$(BLIS_DIR)) -lblis
+
+PACKAGES   := lmdb libjpeg libpng yaml-0.1 libxxhash jansson zlib libarchive
+PKG_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(PACKAGES))
+PKG_LIBS   := $(shell $(PKG_CONFIG) --libs $(PACKAGES))
+
+CPPFLAGS += -I. -I$(BUILD) -D_GNU_SOURCE
+OPTIMIZE ?= -O2
+CFLAGS   ?= $(OPTIMIZE) -g
+# No contraction of a*b+c outside the kernels that ask for it: the same bits from every compiler and ISA.
+T2T_CFLAGS = -std=c11 -Wall -Wextra -Werror -ffp-contract=off -fno-math-errno -fno-trapping-math -pthread \
+             $(if $(SANITIZER),-fsanitize=$(SANITIZER) -fno-omit-frame-pointer -fno-sanitize-recover=all)
+LIBS       = $(BLIS_LIBS) $(PKG_LIBS) $(MPI_LIBS) -lm -pthread
+
+# Kernels compiled for one instruction set carry its name; core/kernels chooses at run time.
+X86 := $(filter x86_64 amd64,$(shell uname -m))
+ifneq ($(X86),)
+$(BUILD)/%_avx2.o: ISA_CFLAGS = -O3 -mavx2 -mfma -ffp-contract=fast
+$(BUILD)/%_avx512.o: ISA_CFLAGS = -O3 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mprefer-vector-width=512 \
+                                  -ffp-contract=fast
+endif
+
+ROOM_SOURCES := $(wildcard core/*.c core/kernels/*.c data/*.c dist/*.c)
+TOOL_SOURCES := $(wildcard tools/*.c)
+UNIT_SOURCES := $(wildcard tests/core/*.c tests/core/kernels/*.c tests/data/*.c tests/dist/*.c tests/tools/*.c)
+SUPPORT_SOURCES := $(wildcard tests/support/*.c)
+MPI_TESTS    := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/mpi/*.c))
+BENCHES      := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/bench/*.c))
+
+objects = $(patsubst %.c,$(BUILD)/%.o,$(1))
+ROOM_OBJECTS := $(call objects,$(ROOM_SOURCES))
+ALL_OBJECTS  := $(call objects,$(ROOM_SOURCES) $(TOOL_SOURCES) $(UNIT_SOURCES) $(SUPPORT_SOURCES) \
+                  $(wildcard tests/mpi/*.c tests/bench/*.c tests/fuzz/*.c))
+
+ifeq ($(V),1)
+say =
+else
+say = @printf '  %-4s %s\n' $(1) $(2);
+endif
+
+.PHONY: all quickstart test test-full tests bench peer fuzz fuzzers install format lint clean FORCE
+all: $(BUILD)/t2t
+
+$(BUILD)/t2t: $(call objects,$(TOOL_SOURCES)) $(BUILD)/libt2t.a
+	$(call say,LINK,$@)$(CC) $(T2T_CFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+
+$(BUILD)/libt2t.a: $(ROOM_OBJECTS)
+	$(call say,AR,$@)rm -f $@ && $(AR) rcs $@ $^
+
+$(BUILD)/%.o: %.c $(BUILD)/flags | $(BUILD)/version.h
+	$(call say,CC,$<)mkdir -p $(@D) && $(CC) $(CPPFLAGS) $(T2T_CFLAGS) $(CFLAGS) $(ISA_CFLAGS) $(BLIS_CFLAGS) \
+	  $(PKG_CFLAGS) $(MPI_CFLAGS) -DBUILD_FOLDER='"$(BUILD)"' -MMD -MP -c -o $@ $<
+
+# Rebuilds everything when the compiler or the flags change.
+$(BUILD)/flags: FORCE
+	@mkdir -p $(@D); echo '$(CC) $(CPPFLAGS) $(T2T_CFLAGS) $(CFLAGS) $(BLIS_CFLAGS) $(PKG_CFLAGS) $(MPI_CFLAGS)' >$@.new; \
+	  cmp -s $@.new $@ && rm $@.new || mv $@.new $@
+
+$(BUILD)/version.h: FORCE
+	@mkdir -p $(@D); echo "#define T2T_VERSION \"$$(git describe --always --dirty 2>/dev/null || echo unknown)\"" >$@.new; \
+	  cmp -s $@.new $@ && rm $@.new || mv $@.new $@
+$(call objects,$(wildcard tools/t2t.c dist/checkpoint.c dist/run.c)): $(BUILD)/version.h
+
+# ---- tests
+tests: $(BUILD)/t2t $(BUILD)/tests/unit $(MPI_TESTS)
+
+$(BUILD)/tests/unit: $(call objects,$(UNIT_SOURCES) $(SUPPORT_SOURCES)) $(BUILD)/libt2t.a
+	$(call say,LINK,$@)$(CC) $(T2T_CFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $^ $$($(PKG_CONFIG) --libs criterion) $(LIBS)
+
+$(MPI_TESTS) $(BENCHES): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/libt2t.a
+	$(call say,LINK,$@)$(CC) $(T2T_CFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+
+test:
+	@tests/run
+test-full:
+	@tests/run --full
+quickstart:
+	@jobs/quickstart
+bench: $(BENCHES) $(BUILD)/t2t
+	@for bench in $(BENCHES); do $$bench || exit 1; done
+peer: $(BUILD)/t2t
+	@tests/peer/run
+
+# Each target is one .c file with LLVMFuzzerTestOneInput; seeds in tests/fuzz/seeds/<name>. Built by clang in a folder
+# of its own, so that the code under test carries the fuzzer's coverage counters.
+FUZZ_BUILD = build/fuzz
+FUZZERS   := $(patsubst tests/fuzz/%.c,$(FUZZ_BUILD)/%,$(wildcard tests/fuzz/*.c))
+fuzzers:
+	@$(MAKE) --no-print-directory CC=clang BUILD=$(FUZZ_BUILD) CFLAGS='-O1 -g -fsanitize=fuzzer-no-link,address,undefined \
+	  -fno-sanitize-recover=all' $(FUZZ_BUILD)/libt2t.a $(patsubst tests/fuzz/%.c,$(FUZZ_BUILD)/tests/fuzz/%.o,$(wildcard tests/fuzz/*.c))
+	@for name in $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/*.c)); do \
+	  clang -fsanitize=fuzzer,address,undefined -o $(FUZZ_BUILD)/$$name $(FUZZ_BUILD)/tests/fuzz/$$name.o \
+	    $(FUZZ_BUILD)/libt2t.a $(LIBS) || exit 1; done
+fuzz: fuzzers
+	@for fuzzer in $(FUZZERS); do name=$$(basename $$fuzzer); mkdir -p $(BUILD)/corpus/$$name; \
+	  echo "  FUZZ $$name, $(FUZZ_SECONDS) s"; \
+	  $$fuzzer -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=2048 -print_final_stats=0 -verbosity=0 \
+	    $(BUILD)/corpus/$$name $$(ls -d tests/fuzz/seeds/$$name 2>/dev/null) || exit 1; done
+
+# ---- the rest
+install: $(BUILD)/t2t
+	install -D -m 755 $(BUILD)/t2t $(DESTDIR)$(PREFIX)/bin/t2t
+	install -d $(DESTDIR)$(PREFIX)/share/t2t/configs $(DESTDIR)$(PREFIX)/share/t2t/jobs
+	install -m 644 configs/*.yaml $(DESTDIR)$(PREFIX)/share/t2t/configs
+	install -m 755 $$(find jobs -maxdepth 1 -type f ! -name README.md) $(DESTDIR)$(PREFIX)/share/t2t/jobs
+
+C_FILES = $(shell git ls-files '*.c' '*.h')
+format:
+	clang-format -i $(C_FILES)
+lint:
+	@clang-format --dry-run -Werror $(C_FILES)
+	@cppcheck --quiet --std=c11 --enable=warning,portability --inline-suppr --error-exitcode=1 \
+	  --suppress=missingIncludeSystem -I. core data dist tools
+clean:
+	rm -rf build
+
+-include $(ALL_OBJECTS:.o=.d)

@@ -1,0 +1,30 @@
+/* pool.h: the threads that compute.
+ *
+ * A pool runs numbered tasks on its threads and returns when all are done. Who runs which task is not fixed, so a
+ * task's result must depend on its number alone; then results are the same, bit for bit, at any thread count. Tiles
+ * are therefore of fixed size, never "rows / threads".
+ *
+ *     static void scale_task(void *context, int64_t task, int thread) { ... }
+ *     pool_run(pool, tiles, scale_task, &job);
+ *
+ * `thread` (0 .. pool_threads-1) picks a scratch buffer and nothing else. pool_run is called by one thread at a time
+ * and does not nest.
+ */
+#ifndef CORE_POOL_H
+#define CORE_POOL_H
+
+#include <stdint.h>
+#include "core/status.h"
+
+typedef struct Pool Pool;
+typedef void (*PoolTask)(void *context, int64_t task, int thread);
+
+/* threads = 0: as many as the affinity mask allows. The calling thread is one of them. */
+Status pool_create(Pool **pool, int threads, Error *error);
+void pool_free(Pool *pool); /* accepts NULL */
+int pool_threads(const Pool *pool);
+void pool_run(Pool *pool, int64_t tasks, PoolTask task, void *context);
+
+int pool_allowed_cpus(void); /* processors in this process's affinity mask */
+
+#endif

@@ -1,0 +1,69 @@
+/* zoo.h: what a model is, and the published ones by name.
+ *
+ * A ModelConfig is plain data: copy it, change a field, check it. Sources: Yuan et al., "Tokens-to-Token ViT", ICCV
+ * 2021, and its official code (models/t2t_vit*.py); ViT baselines: timm's vision_transformer.py.
+ */
+#ifndef CORE_ZOO_H
+#define CORE_ZOO_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include "core/status.h"
+
+typedef enum TokensType {
+    TOKENS_PERFORMER,   /* T2T module with Performer token layers */
+    TOKENS_TRANSFORMER, /* T2T module with full-attention token layers */
+    TOKENS_PATCH,       /* plain ViT: one convolution of kernel = stride = splits[0].kernel; learned positions */
+} TokensType;
+
+typedef enum Variant { VARIANT_PLAIN, VARIANT_SE, VARIANT_GHOST, VARIANT_DENSE } Variant;
+
+typedef struct SoftSplit {
+    int kernel, stride, padding;
+} SoftSplit;
+
+enum { MAX_SPLITS = 3, MAX_DENSE_GROUPS = 8 };
+
+typedef struct ModelConfig {
+    char name[64];
+    int img_size; /* square */
+    int in_chans;
+    int num_classes;
+    TokensType tokens_type;
+    int token_dim;                /* width inside the T2T module */
+    SoftSplit splits[MAX_SPLITS]; /* default 7/4/2, 3/2/1, 3/2/1 */
+    int embed_dim, depth, num_heads;
+    double mlp_ratio;
+    bool qkv_bias;
+    double qk_scale; /* 0: head_dim^-0.5 */
+    double norm_eps; /* 1e-5; the ViT baselines: 1e-6 */
+    Variant variant;
+    int growth_rate;                    /* dense only */
+    int block_config[MAX_DENSE_GROUPS]; /* dense only: blocks per group */
+    int block_groups;                   /* dense only */
+    double drop, attn_drop, drop_path;  /* training only */
+    double token_dropout;               /* the performer's two dropouts in training: 0.1 */
+} ModelConfig;
+
+/* Fills *config with the published model of that name at 224 pixels and 1000 classes. An unknown name is
+ * STATUS_USAGE and names the nearest one. */
+Status zoo_find(const char *name, ModelConfig *config, Error *error);
+const char *zoo_name(int index); /* the names in order; NULL past the last */
+
+/* Refuses a shape that cannot be built (heads that do not divide embed_dim, splits that do not fit img_size ...),
+ * saying which value, why, and the nearest one that fits. */
+Status zoo_check(const ModelConfig *config, Error *error);
+
+int zoo_split_side(const ModelConfig *config, int split); /* tokens along one side after soft split 0, 1, 2 */
+int zoo_tokens(const ModelConfig *config);                /* tokens of the backbone, class token included */
+int zoo_features(const ModelConfig *config);              /* width that the head reads */
+
+typedef struct Macs {
+    int64_t linear, attention, conv; /* forward multiply-accumulates per image; no softmax, norm, bias */
+} Macs;
+Macs zoo_macs(const ModelConfig *config);
+
+const char *zoo_tokens_type_name(TokensType type);
+const char *zoo_variant_name(Variant variant);
+
+#endif

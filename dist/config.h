@@ -1,0 +1,64 @@
+/* config.h: one run's settings: YAML file, then --set, then checks.
+ *
+ * Keys take timm's spelling with underscores; the table in config.c is the only list of them. An unknown key, a wrong
+ * type or an impossible value is STATUS_USAGE with file, line and the nearest valid key. `model:` fills the architecture
+ * from the zoo wherever it stands in the file; every other key then overrides one field.
+ */
+#ifndef DIST_CONFIG_H
+#define DIST_CONFIG_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include "core/optim.h"
+#include "core/schedule.h"
+#include "core/zoo.h"
+#include "data/pipeline.h"
+
+typedef enum AllreduceKind { ALLREDUCE_AUTO, ALLREDUCE_RING, ALLREDUCE_HIERARCHICAL, ALLREDUCE_MPI } AllreduceKind;
+typedef enum WireType { WIRE_FP32, WIRE_BF16, WIRE_FP16 } WireType;
+typedef enum CoordinatorMode { COORDINATOR_SHARED, COORDINATOR_DEDICATED } CoordinatorMode;
+typedef enum CheckpointUnit { CHECKPOINT_EPOCHS, CHECKPOINT_STEPS, CHECKPOINT_SECONDS } CheckpointUnit;
+
+typedef struct Config {
+    ModelConfig model;
+    char init_weights[1024]; /* "" or a safetensors file to start from */
+
+    char data[1024];         /* folder of a converted data set */
+    PipelineConfig pipeline; /* its img_size follows model.img_size */
+    bool shuffle;
+    int workers; /* loader threads per rank */
+
+    int64_t batch_size; /* global: over all ranks and accumulation steps */
+    int accumulate;     /* micro-batches per step */
+    OptimConfig optim;
+    ScheduleConfig schedule;
+    double clip_grad; /* 0: off */
+    bool model_ema;
+    double model_ema_decay;
+    bool model_ema_warmup; /* decay ramps as (1 + step) / (10 + step) up to model_ema_decay: for short runs */
+    uint64_t seed;
+
+    int threads; /* per rank; 0: the affinity mask */
+    AllreduceKind allreduce;
+    double bucket_mb;
+    WireType wire;
+    int zero;        /* 0 or 1 */
+    double watchdog; /* seconds without progress of a collective before the job is ended; 0: off */
+
+    CoordinatorMode coordinator;
+    CheckpointUnit checkpoint_unit;
+    double checkpoint_every; /* in that unit */
+    int keep;                /* checkpoints kept besides the best */
+    double grace;            /* seconds between a signal and the end that the scheduler allows */
+    int eval_every;          /* epochs between validations */
+    int log_interval;        /* steps between lines */
+} Config;
+
+/* Defaults, then `path` (NULL: none), then each "key=value" of `sets` in turn, then config_check. */
+Status config_load(Config *config, const char *path, const char *const *sets, int set_count, Error *error);
+void config_defaults(Config *config);
+Status config_set(Config *config, const char *assignment, Error *error); /* "key=value" */
+Status config_check(const Config *config, Error *error);
+Status config_save(const Config *config, const char *path, Error *error); /* every key; loads back equal */
+
+#endif

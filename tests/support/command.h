@@ -1,0 +1,21 @@
+/* command.h: running programs from a test: t2t itself, and MPI programs under mpirun. */
+#ifndef TESTS_SUPPORT_COMMAND_H
+#define TESTS_SUPPORT_COMMAND_H
+
+typedef struct Command {
+    int exit_status; /* 128 + signal when killed */
+    char *output;    /* stdout and stderr, interleaved; malloc'ed, the caller's */
+} Command;
+
+/* Runs a shell command line with a time limit; never fails the test by itself. */
+Command command_run(int seconds, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void command_free(Command *command);
+
+/* mpirun -np ranks BUILD_FOLDER/tests/mpi/<program> <arguments>, oversubscribed, as root if need be; fails the test with
+ * the program's output unless it exits with 0. */
+void mpi_test(int ranks, const char *program, const char *arguments);
+
+/* A new empty folder under the system's temporary folder, removed when the test process ends. */
+const char *temporary_folder(void);
+
+#endif

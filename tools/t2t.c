@@ -1,0 +1,53 @@
+/* t2t.c: the table of sub-commands, and the only place that ends the process. */
+#include <stdio.h>
+#include <string.h>
+
+#include "tools/tools.h"
+
+#ifndef T2T_VERSION
+#define T2T_VERSION "unknown"
+#endif
+
+typedef struct Tool {
+    const char *name;
+    ToolMain main;
+    const char *summary;
+} Tool;
+
+static const Tool TOOLS[] = {};
+
+enum { TOOL_COUNT = sizeof TOOLS / sizeof TOOLS[0] };
+
+static void print_usage(FILE *out)
+{
+    fprintf(out, "t2t trains Tokens-to-Token Vision Transformers on CPU clusters.\n\nusage: t2t COMMAND ...\n\n");
+    for (int i = 0; i < TOOL_COUNT; i++) fprintf(out, "  %-10s %s\n", TOOLS[i].name, TOOLS[i].summary);
+    fprintf(out, "\n`t2t COMMAND --help` tells more. Exit status: 0 done, 1 failed, 2 wrong usage or config,\n"
+                 "3 bad or missing data, 75 stopped by a signal after a checkpoint (submit again).\n");
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 2) {
+        print_usage(stderr);
+        return STATUS_USAGE;
+    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "help") == 0) {
+        print_usage(stdout);
+        return STATUS_OK;
+    }
+    if (strcmp(argv[1], "--version") == 0) {
+        printf("t2t %s\n", T2T_VERSION);
+        return STATUS_OK;
+    }
+    for (int i = 0; i < TOOL_COUNT; i++) {
+        if (strcmp(argv[1], TOOLS[i].name) != 0) continue;
+        Error error = {0};
+        Status status = TOOLS[i].main(argc - 1, argv + 1, &error);
+        if (error.message[0]) fprintf(stderr, "t2t %s: %s\n", argv[1], error.message);
+        return status;
+    }
+    fprintf(stderr, "t2t: there is no command '%s'\n\n", argv[1]);
+    print_usage(stderr);
+    return STATUS_USAGE;
+}
