@@ -70,7 +70,7 @@ else
 say = @printf '  %-4s %s\n' $(1) $(2);
 endif
 
-.PHONY: all quickstart test test-full tests bench peer fuzz fuzzers install format lint clean FORCE
+.PHONY: all quickstart test test-full tests bench peer fuzz fuzzers install format lint clean check-libraries FORCE
 all: $(BUILD)/t2t
 
 $(BUILD)/t2t: $(call objects,$(TOOL_SOURCES)) $(BUILD)/libt2t.a
@@ -130,6 +130,12 @@ fuzz: fuzzers
 	    $(BUILD)/corpus/$$name $$(ls -d tests/fuzz/seeds/$$name 2>/dev/null) || exit 1; done
 
 # ---- the rest
+# Whether every library can be included and linked; jobs/packages asks on systems without apt.
+HEADERS = mpi.h blis.h lmdb.h stdio.h jpeglib.h png.h yaml.h xxhash.h jansson.h zlib.h archive.h
+check-libraries:
+	@mkdir -p $(BUILD); { printf '#include <%s>\n' $(HEADERS); echo 'int main(void) { return 0; }'; } \
+	  | $(CC) -std=c11 -D_GNU_SOURCE $(BLIS_CFLAGS) $(PKG_CFLAGS) $(MPI_CFLAGS) -x c - -o $(BUILD)/check-libraries $(LIBS)
+
 install: $(BUILD)/t2t
 	install -D -m 755 $(BUILD)/t2t $(DESTDIR)$(PREFIX)/bin/t2t
 	install -d $(DESTDIR)$(PREFIX)/share/t2t/configs $(DESTDIR)$(PREFIX)/share/t2t/jobs
