@@ -30,9 +30,9 @@ typedef struct ModelConfig {
     int in_chans;
     int num_classes;
     TokensType tokens_type;
-    int token_dim;                /* width inside the T2T module */
-    SoftSplit splits[MAX_SPLITS]; /* default 7/4/2, 3/2/1, 3/2/1 */
-    int embed_dim, depth, num_heads;
+    int token_dim;                   /* width inside the T2T module */
+    SoftSplit splits[MAX_SPLITS];    /* default 7/4/2, 3/2/1, 3/2/1 */
+    int embed_dim, depth, num_heads; /* dense: depth only spaces the drop-path rates */
     double mlp_ratio;
     bool qkv_bias;
     double qk_scale; /* 0: head_dim^-0.5 */
@@ -51,15 +51,31 @@ Status zoo_find(const char *name, ModelConfig *config, Error *error);
 const char *zoo_name(int index); /* the names in order; NULL past the last */
 
 /* Refuses a shape that cannot be built (heads that do not divide embed_dim, splits that do not fit img_size ...),
- * saying which value, why, and the nearest one that fits. */
+ * saying which key, why, and a value that fits. */
 Status zoo_check(const ModelConfig *config, Error *error);
 
-int zoo_split_side(const ModelConfig *config, int split); /* tokens along one side after soft split 0, 1, 2 */
-int zoo_tokens(const ModelConfig *config);                /* tokens of the backbone, class token included */
-int zoo_features(const ModelConfig *config);              /* width that the head reads */
+int zoo_splits(const ModelConfig *config);                 /* 3; 1 for TOKENS_PATCH */
+int zoo_split_side(const ModelConfig *config, int split);  /* tokens along one side after soft split 0, 1, 2 */
+int zoo_split_width(const ModelConfig *config, int split); /* width of such a token: channels x kernel x kernel */
+int zoo_performer_features(const ModelConfig *config);     /* m, rows of the performer's w: token_dim / 2 */
+int zoo_tokens(const ModelConfig *config);                 /* tokens of the backbone, class token included */
+int zoo_features(const ModelConfig *config);               /* width that the head reads */
+
+/* One entry of the state_dict's `blocks`: a transformer block or, between groups of the dense model, a transition. */
+typedef struct BlockShape {
+    int width_in, width_out;
+    int hidden;       /* of the MLP: int(width_in * mlp_ratio); 0 for a transition */
+    bool transition;  /* dense only: Linear, then GELU, to half the width */
+    double drop_path; /* linspace(0, drop_path, depth); dense: by group, not by block */
+} BlockShape;
+
+int zoo_blocks(const ModelConfig *config); /* depth; dense: blocks and transitions */
+BlockShape zoo_block(const ModelConfig *config, int block);
 
 typedef struct Macs {
-    int64_t linear, attention, conv; /* forward multiply-accumulates per image; no softmax, norm, bias */
+    /* Forward multiply-accumulates per image; no softmax, norm, bias. linear holds the patch embedding of a ViT; conv is
+     * the ghost model's scaling of channels. */
+    int64_t linear, attention, conv;
 } Macs;
 Macs zoo_macs(const ModelConfig *config);
 

@@ -14,7 +14,7 @@ uint64_t fill_hash(const char *stream, uint64_t index);
 double fill_unit(const char *stream, uint64_t index);                          /* [-1, 1), exact in float */
 void fill_scaled(const char *stream, double scale, float *out, int64_t count); /* scale * u, rounded once */
 void fill_param(const Param *param, float *out);                               /* the rule of the parameter's kind */
-void fill_weights(const ParamTable *table, const ModelConfig *config, float *weights);
+void fill_weights(const ParamTable *table, float *weights);
 
 /* Opens tests/goldens/<name>.safetensors; a failure fails the test. */
 Safetensors golden_open(const char *name);
