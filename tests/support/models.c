@@ -14,6 +14,7 @@ const char *const TINY_MODELS[] = {
     "tiny_se",
     "tiny_ghost",
     "tiny_dense",
+    "tiny_vit",
     NULL,
 };
 
@@ -22,6 +23,18 @@ static ModelConfig published(const char *name)
     ModelConfig config;
     Error error = {0};
     cr_assert_eq(zoo_find(name, &config, &error), STATUS_OK, "%s", error.message);
+    return config;
+}
+
+static ModelConfig tiny_vit(void)
+{
+    ModelConfig config = published("vit_tiny_patch16");
+    snprintf(config.name, sizeof config.name, "tiny_vit");
+    config.img_size = 32;
+    config.num_classes = 10;
+    config.splits[0] = (SoftSplit){8, 8, 0};
+    config.embed_dim = 32;
+    config.depth = config.num_heads = 2;
     return config;
 }
 
@@ -62,6 +75,7 @@ static ModelConfig tiny(const char *name)
 
 ModelConfig golden_model(const char *name)
 {
+    if (strcmp(name, "tiny_vit") == 0) return tiny_vit();
     if (strncmp(name, "tiny_", 5) == 0) return tiny(name);
     if (strcmp(name, "t2t_vit_14_384") == 0) {
         ModelConfig config = published("t2t_vit_14");
