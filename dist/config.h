@@ -9,6 +9,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 #include "core/optim.h"
 #include "core/schedule.h"
 #include "core/zoo.h"
@@ -54,11 +55,22 @@ typedef struct Config {
     int log_interval;        /* steps between lines */
 } Config;
 
-/* Defaults, then `path` (NULL: none), then each "key=value" of `sets` in turn, then config_check. */
+/* Defaults, then `path` (NULL: none), then `sets` ("key=value"), then config_check. Among the keys of the file, and again
+ * among `sets`, `model` comes first; otherwise the last one counts. */
 Status config_load(Config *config, const char *path, const char *const *sets, int set_count, Error *error);
-void config_defaults(Config *config);
-Status config_set(Config *config, const char *assignment, Error *error); /* "key=value" */
+void config_defaults(Config *config);                                    /* the published recipe of t2t_vit_14 */
+Status config_set(Config *config, const char *assignment, Error *error); /* "key=value"; config_check is the caller's */
+
+/* What no single key shows. Messages begin with the key to change: "warmup_epochs: 10 must be less than epochs, 5". */
 Status config_check(const Config *config, Error *error);
+
 Status config_save(const Config *config, const char *path, Error *error); /* every key; loads back equal */
+void config_describe(FILE *out); /* every key: default, what it takes, meaning */
+
+/* The keys that differ and matter to the result (every: all keys), as lines "  lr: 0.001, was 0.0005"; returns how many. */
+int config_differences(const Config *config, const Config *was, bool every, char *text, size_t size);
+
+/* True when an AdamW rate is far from the published one scaled to this batch; `text` then says so, for a warning. */
+bool config_lr_unscaled(const Config *config, char *text, size_t size);
 
 #endif
