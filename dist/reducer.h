@@ -1,12 +1,24 @@
 /* reducer.h: gradients summed over ranks while backward still computes.
  *
  * The flat gradient is cut into buckets from its end to its start. Backward reports finished slices (GradsReady of
- * core/model.h); a bucket whose floats are all reported goes to the communication thread, which alone talks to MPI
- * until reducer_wait returns.
+ * core/model.h); a bucket whose floats are all reported is summed at once by a thread of the reducer's own, which
+ * alone calls MPI from reducer_begin until reducer_wait takes over.
  *
- *     reducer_begin(reducer);
- *     model_backward(model, grad_logits, grads, false, reducer_ready, reducer);
- *     reducer_wait(reducer, error);               // grads now holds the sum over ranks
+ *     reducer_create(&reducer, &config, params->size, error);
+ *     float *grads = reducer_grads(reducer);                            // backward writes here
+ *     for each step:
+ *         reducer_begin(reducer);
+ *         model_backward(model, grad_logits, grads, false, reducer_ready, reducer);
+ *         reducer_wait(reducer, error);
+ *         const float *total = reducer_total(reducer);                  // the sum over ranks
+ *         double squares = optim_sum_squares(pool, total, begin, end);  // of reducer_slice
+ *         reducer_agree(reducer, &squares, 1, error);                   // now of the whole vector, on all ranks
+ *         optim_step(..., total, ...)                                   // on reducer_owned
+ *         reducer_gather(reducer, weights, error);                      // zero: others' slices
+ *
+ * How a bucket is summed (README.md): ranks of one node through shared memory, nodes by a ring; or a ring over all
+ * ranks; or the MPI library's all-reduce, the yardstick. For given ranks and nodes, an element's additions have a
+ * fixed order (but with ALLREDUCE_MPI), and all ranks see the same bits.
  */
 #ifndef DIST_REDUCER_H
 #define DIST_REDUCER_H
@@ -20,31 +32,49 @@
 typedef struct Reducer Reducer;
 
 typedef struct ReducerConfig {
-    MPI_Comm comm;
-    AllreduceKind kind;
+    MPI_Comm comm;      /* the reducer works on copies of it */
+    AllreduceKind kind; /* ALLREDUCE_AUTO: hierarchical where ranks share nodes, else a ring */
     double bucket_mb;
-    WireType wire;
-    bool zero;       /* reduce-scatter only: each rank ends with the sum of its own slice */
-    double watchdog; /* seconds; 0: off */
+    WireType wire;      /* between nodes, or round the ring; error feedback is kept locally */
+    bool zero;          /* the sum is needed only where reducer_owned says */
+    double watchdog;    /* seconds without progress after which the job is ended; 0: off */
+    int ranks_per_node; /* 0: as found; see topology.h */
 } ReducerConfig;
 
-/* grads: the flat gradient of `count` floats; the caller's, at the same place for the reducer's life. */
-Status reducer_create(Reducer **reducer, const ReducerConfig *config, float *grads, int64_t count, Error *error);
-void reducer_free(Reducer *reducer); /* accepts NULL */
+/* Collective, like every function here that returns a Status. `count` floats per flat vector. */
+Status reducer_create(Reducer **reducer, const ReducerConfig *config, int64_t count, Error *error);
+void reducer_free(Reducer *reducer); /* accepts NULL; collective */
+
+/* The gradient vector that backward fills, zeroed at first, 64-byte aligned, the reducer's. What it holds after
+ * reducer_wait is unspecified. */
+float *reducer_grads(Reducer *reducer);
 
 void reducer_begin(Reducer *reducer);
-void reducer_ready(void *reducer, int64_t offset, int64_t count); /* a GradsReady */
+void reducer_ready(void *reducer, int64_t offset, int64_t count); /* a GradsReady; never waits */
 Status reducer_wait(Reducer *reducer, Error *error);
 
-/* zero: the slice of the flat vectors that this rank updates, and the all-gather of the updated weights.
- * Without zero: everything, and nothing to do. */
+/* The sum over ranks of the whole vector, or with zero of reducer_owned only. Valid from reducer_wait until the next
+ * reducer_begin; may be memory that all ranks of a node read. */
+const float *reducer_total(const Reducer *reducer);
+
+/* The slice of the flat vectors that is this rank's: the slices of all ranks cover the vector once. */
+void reducer_slice(const Reducer *reducer, int64_t *begin, int64_t *end);
+/* What this rank updates: its slice with zero, everything without. */
 void reducer_owned(const Reducer *reducer, int64_t *begin, int64_t *end);
-Status reducer_gather(Reducer *reducer, float *weights, Error *error);
+/* zero: every rank's owned slice of `vector` (weights, or moments for a checkpoint) goes to all ranks. Without zero
+ * there is nothing to do. */
+Status reducer_gather(Reducer *reducer, float *vector, Error *error);
+
+/* Sums a few doubles over all ranks, in rank order: the same bits everywhere, so that what is decided from them (is
+ * the norm finite? did anyone get a signal?) is decided by all together. count <= REDUCER_AGREE_MAX. */
+enum { REDUCER_AGREE_MAX = 16 };
+Status reducer_agree(Reducer *reducer, double *values, int count, Error *error);
 
 typedef struct ReducerTimes {
     double wait; /* seconds of the last step that reducer_wait held up the caller */
-    double busy; /* seconds of the last step that the communication thread worked */
+    double busy; /* seconds of the last step that a bucket was under way */
 } ReducerTimes;
 ReducerTimes reducer_times(const Reducer *reducer);
+const char *reducer_kind(const Reducer *reducer); /* "ring", "hierarchical" or "mpi": what AUTO has become */
 
 #endif

@@ -1,0 +1,314 @@
+#include "dist/exchange.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "dist/world.h"
+
+enum { MIN_BUCKET = 1 << 16, ADD_BLOCK = 1 << 16 /* floats added between two looks at the network */ };
+
+/* ---- creation */
+
+/* Each bucket takes at most half of what is left, so that the last ones are small: they are ready when backward ends,
+ * and nothing hides them. */
+static Status cut_buckets(Exchange *exchange, double bucket_mb, Error *error)
+{
+    int64_t largest = (int64_t)(bucket_mb * (1 << 20) / sizeof(float)) / 16 * 16;
+    if (largest < 16) largest = 16;
+    int64_t smallest = largest < MIN_BUCKET ? largest : MIN_BUCKET;
+    for (int pass = 0; pass < 2; pass++) { /* counts, then fills */
+        int n = 0;
+        for (int64_t left = exchange->count; left > 0; n++) {
+            int64_t size = (left / 2 + 15) / 16 * 16;
+            size = size > largest ? largest : size < smallest ? smallest : size;
+            int64_t begin = left > size ? (left - size) / 16 * 16 : 0;
+            if (pass == 1) exchange->buckets[n] = (RingPart){begin, left};
+            left = begin;
+        }
+        exchange->bucket_count = n;
+        if (pass == 0) exchange->buckets = calloc((size_t)n + 1, sizeof *exchange->buckets);
+        if (!exchange->buckets) return error_set(error, STATUS_FAILED, "no memory for a table of %d buckets", n);
+    }
+    return STATUS_OK;
+}
+
+static bool carries(const Exchange *exchange)
+{
+    return exchange->kind != ALLREDUCE_HIERARCHICAL || exchange->topology.local_rank < exchange->topology.carriers;
+}
+
+/* Carriers of a node, and ranks in each one's ring. */
+static int carrier_count(const Exchange *exchange)
+{
+    return exchange->kind == ALLREDUCE_HIERARCHICAL ? exchange->topology.carriers : 1;
+}
+
+static int carrier_index(const Exchange *exchange)
+{
+    return exchange->kind == ALLREDUCE_HIERARCHICAL ? exchange->topology.local_rank : 0;
+}
+
+static int ring_size(const Exchange *exchange)
+{
+    return exchange->kind == ALLREDUCE_HIERARCHICAL ? exchange->topology.node_count : exchange->topology.size;
+}
+
+/* The slice of a rank of `flat`: slices are numbered carrier by carrier, so that those of one carrier's ring lie side
+ * by side; ranks that do not carry own nothing. Collective. */
+static Status share_slices(Exchange *exchange, Error *error)
+{
+    const Topology *topology = &exchange->topology;
+    bool flat = exchange->kind != ALLREDUCE_HIERARCHICAL;
+    int place = flat ? topology->rank : topology->node_index;
+    int64_t slice = carrier_index(exchange) * (int64_t)ring_size(exchange) + place;
+    int64_t slices = carrier_count(exchange) * (int64_t)ring_size(exchange);
+    RingPart mine = carries(exchange) ? ring_split(0, exchange->count, slice, slices) : (RingPart){0, 0};
+    exchange->slices = calloc((size_t)topology->size, sizeof *exchange->slices);
+    if (!exchange->slices) return error_set(error, STATUS_FAILED, "no memory for %d slices", topology->size);
+    int code = MPI_Allgather(&mine, sizeof mine, MPI_BYTE, exchange->slices, sizeof mine, MPI_BYTE, topology->flat);
+    return code == MPI_SUCCESS ? STATUS_OK : world_mpi_failed(code, "exchanging slices", error);
+}
+
+static Status create_grads(Exchange *exchange, Error *error)
+{
+    if (exchange->kind == ALLREDUCE_HIERARCHICAL)
+        return node_create(&exchange->node, exchange->topology.node, exchange->count, exchange->bucket_count, error);
+    size_t bytes = ((size_t)exchange->count * sizeof(float) + 64) / 64 * 64;
+    exchange->own_grads = aligned_alloc(64, bytes);
+    if (!exchange->own_grads) return error_set(error, STATUS_FAILED, "no memory for a gradient of %zu MB", bytes >> 20);
+    memset(exchange->own_grads, 0, bytes);
+    return STATUS_OK;
+}
+
+/* AUTO: shared memory where ranks share nodes, unless some node cannot give it. Collective. */
+static Status choose_kind(Exchange *exchange, AllreduceKind kind, Error *error)
+{
+    Topology *topology = &exchange->topology;
+    exchange->kind = kind;
+    if (kind != ALLREDUCE_AUTO) return create_grads(exchange, error);
+    exchange->kind = topology->node_count < topology->size ? ALLREDUCE_HIERARCHICAL : ALLREDUCE_RING;
+    if (exchange->kind == ALLREDUCE_RING) return create_grads(exchange, error);
+
+    Error refused = {0};
+    int failed = create_grads(exchange, &refused) != STATUS_OK, any_failed = 0;
+    int code = MPI_Allreduce(&failed, &any_failed, 1, MPI_INT, MPI_MAX, topology->flat);
+    if (code != MPI_SUCCESS) return world_mpi_failed(code, "agreeing on shared memory", error);
+    if (!any_failed) return STATUS_OK;
+    node_free(&exchange->node);
+    exchange->kind = ALLREDUCE_RING;
+    return create_grads(exchange, error);
+}
+
+static Status create_lanes(Exchange *exchange, WireType wire, Error *error)
+{
+    MPI_Comm comm = exchange->kind == ALLREDUCE_HIERARCHICAL ? exchange->topology.across : exchange->topology.flat;
+    for (int i = 0; i < EXCHANGE_LANES; i++) {
+        Lane *lane = &exchange->lanes[i];
+        lane->parts = calloc((size_t)ring_size(exchange), sizeof *lane->parts);
+        if (!lane->parts) return error_set(error, STATUS_FAILED, "no memory for %d parts", ring_size(exchange));
+        if (exchange->kind == ALLREDUCE_MPI || !carries(exchange)) continue;
+        Status status = ring_create(&lane->ring, comm, i, wire, error);
+        if (status != STATUS_OK) return status;
+    }
+    if (wire != WIRE_FP32 && carries(exchange)) {
+        exchange->residual = calloc((size_t)exchange->count + 1, sizeof(float));
+        if (!exchange->residual)
+            return error_set(error, STATUS_FAILED, "no memory for the error feedback of %lld floats",
+                             (long long)exchange->count);
+    }
+    return ring_create(&exchange->gather, exchange->topology.flat, EXCHANGE_LANES, WIRE_FP32, error);
+}
+
+Status exchange_create(Exchange *exchange, const ReducerConfig *config, int64_t count, Error *error)
+{
+    *exchange = (Exchange){.count = count, .zero = config->zero};
+    if (config->kind == ALLREDUCE_MPI && config->wire != WIRE_FP32)
+        return error_set(error, STATUS_USAGE,
+                         "wire: bf16 and fp16 need allreduce: ring or hierarchical; MPI's own sums are fp32");
+    Status status = topology_create(&exchange->topology, config->comm, config->ranks_per_node, error);
+    if (status == STATUS_OK) status = cut_buckets(exchange, config->bucket_mb, error);
+    if (status == STATUS_OK) status = choose_kind(exchange, config->kind, error);
+    if (status == STATUS_OK) status = share_slices(exchange, error);
+    if (status == STATUS_OK) status = create_lanes(exchange, config->wire, error);
+    if (status != STATUS_OK) exchange_free(exchange);
+    return status;
+}
+
+void exchange_free(Exchange *exchange)
+{
+    for (int i = 0; i < EXCHANGE_LANES; i++) {
+        free(exchange->lanes[i].parts);
+        ring_free(&exchange->lanes[i].ring);
+    }
+    ring_free(&exchange->gather);
+    node_free(&exchange->node);
+    free(exchange->own_grads);
+    free(exchange->residual);
+    free(exchange->slices);
+    free(exchange->buckets);
+    topology_free(&exchange->topology);
+    *exchange = (Exchange){0};
+}
+
+float *exchange_grads(Exchange *exchange)
+{
+    return exchange->own_grads ? exchange->own_grads : exchange->node.grads[exchange->node.rank];
+}
+
+static float *total_of(const Exchange *exchange)
+{
+    return exchange->own_grads ? exchange->own_grads : exchange->node.total;
+}
+
+const float *exchange_total(const Exchange *exchange)
+{
+    return total_of(exchange);
+}
+
+/* ---- one bucket */
+
+static RingPart intersect(RingPart a, RingPart b)
+{
+    int64_t begin = a.begin > b.begin ? a.begin : b.begin, end = a.end < b.end ? a.end : b.end;
+    return begin < end ? (RingPart){begin, end} : (RingPart){a.begin, a.begin};
+}
+
+/* The region of the bucket that this rank carries, and its parts in the ring: equal shares, or with zero what their
+ * owners' slices have of the bucket. */
+static void plan(Exchange *exchange, Lane *lane)
+{
+    RingPart bucket = exchange->buckets[lane->bucket];
+    int carriers = carrier_count(exchange), carrier = carrier_index(exchange), parts = ring_size(exchange);
+    lane->region = (RingPart){bucket.begin, bucket.begin};
+    if (!carries(exchange)) return;
+    if (exchange->zero) {
+        int64_t first = (int64_t)carrier * parts, slices = (int64_t)carriers * parts;
+        RingPart all = {ring_split(0, exchange->count, first, slices).begin,
+                        ring_split(0, exchange->count, first + parts - 1, slices).end};
+        lane->region = intersect(bucket, all);
+        for (int p = 0; p < parts; p++)
+            lane->parts[p] = intersect(bucket, ring_split(0, exchange->count, first + p, slices));
+    } else {
+        lane->region = ring_split(bucket.begin, bucket.end, carrier, carriers);
+        for (int p = 0; p < parts; p++) lane->parts[p] = ring_split(lane->region.begin, lane->region.end, p, parts);
+    }
+}
+
+static Status enter_ring(Exchange *exchange, Lane *lane, Error *error)
+{
+    lane->stage = STAGE_RING;
+    if (exchange->kind == ALLREDUCE_MPI) {
+        RingPart bucket = exchange->buckets[lane->bucket];
+        int code = MPI_Iallreduce(MPI_IN_PLACE, exchange->own_grads + bucket.begin, (int)(bucket.end - bucket.begin),
+                                  MPI_FLOAT, MPI_SUM, exchange->topology.flat, &lane->request);
+        return code == MPI_SUCCESS ? STATUS_OK : world_mpi_failed(code, "MPI_Iallreduce", error);
+    }
+    if (carries(exchange))
+        ring_start(&lane->ring, exchange->zero ? RING_REDUCE : RING_ALL, total_of(exchange), exchange->residual,
+                   lane->parts);
+    return STATUS_OK;
+}
+
+static Status start_bucket(Exchange *exchange, Lane *lane, int bucket, Error *error)
+{
+    lane->bucket = bucket;
+    plan(exchange, lane);
+    lane->added = 0;
+    lane->stage = STAGE_ARRIVE;
+    return exchange->own_grads ? enter_ring(exchange, lane, error) : STATUS_OK;
+}
+
+static void add_block(Exchange *exchange, Lane *lane)
+{
+    int64_t begin = lane->region.begin + lane->added, end = begin + ADD_BLOCK;
+    if (end > lane->region.end) end = lane->region.end;
+    node_sum(&exchange->node, begin, end);
+    lane->added = end - lane->region.begin;
+}
+
+static void leave_ring(Exchange *exchange, Lane *lane)
+{
+    if (exchange->own_grads) {
+        lane->stage = STAGE_FREE;
+        exchange->finished++;
+        return;
+    }
+    node_mark(&exchange->node, NODE_DONE, lane->bucket, exchange->step);
+    lane->stage = STAGE_SHARE;
+}
+
+static Status ring_stage(Exchange *exchange, Lane *lane, bool *moved, Error *error)
+{
+    int over = 1;
+    if (exchange->kind == ALLREDUCE_MPI) {
+        int code = MPI_Test(&lane->request, &over, MPI_STATUS_IGNORE);
+        if (code != MPI_SUCCESS) return world_mpi_failed(code, "MPI_Iallreduce", error);
+    } else if (carries(exchange)) {
+        Status status = ring_progress(&lane->ring, moved, error);
+        if (status != STATUS_OK) return status;
+        over = ring_done(&lane->ring);
+    }
+    if (!over) return STATUS_OK;
+    leave_ring(exchange, lane);
+    *moved = true;
+    return STATUS_OK;
+}
+
+static Status lane_progress(Exchange *exchange, Lane *lane, bool *moved, Error *error)
+{
+    const Node *node = &exchange->node;
+    int missing;
+    switch (lane->stage) {
+    case STAGE_FREE:
+        return STATUS_OK;
+    case STAGE_ARRIVE:
+        if (!node_all(node, NODE_READY, lane->bucket, exchange->step, node->size, &missing)) return STATUS_OK;
+        lane->stage = STAGE_ADD;
+        *moved = true;
+        return STATUS_OK;
+    case STAGE_ADD:
+        add_block(exchange, lane);
+        *moved = true;
+        return lane->region.begin + lane->added == lane->region.end ? enter_ring(exchange, lane, error) : STATUS_OK;
+    case STAGE_RING:
+        return ring_stage(exchange, lane, moved, error);
+    case STAGE_SHARE:
+        if (!node_all(node, NODE_DONE, lane->bucket, exchange->step, carrier_count(exchange), &missing))
+            return STATUS_OK;
+        lane->stage = STAGE_FREE;
+        exchange->finished++;
+        *moved = true;
+        return STATUS_OK;
+    }
+    return STATUS_OK;
+}
+
+/* ---- one step */
+
+void exchange_begin(Exchange *exchange)
+{
+    exchange->step++;
+    exchange->announced = exchange->started = exchange->finished = 0;
+}
+
+bool exchange_done(const Exchange *exchange)
+{
+    return exchange->finished == exchange->bucket_count;
+}
+
+Status exchange_progress(Exchange *exchange, int ready, bool *moved, Error *error)
+{
+    if (!exchange->own_grads)
+        for (; exchange->announced < ready; exchange->announced++)
+            node_mark(&exchange->node, NODE_READY, exchange->announced, exchange->step);
+    Status status = STATUS_OK;
+    while (status == STATUS_OK && exchange->started < ready) {
+        Lane *lane = &exchange->lanes[exchange->started % EXCHANGE_LANES];
+        if (lane->stage != STAGE_FREE) break;
+        status = start_bucket(exchange, lane, exchange->started++, error);
+        *moved = true;
+    }
+    for (int i = 0; i < EXCHANGE_LANES && status == STATUS_OK; i++)
+        status = lane_progress(exchange, &exchange->lanes[i], moved, error);
+    return status;
+}

@@ -1,0 +1,248 @@
+#include "dist/reducer.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <sched.h>
+#include <semaphore.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "dist/exchange.h"
+#include "dist/world.h"
+
+/* Who holds `driving` may call MPI and touch the exchange: the communication thread while the caller computes, the
+ * caller itself from reducer_wait on, since its core is idle then anyway. */
+struct Reducer {
+    Exchange exchange;
+    pthread_t thread;
+    bool running;
+    pthread_mutex_t driving;
+    sem_t wake;          /* posted when a bucket has become ready */
+    atomic_int ready;    /* buckets of this step whose floats are all reported */
+    atomic_bool waiting; /* the caller drives */
+    atomic_bool stopping;
+    Status status; /* of the step, with its error; under `driving` */
+    Error error;
+    double started, finished; /* of the step's communication; under `driving` */
+    double wait;
+    double *agreed; /* (ranks, REDUCER_AGREE_MAX) */
+};
+
+static double now(void)
+{
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+}
+
+/* ---- driving */
+
+/* One round over what is under way; true when anything moved. */
+static bool drive(Reducer *reducer)
+{
+    bool moved = false;
+    if (reducer->status != STATUS_OK || exchange_done(&reducer->exchange)) return false;
+    int ready = atomic_load_explicit(&reducer->ready, memory_order_acquire);
+    reducer->status = exchange_progress(&reducer->exchange, ready, &moved, &reducer->error);
+    if (moved) {
+        reducer->finished = now();
+        if (reducer->started == 0) reducer->started = reducer->finished;
+    }
+    return moved;
+}
+
+/* Between two fruitless looks at the network while the machine computes. A sleep, however short, lets go of the core at
+ * once and gets it back soon, while sched_yield would have to wait for the computing thread's time slice. */
+static void nap(void)
+{
+    struct timespec time = {.tv_nsec = 20000};
+    nanosleep(&time, NULL);
+}
+
+static void *communicate(void *argument)
+{
+    Reducer *reducer = argument;
+    for (;;) {
+        while (sem_wait(&reducer->wake) != 0 && errno == EINTR) {
+        }
+        if (atomic_load(&reducer->stopping)) return NULL;
+        bool under_way = true;
+        while (under_way && !atomic_load(&reducer->waiting)) {
+            pthread_mutex_lock(&reducer->driving);
+            bool moved = drive(reducer);
+            int ready = atomic_load_explicit(&reducer->ready, memory_order_acquire);
+            under_way = reducer->status == STATUS_OK && reducer->exchange.finished < ready;
+            pthread_mutex_unlock(&reducer->driving);
+            if (!moved && under_way) nap();
+        }
+    }
+}
+
+/* ---- life */
+
+static Status start_thread(Reducer *reducer, Error *error)
+{
+    /* Signals are the trainer's. */
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int code = pthread_create(&reducer->thread, NULL, communicate, reducer);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (code != 0) return error_set(error, STATUS_FAILED, "cannot start the communication thread: %s", strerror(code));
+    reducer->running = true;
+    return STATUS_OK;
+}
+
+Status reducer_create(Reducer **out, const ReducerConfig *config, int64_t count, Error *error)
+{
+    *out = NULL;
+    Reducer *reducer = calloc(1, sizeof *reducer);
+    if (!reducer) return error_set(error, STATUS_FAILED, "no memory for a reducer");
+    pthread_mutex_init(&reducer->driving, NULL);
+    sem_init(&reducer->wake, 0, 0);
+    Status status = exchange_create(&reducer->exchange, config, count, error);
+    if (status != STATUS_OK) goto free_reducer;
+    reducer->agreed = calloc((size_t)reducer->exchange.topology.size * REDUCER_AGREE_MAX, sizeof(double));
+    if (!reducer->agreed)
+        status =
+            error_set(error, STATUS_FAILED, "no memory for the values of %d ranks", reducer->exchange.topology.size);
+    if (status == STATUS_OK) status = start_thread(reducer, error);
+    if (status != STATUS_OK) goto free_reducer;
+    *out = reducer;
+    return STATUS_OK;
+
+free_reducer:
+    reducer_free(reducer);
+    return status;
+}
+
+void reducer_free(Reducer *reducer)
+{
+    if (!reducer) return;
+    if (reducer->running) {
+        atomic_store(&reducer->stopping, true);
+        sem_post(&reducer->wake);
+        pthread_join(reducer->thread, NULL);
+    }
+    exchange_free(&reducer->exchange);
+    sem_destroy(&reducer->wake);
+    pthread_mutex_destroy(&reducer->driving);
+    free(reducer->agreed);
+    free(reducer);
+}
+
+float *reducer_grads(Reducer *reducer)
+{
+    return exchange_grads(&reducer->exchange);
+}
+
+const float *reducer_total(const Reducer *reducer)
+{
+    return exchange_total(&reducer->exchange);
+}
+
+const char *reducer_kind(const Reducer *reducer)
+{
+    switch (reducer->exchange.kind) {
+    case ALLREDUCE_HIERARCHICAL:
+        return "hierarchical";
+    case ALLREDUCE_MPI:
+        return "mpi";
+    default:
+        return "ring";
+    }
+}
+
+/* ---- the step */
+
+void reducer_begin(Reducer *reducer)
+{
+    pthread_mutex_lock(&reducer->driving);
+    exchange_begin(&reducer->exchange);
+    atomic_store(&reducer->ready, 0);
+    atomic_store(&reducer->waiting, false);
+    reducer->started = reducer->finished = 0;
+    pthread_mutex_unlock(&reducer->driving);
+}
+
+void reducer_ready(void *context, int64_t offset, int64_t count)
+{
+    (void)count; /* slices come from the end, without gaps */
+    Reducer *reducer = context;
+    const Exchange *exchange = &reducer->exchange;
+    int before = atomic_load_explicit(&reducer->ready, memory_order_relaxed), ready = before;
+    while (ready < exchange->bucket_count && exchange->buckets[ready].begin >= offset) ready++;
+    if (ready == before) return;
+    atomic_store_explicit(&reducer->ready, ready, memory_order_release);
+    sem_post(&reducer->wake);
+}
+
+Status reducer_wait(Reducer *reducer, Error *error)
+{
+    double begin = now();
+    atomic_store(&reducer->waiting, true);
+    pthread_mutex_lock(&reducer->driving);
+    while (reducer->status == STATUS_OK && !exchange_done(&reducer->exchange))
+        if (!drive(reducer)) sched_yield();
+    Status status = reducer->status;
+    if (status != STATUS_OK) error_set(error, status, "%s", reducer->error.message);
+    pthread_mutex_unlock(&reducer->driving);
+    reducer->wait = now() - begin;
+    return status;
+}
+
+ReducerTimes reducer_times(const Reducer *reducer)
+{
+    return (ReducerTimes){.wait = reducer->wait, .busy = reducer->finished - reducer->started};
+}
+
+/* ---- between steps */
+
+void reducer_slice(const Reducer *reducer, int64_t *begin, int64_t *end)
+{
+    RingPart slice = reducer->exchange.slices[reducer->exchange.topology.rank];
+    *begin = slice.begin;
+    *end = slice.end;
+}
+
+void reducer_owned(const Reducer *reducer, int64_t *begin, int64_t *end)
+{
+    if (reducer->exchange.zero) {
+        reducer_slice(reducer, begin, end);
+    } else {
+        *begin = 0;
+        *end = reducer->exchange.count;
+    }
+}
+
+Status reducer_gather(Reducer *reducer, float *vector, Error *error)
+{
+    Exchange *exchange = &reducer->exchange;
+    if (!exchange->zero) return STATUS_OK;
+    ring_start(&exchange->gather, RING_GATHER, vector, NULL, exchange->slices);
+    Status status = STATUS_OK;
+    while (status == STATUS_OK && !ring_done(&exchange->gather)) {
+        bool moved = false;
+        status = ring_progress(&exchange->gather, &moved, error);
+        if (!moved) sched_yield();
+    }
+    return status;
+}
+
+Status reducer_agree(Reducer *reducer, double *values, int count, Error *error)
+{
+    const Topology *topology = &reducer->exchange.topology;
+    if (count > REDUCER_AGREE_MAX)
+        return error_set(error, STATUS_FAILED, "reducer_agree sums at most %d values, not %d", REDUCER_AGREE_MAX,
+                         count);
+    int code = MPI_Allgather(values, count, MPI_DOUBLE, reducer->agreed, count, MPI_DOUBLE, topology->flat);
+    if (code != MPI_SUCCESS) return world_mpi_failed(code, "MPI_Allgather of the step's figures", error);
+    for (int i = 0; i < count; i++) {
+        values[i] = 0;
+        for (int rank = 0; rank < topology->size; rank++) values[i] += reducer->agreed[rank * count + i];
+    }
+    return STATUS_OK;
+}
