@@ -55,8 +55,9 @@ static Status build_header(const char *path, const SafetensorsTensor *const *ord
     }
     uint64_t begin = 0;
     for (int i = 0; i < count; i++) {
-        if (json_object_get(root, order[i]->name))
-            return error_set(error, STATUS_FAILED, "%s: two tensors are named %.200s", path, order[i]->name);
+        if (json_object_get(root, order[i]->name) || strcmp(order[i]->name, "__metadata__") == 0)
+            return error_set(error, STATUS_FAILED, "%s: two tensors are named %.200s, or its name is reserved", path,
+                             order[i]->name);
         if (add_entry(root, order[i], begin) != 0)
             return error_set(error, STATUS_FAILED, "%s: the name of tensor %d is not UTF-8, or memory is out", path, i);
         begin += bytes_of(order[i]);

@@ -23,6 +23,17 @@ Status weights_save(const char *path, const ParamTable *table, const float *weig
  * present with its shape, nothing extra, all values finite. The two exceptions are those of the report. */
 Status weights_load(const char *path, const ParamTable *table, float *weights, WeightsReport *report, Error *error);
 
+/* Told each tensor that keeps a file from fitting: `expected` is NULL when the file has it and the model has not, `found`
+ * when it is the other way round; when both are there, their shapes differ. */
+typedef void (*WeightsMismatch)(void *context, const Param *expected, const SafetensorsEntry *found);
+
+/* Compares names and shapes only; the report's two exceptions are no mismatch. Returns how many there are. */
+int weights_compare(const Safetensors *file, const ParamTable *table, WeightsReport *report, WeightsMismatch mismatch,
+                    void *context);
+
+/* "(1000, 384)" */
+const char *weights_shape_text(const int64_t *shape, int ndim, char *text, size_t size);
+
 /* torch's interpolate(mode='bicubic', align_corners=False) of the grid part of a position table: row 0 (class token)
  * is copied. in: (1 + from*from, dim), out: (1 + to*to, dim). */
 void weights_resize_positions(const float *in, int from, float *out, int to, int dim);
