@@ -14,7 +14,9 @@ typedef struct Tool {
     const char *summary;
 } Tool;
 
-static const Tool TOOLS[] = {};
+static const Tool TOOLS[] = {
+    {"convert", tool_convert, "make a data set from image folders, ILSVRC2012 tars, CIFAR or IDX"},
+};
 
 enum { TOOL_COUNT = sizeof TOOLS / sizeof TOOLS[0] };
 
