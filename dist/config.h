@@ -64,6 +64,8 @@ Status config_set(Config *config, const char *assignment, Error *error); /* "key
 /* What no single key shows. Messages begin with the key to change: "warmup_epochs: 10 must be less than epochs, 5". */
 Status config_check(const Config *config, Error *error);
 
+/* The resolved configuration as a commented YAML file: every key. *text is the caller's to free. */
+Status config_text(const Config *config, char **text, Error *error);
 Status config_save(const Config *config, const char *path, Error *error); /* every key; loads back equal */
 void config_describe(FILE *out); /* every key: default, what it takes, meaning */
 

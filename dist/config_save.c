@@ -193,25 +193,34 @@ void config_expected(const Key *key, char *text, size_t size)
 
 /* ---- all keys */
 
+Status config_text(const Config *config, char **text, Error *error)
+{
+    size_t size;
+    FILE *out = open_memstream(text, &size);
+    if (!out) return error_set(error, STATUS_FAILED, "out of memory");
+    const char *group = NULL;
+    for (int i = 0; i < config_key_count(); i++) {
+        const Key *key = config_key(i);
+        char value[2 * CONFIG_TEXT];
+        config_format(config, key, value, sizeof value);
+        if (key->group != group) fprintf(out, "%s# ---- %s\n", group ? "\n" : "", key->group);
+        group = key->group;
+        int used = fprintf(out, "%s: %s", key->name, value);
+        fprintf(out, "%*s # %s\n", used < 40 ? 40 - used : 0, "", key->meaning);
+    }
+    if (fclose(out) == 0) return STATUS_OK;
+    free(*text);
+    return error_set(error, STATUS_FAILED, "out of memory");
+}
+
 Status config_save(const Config *config, const char *path, Error *error)
 {
-    AtomicFile file;
-    Status status = atomic_file_open(&file, path, error);
+    char *text;
+    Status status = config_text(config, &text, error);
     if (status) return status;
-    const char *group = NULL;
-    for (int i = 0; i < config_key_count() && !status; i++) {
-        const Key *key = config_key(i);
-        char value[2 * CONFIG_TEXT], line[3 * CONFIG_TEXT];
-        Out out = {line, sizeof line, 0};
-        config_format(config, key, value, sizeof value);
-        if (key->group != group) put(&out, "%s# ---- %s\n", group ? "\n" : "", key->group);
-        group = key->group;
-        char pair[2 * CONFIG_TEXT + 64];
-        snprintf(pair, sizeof pair, "%s: %s", key->name, value);
-        put(&out, "%-40s # %s\n", pair, key->meaning);
-        status = atomic_file_write(&file, line, out.used, error);
-    }
-    return atomic_file_finish(&file, status, error);
+    status = file_write(path, text, strlen(text), error);
+    free(text);
+    return status;
 }
 
 void config_describe(FILE *out)

@@ -1,0 +1,112 @@
+#include "dist/run.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include "core/file.h"
+
+enum { PATH = 1100 };
+
+Status run_path(char *path, size_t size, const char *folder, const char *name, Error *error)
+{
+    if ((size_t)snprintf(path, size, "%s/%s", folder, name) < size) return STATUS_OK;
+    return error_set(error, STATUS_USAGE, "%.100s...: the path of the run folder is too long", folder);
+}
+
+/* ---- what lies in the folder already */
+
+static bool has(const char *folder, const char *name)
+{
+    char path[PATH];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    return file_exists(path);
+}
+
+static bool has_checkpoints(const char *folder)
+{
+    char path[PATH];
+    snprintf(path, sizeof path, "%s/checkpoints", folder);
+    DIR *checkpoints = opendir(path);
+    if (!checkpoints) return false;
+    bool found = false;
+    for (struct dirent *entry; !found && (entry = readdir(checkpoints));)
+        found = strncmp(entry->d_name, "step-", 5) == 0;
+    closedir(checkpoints);
+    return found;
+}
+
+/* Without a config.yaml nobody can tell whose these are. */
+static Status refuse_strangers(const char *folder, Error *error)
+{
+    static const char *const NAMES[] = {"metrics.jsonl", "summary.csv", "checkpoints", "best.safetensors"};
+    for (size_t i = 0; i < sizeof NAMES / sizeof NAMES[0]; i++)
+        if (has(folder, NAMES[i]))
+            return error_set(error, STATUS_USAGE,
+                             "%s: holds %s but no config.yaml, so it is no folder to train in; choose another --output",
+                             folder, NAMES[i]);
+    return STATUS_OK;
+}
+
+static Status compare(Run *run, const Config *config, const char *config_path, bool resume, Error *error)
+{
+    Config was;
+    Status status = config_load(&was, config_path, NULL, 0, error);
+    if (status) return error_add(error, "  while reading the configuration of the run in %s", run->folder);
+    bool trained = has_checkpoints(run->folder);
+    char differences[1200];
+    int count = config_differences(config, &was, false, differences, sizeof differences);
+    if (count > 0 && trained) {
+        error_set(error, STATUS_USAGE, "%s: holds a run of another configuration, in which %d %s:\n%s", run->folder,
+                  count, count == 1 ? "key differs" : "keys differ", differences);
+        return error_add(error, "  hint: choose another --output, or give these keys the values they had");
+    }
+    if (trained && !resume)
+        return error_set(
+            error, STATUS_USAGE,
+            "%s: holds this run already, with checkpoints; continue it by --resume auto, or choose another "
+            "--output",
+            run->folder);
+    run->continues = count == 0;
+    config_differences(config, &was, true, run->changes, sizeof run->changes);
+    return STATUS_OK;
+}
+
+/* flock works on every file system that matters; where it does not, going on is better than not training. */
+static Status take_lock(Run *run, Error *error)
+{
+    char path[PATH];
+    Status status = run_path(path, sizeof path, run->folder, "log.txt", error);
+    if (status) return status;
+    run->lock = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+    if (run->lock < 0) return error_set(error, STATUS_FAILED, "%s: cannot open: %s", path, strerror(errno));
+    if (flock(run->lock, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) return STATUS_OK;
+    return error_set(error, STATUS_USAGE,
+                     "%s: another process is training in this folder; wait for its end, or choose another --output",
+                     run->folder);
+}
+
+Status run_open(Run *run, const char *folder, const Config *config, bool resume, Error *error)
+{
+    char path[PATH];
+    *run = (Run){.lock = -1};
+    snprintf(run->folder, sizeof run->folder, "%s", folder);
+    Status status = run_path(path, sizeof run->folder, folder, "config.yaml", error);
+    if (!status) status = file_make_folders(folder, error);
+    if (!status && !has(folder, "config.yaml")) status = refuse_strangers(folder, error);
+    if (!status) status = take_lock(run, error);
+    if (!status && has(folder, "config.yaml")) status = compare(run, config, path, resume, error);
+    if (!status) status = config_save(config, path, error);
+    if (status) run_close(run);
+    return status;
+}
+
+void run_close(Run *run)
+{
+    if (run->folder[0] && run->lock >= 0) close(run->lock);
+    *run = (Run){.lock = -1};
+}
