@@ -39,5 +39,6 @@ ResizeTarget crop_centre(int width, int height, int side, int size)
         h = (int)((int64_t)side * height / width);
     else
         w = (int)((int64_t)side * width / height);
-    return (ResizeTarget){.width = w, .height = h, .x = centre(w, size), .y = centre(h, size), .columns = size, .rows = size};
+    return (ResizeTarget){
+        .width = w, .height = h, .x = centre(w, size), .y = centre(h, size), .columns = size, .rows = size};
 }

@@ -97,8 +97,7 @@ void imageops_posterize(uint8_t *pixels, int64_t count, int bits)
 
 void imageops_solarize(uint8_t *pixels, int64_t count, int threshold)
 {
-    for (int64_t i = 0; i < 3 * count; i++)
-        pixels[i] = pixels[i] < threshold ? pixels[i] : (uint8_t)(255 - pixels[i]);
+    for (int64_t i = 0; i < 3 * count; i++) pixels[i] = pixels[i] < threshold ? pixels[i] : (uint8_t)(255 - pixels[i]);
 }
 
 void imageops_solarize_add(uint8_t *pixels, int64_t count, int amount)

@@ -9,9 +9,9 @@
 void imageops_auto_contrast(uint8_t *pixels, int64_t count);
 void imageops_equalize(uint8_t *pixels, int64_t count);
 void imageops_invert(uint8_t *pixels, int64_t count);
-void imageops_posterize(uint8_t *pixels, int64_t count, int bits);      /* keeps the upper bits, 0 .. 8 */
-void imageops_solarize(uint8_t *pixels, int64_t count, int threshold);  /* inverts bytes from the threshold up */
-void imageops_solarize_add(uint8_t *pixels, int64_t count, int amount); /* to bytes below 128 */
+void imageops_posterize(uint8_t *pixels, int64_t count, int bits);       /* keeps the upper bits, 0 .. 8 */
+void imageops_solarize(uint8_t *pixels, int64_t count, int threshold);   /* inverts bytes from the threshold up */
+void imageops_solarize_add(uint8_t *pixels, int64_t count, int amount);  /* to bytes below 128 */
 void imageops_brightness(uint8_t *pixels, int64_t count, double factor); /* 0: black, 1: as it is */
 void imageops_contrast(uint8_t *pixels, int64_t count, double factor);   /* 0: the mean gray */
 void imageops_color(uint8_t *pixels, int64_t count, double factor);      /* 0: gray */

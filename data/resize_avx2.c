@@ -84,8 +84,7 @@ static __m256i columns_32(const ResizeSpan span, const int16_t *halves, const ui
         }
     }
     const __m256i half = _mm256_set1_epi32(1 << (RESIZE_BITS - 1));
-    for (int i = 0; i < 4; i++)
-        low[i] = _mm256_srai_epi32(_mm256_add_epi32(join(low[i], high[i]), half), RESIZE_BITS);
+    for (int i = 0; i < 4; i++) low[i] = _mm256_srai_epi32(_mm256_add_epi32(join(low[i], high[i]), half), RESIZE_BITS);
     /* The packs work within 128-bit lanes, as the unpacks did: together they restore the order. */
     return _mm256_packus_epi16(_mm256_packs_epi32(low[0], low[1]), _mm256_packs_epi32(low[2], low[3]));
 }
