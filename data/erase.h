@@ -6,7 +6,7 @@
 #include "data/normal.h"
 #include "data/pipeline.h"
 
-enum { ERASE_MAX_COUNT = 16 };
+enum { ERASE_MAX_COUNT = 100 };
 
 typedef struct EraseBox {
     int top, left, height, width;

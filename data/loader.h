@@ -17,12 +17,22 @@
  *     }
  *
  * After the last step of an epoch the next epoch follows by itself. Evaluation goes once through the given positions in
- * file order; the last batch may be shorter, then loader_next yields NULL.
+ * file order; the last batch may be shorter, then loader_next yields NULL. All of this repeats after another
+ * loader_start, which drops what was read ahead; no batch may be held then.
+ *
+ * Mixup and cutmix pair neighbours of the *global* batch, positions 2k and 2k+1, so they do not depend on ranks either; a
+ * rank whose part cuts a pair prepares both images. The last image of an odd batch takes its predecessor for a partner.
+ *
+ * Records that cannot be used (wrong hash, no image) are counted. In training the next usable record of the data set
+ * takes the place; in evaluation the image is left out of its batch.
+ *
+ * Memory: the ring (loader_memory) and, per worker, the largest image met, twice over, and four of the model's images.
  */
 #ifndef DATA_LOADER_H
 #define DATA_LOADER_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include "data/dataset.h"
 #include "data/pipeline.h"
@@ -58,13 +68,15 @@ typedef struct Batch {
 Status loader_create(Loader **loader, const Dataset *dataset, const LoaderConfig *config, Error *error);
 void loader_free(Loader *loader);           /* accepts NULL; joins the workers */
 int64_t loader_steps(const Loader *loader); /* training: steps per epoch, the last partial batch dropped */
+size_t loader_memory(const Loader *loader); /* bytes of the ring; each worker adds its decoded image and scratch */
 Status loader_start(Loader *loader, int64_t epoch, int64_t step, Error *error);
 Status loader_next(Loader *loader, Batch **batch, Error *error);
 void loader_release(Loader *loader, Batch *batch);
 
 typedef struct LoaderCounts {
     int64_t images, bad;
-    double wait_seconds; /* spent inside loader_next */
+    double wait_seconds;     /* spent inside loader_next */
+    const char *bad_example; /* what was wrong with the first bad record, or NULL; valid until loader_free */
 } LoaderCounts;
 LoaderCounts loader_counts(const Loader *loader);
 

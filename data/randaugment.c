@@ -141,23 +141,23 @@ int randaugment_sample(const RandAugment *policy, Rng *rng, Interpolation filter
     return count;
 }
 
-static void exchange(AugmentImage *image)
+static void exchange(Canvas *canvas)
 {
-    uint8_t *keep = image->pixels;
-    image->pixels = image->spare;
-    image->spare = keep;
+    uint8_t *keep = canvas->pixels;
+    canvas->pixels = canvas->spare;
+    canvas->spare = keep;
 }
 
-static void transform(const AugmentStep *step, Affine affine, const uint8_t fill[3], AugmentImage *image)
+static void transform(const AugmentStep *step, Affine affine, const uint8_t fill[3], Canvas *canvas)
 {
-    affine_apply(&affine, image->pixels, image->width, image->height, step->filter, fill, image->spare);
-    exchange(image);
+    affine_apply(&affine, canvas->pixels, canvas->width, canvas->height, step->filter, fill, canvas->spare);
+    exchange(canvas);
 }
 
-void augment_apply(const AugmentStep *step, const uint8_t fill[3], AugmentImage *image)
+void augment_apply(const AugmentStep *step, const uint8_t fill[3], Canvas *canvas)
 {
-    uint8_t *pixels = image->pixels;
-    int width = image->width, height = image->height;
+    uint8_t *pixels = canvas->pixels;
+    int width = canvas->width, height = canvas->height;
     int64_t count = (int64_t)width * height;
     double argument = step->argument;
     switch (step->op) {
@@ -171,7 +171,7 @@ void augment_apply(const AugmentStep *step, const uint8_t fill[3], AugmentImage 
         imageops_invert(pixels, count);
         break;
     case AUGMENT_ROTATE:
-        if (argument != 0.0) transform(step, affine_rotate(argument, width, height), fill, image);
+        if (argument != 0.0) transform(step, affine_rotate(argument, width, height), fill, canvas);
         break;
     case AUGMENT_POSTERIZE:
         imageops_posterize(pixels, count, (int)argument);
@@ -192,20 +192,20 @@ void augment_apply(const AugmentStep *step, const uint8_t fill[3], AugmentImage 
         imageops_brightness(pixels, count, argument);
         break;
     case AUGMENT_SHARPNESS:
-        imageops_sharpness(pixels, width, height, argument, image->spare);
-        exchange(image);
+        imageops_sharpness(pixels, width, height, argument, canvas->spare);
+        exchange(canvas);
         break;
     case AUGMENT_SHEAR_X:
-        transform(step, affine_shear_x(argument), fill, image);
+        transform(step, affine_shear_x(argument), fill, canvas);
         break;
     case AUGMENT_SHEAR_Y:
-        transform(step, affine_shear_y(argument), fill, image);
+        transform(step, affine_shear_y(argument), fill, canvas);
         break;
     case AUGMENT_TRANSLATE_X:
-        transform(step, affine_translate(argument * width, 0), fill, image);
+        transform(step, affine_translate(argument * width, 0), fill, canvas);
         break;
     case AUGMENT_TRANSLATE_Y:
-        transform(step, affine_translate(0, argument * height), fill, image);
+        transform(step, affine_translate(0, argument * height), fill, canvas);
         break;
     case AUGMENT_OPS:
         break;

@@ -9,7 +9,7 @@
  *     randaugment_parse(&policy, "rand-m9-mstd0.5-inc1", error);
  *     AugmentStep steps[AUGMENT_MAX_LAYERS];
  *     int count = randaugment_sample(&policy, &rng, INTERPOLATION_RANDOM, steps);
- *     for (int i = 0; i < count; i++) augment_apply(&steps[i], fill, &image);
+ *     for (int i = 0; i < count; i++) augment_apply(&steps[i], fill, &canvas);
  */
 #ifndef DATA_RANDAUGMENT_H
 #define DATA_RANDAUGMENT_H
@@ -54,10 +54,10 @@ typedef struct AugmentStep {
 } AugmentStep;
 
 /* An image that is worked on, and room for operations that cannot work in place; they exchange the two. */
-typedef struct AugmentImage {
+typedef struct Canvas {
     int width, height;
     uint8_t *pixels, *spare; /* (height, width, 3), each readable one byte past its end */
-} AugmentImage;
+} Canvas;
 
 /* "" is off. An unknown part is STATUS_USAGE. */
 Status randaugment_parse(RandAugment *policy, const char *text, Error *error);
@@ -70,6 +70,6 @@ int randaugment_sample(const RandAugment *policy, Rng *rng, Interpolation filter
 double augment_argument(AugmentOp op, double magnitude, bool increasing, bool negate);
 bool augment_is_signed(AugmentOp op, bool increasing); /* negated with probability 0.5 */
 
-void augment_apply(const AugmentStep *step, const uint8_t fill[3], AugmentImage *image);
+void augment_apply(const AugmentStep *step, const uint8_t fill[3], Canvas *canvas);
 
 #endif

@@ -1,0 +1,118 @@
+#include "tests/support/pixels.h"
+
+#include <criterion/criterion.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/rng.h"
+#include "data/manifest.h"
+
+uint8_t *golden_bytes(const Safetensors *file, const char *name, int64_t shape[3])
+{
+    Error error = {0};
+    const SafetensorsEntry *entry = safetensors_find(file, name);
+    cr_assert_not_null(entry, "%s has no %s", file->path, name);
+    cr_assert_eq(entry->dtype, DTYPE_U8, "%s: %s is no U8", file->path, name);
+    for (int i = 0; i < 3; i++) shape[i] = i < entry->ndim ? entry->shape[i] : 1;
+    uint8_t *bytes = malloc((size_t)entry->numel + 1);
+    cr_assert_eq(safetensors_read(file, entry, bytes, &error), STATUS_OK, "%s", error.message);
+    return bytes;
+}
+
+Image test_image(int width, int height, uint64_t seed)
+{
+    Image image = {0};
+    Error error = {0};
+    cr_assert_eq(image_reserve(&image, width, height, &error), STATUS_OK, "%s", error.message);
+    for (int y = 0; y < height; y++) {
+        for (int x = 0; x < width; x++) {
+            for (int c = 0; c < 3; c++) {
+                uint64_t hash = rng_at(seed, (uint64_t)((y * width + x) * 3 + c));
+                double wave =
+                    sin((x + 3.0 * (double)(seed % 17)) / (9.0 + c)) * cos((y - 2.0 * (double)(seed % 23)) / 11.0);
+                image.pixels[(y * width + x) * 3 + c] = (uint8_t)(128 + 90 * wave + (double)(hash % 32));
+            }
+        }
+    }
+    return image;
+}
+
+static void append_image(ShardWriter *writer, Tally *tally, int number, bool corrupt)
+{
+    Error error = {0};
+    int width = 40 + (int)(rng_at(1, (uint64_t)number) % 61), height = 40 + (int)(rng_at(2, (uint64_t)number) % 61);
+    Image image = test_image(width, height, (uint64_t)number);
+    unsigned char *bytes;
+    size_t size;
+    cr_assert_eq(image_encode_jpeg(&image, 90, 0, &bytes, &size, &error), STATUS_OK, "%s", error.message);
+    if (corrupt) memset(bytes, 'x', size);
+    Record record = {.label = number % TEST_CLASSES,
+                     .width = width,
+                     .height = height,
+                     .format = IMAGE_JPEG,
+                     .bytes = bytes,
+                     .size = size};
+    cr_assert_eq(shard_writer_append(writer, &record, &error), STATUS_OK, "%s", error.message);
+    ImageInfo info = {.format = IMAGE_JPEG, .width = width, .height = height, .components = 3};
+    tally_count(tally, number % TEST_CLASSES, size, &info);
+    free(bytes);
+    image_free(&image);
+}
+
+void test_dataset(const char *folder, int count, int per_shard, int corrupt)
+{
+    Error error = {0};
+    int shards = (count + per_shard - 1) / per_shard;
+    Manifest manifest = {
+        .source = "folder", .fingerprint = "0", .quality = 90, .classes = TEST_CLASSES, .split_count = 1};
+    manifest.class_names = calloc(TEST_CLASSES, sizeof(char *));
+    manifest.class_words = calloc(TEST_CLASSES, sizeof(char *));
+    for (int i = 0; i < TEST_CLASSES; i++) cr_assert(asprintf(&manifest.class_names[i], "class %d", i) > 0);
+    ManifestSplit *split = &manifest.splits[0];
+    snprintf(split->name, sizeof split->name, "train");
+    split->count = count;
+    split->shards = calloc((size_t)shards, sizeof *split->shards);
+    split->shard_count = shards;
+    cr_assert_eq(tally_create(&split->tally, TEST_CLASSES, &error), STATUS_OK, "%s", error.message);
+    for (int s = 0; s < shards; s++) {
+        ManifestShard *shard = &split->shards[s];
+        ShardWriter *writer;
+        char path[4200];
+        snprintf(shard->file, sizeof shard->file, "train-%03d.mdb", s);
+        snprintf(path, sizeof path, "%s/%s", folder, shard->file);
+        cr_assert_eq(shard_writer_create(&writer, path, &error), STATUS_OK, "%s", error.message);
+        for (int i = s * per_shard; i < count && i < (s + 1) * per_shard; i++)
+            append_image(writer, &split->tally, i, i == corrupt);
+        cr_assert_eq(shard_writer_finish(writer, STATUS_OK, &shard->summary, &error), STATUS_OK, "%s", error.message);
+    }
+    cr_assert_eq(manifest_write(&manifest, folder, &error), STATUS_OK, "%s", error.message);
+    manifest_free(&manifest);
+}
+
+PipelineConfig test_pipeline(int img_size)
+{
+    return (PipelineConfig){
+        .img_size = img_size,
+        .scale = {0.08, 1.0},
+        .ratio = {3.0 / 4.0, 4.0 / 3.0},
+        .hflip = 0.5,
+        .color_jitter = 0.4,
+        .aa = "rand-m9-mstd0.5-inc1",
+        .train_interpolation = INTERPOLATION_RANDOM,
+        .interpolation = INTERPOLATION_BICUBIC,
+        .crop_pct = 0.9,
+        .mean = {0.485, 0.456, 0.406},
+        .std = {0.229, 0.224, 0.225},
+        .reprob = 0.25,
+        .remode = ERASE_PIXEL,
+        .recount = 1,
+        .mixup = 0.8,
+        .cutmix = 1.0,
+        .mixup_prob = 1.0,
+        .mixup_switch_prob = 0.5,
+        .mixup_mode = MIX_BATCH,
+        .smoothing = 0.1,
+    };
+}

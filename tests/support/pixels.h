@@ -1,0 +1,23 @@
+/* pixels.h: images, small data sets and golden bytes for the tests of data/. */
+#ifndef TESTS_SUPPORT_PIXELS_H
+#define TESTS_SUPPORT_PIXELS_H
+
+#include "core/safetensors.h"
+#include "data/image.h"
+#include "data/pipeline.h"
+
+/* A U8 tensor and its shape (3 numbers, padded with 1); malloc'ed; a missing name fails the test. */
+uint8_t *golden_bytes(const Safetensors *file, const char *name, int64_t shape[3]);
+
+/* Smooth colour with noise on it, a function of `seed` alone; the caller's to free. */
+Image test_image(int width, int height, uint64_t seed);
+
+enum { TEST_CLASSES = 10 };
+/* Writes a data set of one training split: `count` JPEGs of 40 .. 100 pixels a side in shards of `per_shard`; image i has
+ * label i % TEST_CLASSES. corrupt >= 0: that image's bytes are no image. */
+void test_dataset(const char *folder, int count, int per_shard, int corrupt);
+
+/* timm's defaults for ImageNet, with the T2T-ViT recipe's augmentation. */
+PipelineConfig test_pipeline(int img_size);
+
+#endif
