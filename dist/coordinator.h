@@ -1,0 +1,69 @@
+/* coordinator.h: what happens between the steps: checkpoints, resuming, validation, and the record of it all.
+ *
+ * Every rank has a Coordinator and calls it alike. Rank 0's owns the run folder, its log, metrics and progress, and the
+ * writer of checkpoints; validation is spread over all ranks. The trainer computes; when a step ends it tells:
+ *
+ *     coordinator_create(&coordinator, &setup, error);
+ *     coordinator_resume(coordinator, "auto", &position, error);        // vectors and position, if there are any
+ *     while (...) {
+ *         ... a step ...
+ *         coordinator_step(coordinator, &position, &stats);
+ *     }
+ *     coordinator_validate(coordinator, &position, error);               // at the end of an epoch
+ *     coordinator_finish(coordinator, &position, error);                 // the last checkpoint is on disk
+ *     coordinator_free(coordinator);
+ *
+ * What a full or failing disk prevents is told as a warning and tried again at the next checkpoint; training goes on,
+ * and the checkpoints that are there stay. Only the last checkpoint of a process has to succeed.
+ */
+#ifndef DIST_COORDINATOR_H
+#define DIST_COORDINATOR_H
+
+#include "core/model.h"
+#include "data/loader.h"
+#include "dist/checkpoint.h"
+#include "dist/config.h"
+#include "dist/log.h"
+#include "dist/progress.h"
+#include "dist/world.h"
+
+typedef struct Coordinator Coordinator;
+
+typedef struct CoordinatorSetup { /* all borrowed for the coordinator's life */
+    const Config *config;
+    const World *world;
+    Log *log;
+    Pool *pool;
+    const char *output;          /* the run folder; it has config.yaml */
+    const char *const *metadata; /* of every weights file: key, value, ..., NULL */
+    const Dataset *validation;
+    const ParamTable *table;
+    RunVectors *vectors;
+    Model *model; /* with the raw weights set whenever the coordinator is called */
+    int batch;    /* the model's max_batch */
+    int64_t epoch_steps;
+} CoordinatorSetup;
+
+Status coordinator_create(Coordinator **coordinator, const CoordinatorSetup *setup, Error *error);
+void coordinator_free(Coordinator *coordinator); /* accepts NULL */
+
+/* Collective. resume: NULL for a new run, "auto" for the newest good checkpoint of the run folder if there is one, else a
+ * checkpoint or run folder. Vectors and *position are the same on all ranks afterwards; *resumed tells whether they
+ * come from a checkpoint. Also opens the metrics, at that position. */
+Status coordinator_resume(Coordinator *coordinator, const char *resume, RunPosition *position, bool *resumed,
+                          Error *error);
+
+/* After each step, with the position of the next one. Never fails: what it could not do is in the log. */
+void coordinator_step(Coordinator *coordinator, const RunPosition *position, const StepStats *stats);
+
+/* Collective. Validates raw and averaged weights when the epoch that just ended asks for it, records the result, keeps the
+ * best weights; position->validated moves on. STATUS_STOPPED when a signal came meanwhile: nothing is recorded then. */
+Status coordinator_validate(Coordinator *coordinator, RunPosition *position, Error *error);
+
+/* Collective. Returns when a checkpoint of `position` is on disk and proved, or cannot be. */
+Status coordinator_finish(Coordinator *coordinator, const RunPosition *position, Error *error);
+
+/* Collective: the failure of one rank is that of all, with the message of the lowest one. */
+Status coordinator_agree(MPI_Comm comm, Status status, Error *error);
+
+#endif

@@ -1,0 +1,57 @@
+/* replica.h: what one rank trains with, and one step of it.
+ *
+ * A Replica owns the model, the flat vectors, the loader of this rank's part of each global batch, and the reducer. All
+ * ranks' replicas hold the same weights, bit for bit, after every step.
+ *
+ *     replica_create(&replica, &config, &world, dataset, pool, error);
+ *     params_init(...) or coordinator_resume(...);             // into replica.vectors
+ *     replica_start(&replica, &position, error);
+ *     while (...) status = replica_step(&replica, &position, &outcome, error);
+ *     replica_free(&replica);
+ */
+#ifndef DIST_REPLICA_H
+#define DIST_REPLICA_H
+
+#include "core/arena.h"
+#include "core/model.h"
+#include "data/loader.h"
+#include "dist/checkpoint.h"
+#include "dist/config.h"
+#include "dist/progress.h"
+#include "dist/reducer.h"
+#include "dist/world.h"
+
+typedef struct Replica {
+    const Config *config;
+    const World *world;
+    Pool *pool;
+    Model *model;
+    const ParamTable *table;
+    Arena arena;
+    RunVectors vectors;
+    float *grads;                /* the reducer's */
+    float *logits, *grad_logits; /* (micro_batch, classes) */
+    Loader *loader;
+    Reducer *reducer;
+    int64_t part;    /* images of a global batch that are this rank's */
+    int micro_batch; /* of them at a time: ceil(part / accumulate) */
+    int64_t epoch_steps;
+} Replica;
+
+Status replica_create(Replica *replica, const Config *config, const World *world, const Dataset *dataset, Pool *pool,
+                      Error *error);
+void replica_free(Replica *replica); /* accepts a zeroed one */
+
+/* After the vectors were filled, and with the position of the first step. */
+Status replica_start(Replica *replica, const RunPosition *position, Error *error);
+
+typedef struct StepOutcome { /* the same on all ranks, except the seconds */
+    StepStats stats;
+    int stop; /* ranks that were asked to stop by a signal */
+} StepOutcome;
+
+/* Collective. One update; *position becomes that of the next step. On failure (a rank's data, gradients that are not finite)
+ * all ranks return the same status, and weights and position are those before the step. */
+Status replica_step(Replica *replica, RunPosition *position, StepOutcome *outcome, Error *error);
+
+#endif

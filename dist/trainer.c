@@ -1,0 +1,252 @@
+#include "dist/trainer.h"
+
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "core/file.h"
+#include "core/weights.h"
+#include "dist/coordinator.h"
+#include "dist/replica.h"
+#include "dist/run.h"
+#include "dist/signals.h"
+
+typedef struct Trainer {
+    const World *world;
+    Log *log;
+    const Config *config;
+    const TrainOptions *options;
+    Run run; /* rank 0 */
+    Pool *pool;
+    Dataset *images, *validation;
+    Replica replica;
+    char *config_text, *class_names;
+    const char *metadata[8];
+    Coordinator *coordinator;
+    RunPosition position;
+} Trainer;
+
+/* ---- creation */
+
+static Status run_folder_open(Trainer *trainer, Error *error)
+{
+    Status status = STATUS_OK;
+    if (trainer->world->rank == 0) {
+        char path[CHECKPOINT_PATH];
+        status = run_open(&trainer->run, trainer->options->output, trainer->config, trainer->options->resume, error);
+        if (!status) status = run_path(path, sizeof path, trainer->options->output, "log.txt", error);
+        if (!status) status = log_file(trainer->log, path, error);
+        if (!status && trainer->run.changes[0])
+            log_write(trainer->log, LOG_INFO, "settings changed since the last start:\n%s", trainer->run.changes);
+    }
+    return coordinator_agree(MPI_COMM_WORLD, status, error);
+}
+
+static Status datasets_open(Trainer *trainer, Error *error)
+{
+    const Config *config = trainer->config;
+    Status status = dataset_open(&trainer->images, config->data, "train", error);
+    if (!status) status = dataset_open(&trainer->validation, config->data, "val", error);
+    if (status) return status;
+    if (dataset_classes(trainer->images) > config->model.num_classes)
+        return error_set(error, STATUS_USAGE, "num_classes: %d, but %s has %d classes", config->model.num_classes,
+                         config->data, dataset_classes(trainer->images));
+    return STATUS_OK;
+}
+
+/* What travels with every weights file, so that it suffices by itself for eval and predict. */
+static Status metadata_make(Trainer *trainer, Error *error)
+{
+    char path[CHECKPOINT_PATH];
+    size_t size;
+    Status status = run_path(path, sizeof path, trainer->options->output, "config.yaml", error);
+    if (!status) status = file_read(path, 1 << 20, &trainer->config_text, &size, error);
+    if (status) return status;
+    json_t *names = json_array();
+    for (int i = 0; i < dataset_classes(trainer->images); i++)
+        json_array_append_new(names, json_string(dataset_class_name(trainer->images, i)));
+    trainer->class_names = json_dumps(names, JSON_COMPACT);
+    json_decref(names);
+    if (!trainer->class_names) return error_set(error, STATUS_FAILED, "out of memory for the names of the classes");
+    const char *metadata[] = {"format", "pt", "config", trainer->config_text, "class_names", trainer->class_names};
+    memcpy(trainer->metadata, metadata, sizeof metadata);
+    return STATUS_OK;
+}
+
+static Status coordinator_make(Trainer *trainer, Error *error)
+{
+    Replica *replica = &trainer->replica;
+    CoordinatorSetup setup = {.config = trainer->config,
+                              .world = trainer->world,
+                              .log = trainer->log,
+                              .pool = trainer->pool,
+                              .output = trainer->options->output,
+                              .metadata = trainer->metadata,
+                              .validation = trainer->validation,
+                              .table = replica->table,
+                              .vectors = &replica->vectors,
+                              .model = replica->model,
+                              .batch = replica->micro_batch,
+                              .epoch_steps = replica->epoch_steps};
+    return coordinator_create(&trainer->coordinator, &setup, error);
+}
+
+/* A new run's weights: from the seed, or from a file, which rank 0 alone reads. */
+static Status weights_make(Trainer *trainer, Error *error)
+{
+    const Config *config = trainer->config;
+    const ParamTable *table = trainer->replica.table;
+    RunVectors *vectors = &trainer->replica.vectors;
+    params_init(table, &config->model, config->seed, vectors->weights);
+    if (config->init_weights[0]) {
+        Status status = STATUS_OK;
+        if (trainer->world->rank == 0) {
+            WeightsReport report;
+            status = weights_load(config->init_weights, table, vectors->weights, &report, error);
+            if (!status) log_write(trainer->log, LOG_INFO, "weights from %s", config->init_weights);
+            if (!status && report.head_dropped)
+                log_write(trainer->log, LOG_INFO,
+                          "its head knows %" PRId64 " classes and is left out; the new one has %d", report.file_classes,
+                          config->model.num_classes);
+            if (!status && report.positions_resized)
+                log_write(trainer->log, LOG_INFO, "its position table of %" PRId64 " tokens is resized to %d",
+                          report.file_positions, zoo_tokens(&config->model));
+        }
+        status = coordinator_agree(MPI_COMM_WORLD, status, error);
+        if (status) return status;
+        MPI_Bcast(vectors->weights, (int)table->size, MPI_FLOAT, 0, MPI_COMM_WORLD);
+    }
+    if (vectors->ema) memcpy(vectors->ema, vectors->weights, (size_t)table->size * sizeof *vectors->ema);
+    return STATUS_OK;
+}
+
+static void introduce(const Trainer *trainer)
+{
+    const Config *config = trainer->config;
+    const Replica *replica = &trainer->replica;
+    Log *log = trainer->log;
+    char text[512];
+    log_write(log, LOG_INFO, "model %s: %.2f M parameters, %d x %d pixels, %d classes, %d tokens of %d",
+              config->model.name, (double)replica->table->numel * 1e-6, config->model.img_size, config->model.img_size,
+              config->model.num_classes, zoo_tokens(&config->model), config->model.embed_dim);
+    log_write(log, LOG_INFO, "data %s: %" PRId64 " training images, %" PRId64 " validation images, %d classes",
+              config->data, dataset_count(trainer->images), dataset_count(trainer->validation),
+              dataset_classes(trainer->images));
+    log_write(log, LOG_INFO,
+              "global batch %" PRId64
+              ": %d ranks, up to %d images at a time, %d micro-batches per step; lr %g; %" PRId64
+              " steps per epoch, %d epochs",
+              config->batch_size, trainer->world->size, replica->micro_batch, config->accumulate, config->schedule.lr,
+              replica->epoch_steps, schedule_total_epochs(&config->schedule));
+    log_write(log, LOG_INFO, "run folder %s", trainer->options->output);
+    if (config_lr_unscaled(config, text, sizeof text)) log_write(log, LOG_WARNING, "%s", text);
+}
+
+static Status trainer_create(Trainer *trainer, Error *error)
+{
+    const Config *config = trainer->config;
+    Status status = run_folder_open(trainer, error);
+    if (status) return status;
+    status = pool_create(&trainer->pool, config->threads, error);
+    if (!status) status = datasets_open(trainer, error);
+    if (!status)
+        status = replica_create(&trainer->replica, config, trainer->world, trainer->images, trainer->pool, error);
+    if (!status && trainer->world->rank == 0) status = metadata_make(trainer, error);
+    if (!status) status = coordinator_make(trainer, error);
+    return coordinator_agree(MPI_COMM_WORLD, status, error);
+}
+
+static void trainer_free(Trainer *trainer)
+{
+    coordinator_free(trainer->coordinator);
+    free(trainer->class_names);
+    free(trainer->config_text);
+    replica_free(&trainer->replica);
+    dataset_close(trainer->validation);
+    dataset_close(trainer->images);
+    pool_free(trainer->pool);
+    run_close(&trainer->run);
+}
+
+/* ---- the run */
+
+static bool ended(const Trainer *trainer)
+{
+    return trainer->position.epoch >= schedule_total_epochs(&trainer->config->schedule);
+}
+
+/* Steps to the end of the epoch. */
+static Status train_epoch(Trainer *trainer, Error *error)
+{
+    RunPosition *position = &trainer->position;
+    for (int64_t epoch = position->epoch; position->epoch == epoch;) {
+        StepOutcome outcome;
+        Status status = replica_step(&trainer->replica, position, &outcome, error);
+        if (status) return status;
+        coordinator_step(trainer->coordinator, position, &outcome.stats);
+        if (outcome.stop) return STATUS_STOPPED;
+    }
+    return STATUS_OK;
+}
+
+/* An epoch counts as over when it is validated, so a run that was cut between the two validates first. */
+static Status train_epochs(Trainer *trainer, Error *error)
+{
+    for (;;) {
+        if (trainer->position.epoch_step == 0 && trainer->position.validated < trainer->position.epoch) {
+            Status status = coordinator_validate(trainer->coordinator, &trainer->position, error);
+            if (status) return status;
+        }
+        if (ended(trainer)) return STATUS_OK;
+        Status status = train_epoch(trainer, error);
+        if (status) return status;
+    }
+}
+
+/* The end of a process that trained: whatever could be computed is on disk. After gradients that are not finite nothing is
+ * written: resumed there, the run would only fail again, and a better checkpoint would have gone for it. */
+static Status conclude(Trainer *trainer, Status status, Error *error)
+{
+    if (status == STATUS_FAILED) return status;
+    if (status == STATUS_STOPPED && signals_caught())
+        log_write(trainer->log, LOG_INFO, "%s: stopping at step %" PRId64, signals_name(signals_caught()),
+                  trainer->position.step);
+    Error problem = {0};
+    Status finished = coordinator_finish(trainer->coordinator, &trainer->position, &problem);
+    if (!finished) return status;
+    if (status == STATUS_DATA) return error_add(error, "and then: %s", problem.message);
+    *error = problem;
+    return finished;
+}
+
+Status train(const World *world, Log *log, const Config *config, const TrainOptions *options, TrainResult *result,
+             Error *error)
+{
+    Trainer trainer = {.world = world,
+                       .log = log,
+                       .config = config,
+                       .options = options,
+                       .position = {.global_batch = config->batch_size, .best_epoch = -1}};
+    *result = (TrainResult){0};
+    bool resumed = false;
+    Status status = trainer_create(&trainer, error);
+    if (status) goto release;
+    introduce(&trainer);
+    world_report(world, pool_threads(trainer.pool), stderr);
+    status = coordinator_resume(trainer.coordinator, options->resume, &trainer.position, &resumed, error);
+    if (!status && !resumed) status = weights_make(&trainer, error);
+    if (status) goto release;
+    result->was_done = ended(&trainer) && trainer.position.validated == trainer.position.epoch;
+    if (!result->was_done) {
+        status = replica_start(&trainer.replica, &trainer.position, error);
+        status = coordinator_agree(MPI_COMM_WORLD, status, error);
+        if (!status) status = conclude(&trainer, train_epochs(&trainer, error), error);
+    }
+    result->position = trainer.position;
+release:
+    trainer_free(&trainer);
+    return status;
+}
