@@ -36,34 +36,13 @@ _Static_assert(sizeof(TokensType) == sizeof(int) && sizeof(Variant) == sizeof(in
 #define DURATION(field, ...)     FIELD(KEY_DURATION, field, 0), __VA_ARGS__, NULL
 #define OTHER(kind, field, ...)  FIELD(kind, field, 0), __VA_ARGS__, NULL
 
-#define NO_RANGE                                                                                                       \
-    {                                                                                                                  \
-        .min = 0                                                                                                       \
-    }
-#define AT_LEAST(a)                                                                                                    \
-    {                                                                                                                  \
-        .min = (a), .max = KEY_UNBOUNDED                                                                               \
-    }
-#define ABOVE(a)                                                                                                       \
-    {                                                                                                                  \
-        .min = (a), .max = KEY_UNBOUNDED, .above_min = true                                                            \
-    }
-#define BETWEEN(a, b)                                                                                                  \
-    {                                                                                                                  \
-        .min = (a), .max = (b)                                                                                         \
-    }
-#define BELOW(b)                                                                                                       \
-    {                                                                                                                  \
-        .min = 0, .max = (b), .below_max = true                                                                        \
-    } /* 0 allowed */
-#define WITHIN(a, b)                                                                                                   \
-    {                                                                                                                  \
-        .min = (a), .max = (b), .above_min = true, .below_max = true                                                   \
-    } /* neither bound allowed */
-#define SHARE(b)                                                                                                       \
-    {                                                                                                                  \
-        .min = 0, .max = (b), .above_min = true                                                                        \
-    } /* 0 not allowed */
+#define NO_RANGE      {.min = 0}
+#define AT_LEAST(a)   {.min = (a), .max = KEY_UNBOUNDED}
+#define ABOVE(a)      {.min = (a), .max = KEY_UNBOUNDED, .above_min = true}
+#define BETWEEN(a, b) {.min = (a), .max = (b)}
+#define BELOW(b)      {.min = 0, .max = (b), .below_max = true}                    /* 0 allowed */
+#define WITHIN(a, b)  {.min = (a), .max = (b), .above_min = true, .below_max = true} /* neither bound allowed */
+#define SHARE(b)      {.min = 0, .max = (b), .above_min = true}                    /* 0 not allowed */
 
 enum { FIXED = false, FREE = true }; /* may a resumed run change it? */
 
@@ -83,7 +62,8 @@ static const Key KEYS[] = {
     {MODEL, "init_weights", TEXT(init_weights), FIXED, "safetensors file to start from; empty: initialise anew"},
     {MODEL, "drop", REAL(model.drop, BELOW(1)), FIXED, "dropout after projections, in MLPs and on positions"},
     {MODEL, "attn_drop", REAL(model.attn_drop, BELOW(1)), FIXED, "dropout of attention weights"},
-    {MODEL, "drop_path", REAL(model.drop_path, BELOW(1)), FIXED, "stochastic depth of the last block, linear from 0"},
+    {MODEL, "drop_path", REAL(model.drop_path, BELOW(1)), FIXED,
+     "stochastic depth of the last block, linear from 0"},
     {MODEL, "token_dropout", REAL(model.token_dropout, BELOW(1)), FIXED, "dropout inside the token performer"},
 
     {ARCHITECTURE, "tokens_type", CHOICE(model.tokens_type, TOKENS_TYPES), FIXED,
@@ -107,7 +87,8 @@ static const Key KEYS[] = {
     {DATA, "batch_size", INT64(batch_size, BETWEEN(1, 1 << 30)), FIXED, "global: images per update, over all ranks"},
     {DATA, "shuffle", BOOL(shuffle), FIXED, "a new order each epoch; false: file order"},
     {DATA, "workers", INT(workers, BETWEEN(0, 1024)), FREE, "loader threads per rank; 0: load inside the step"},
-    {DATA, "crop_pct", REAL(pipeline.crop_pct, SHARE(1)), FIXED, "evaluation: share of the resized side that is kept"},
+    {DATA, "crop_pct", REAL(pipeline.crop_pct, SHARE(1)), FIXED,
+     "evaluation: share of the resized side that is kept"},
     {DATA, "interpolation", CHOICE(pipeline.interpolation, INTERPOLATIONS), FIXED, "evaluation: resize filter"},
     {DATA, "mean", REALS(pipeline.mean, 3, BETWEEN(0, 1)), FIXED, "normalisation of pixels in 0 .. 1: subtracted"},
     {DATA, "std", REALS(pipeline.std, 3, ABOVE(0)), FIXED, "normalisation: divided by"},
