@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <jansson.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -114,10 +115,21 @@ static Status parse_offsets(const Safetensors *file, json_t *offsets, uint64_t d
     return STATUS_OK;
 }
 
+/* Names go into messages and onto terminals. */
+static bool is_printable(const char *name)
+{
+    for (; *name; name++)
+        if ((unsigned char)*name < 32 || *name == 127) return false;
+    return true;
+}
+
 static Status parse_entry(Safetensors *file, const char *name, json_t *value, uint64_t data_size, Error *error)
 {
     const char *dtype;
     json_t *shape, *offsets;
+    if (!is_printable(name))
+        return error_set(error, STATUS_DATA, "%s: the name of tensor %d has control characters", file->path,
+                         file->count);
     json_error_t why;
     if (json_unpack_ex(value, &why, JSON_STRICT, "{s:s, s:o, s:o}", "dtype", &dtype, "shape", &shape, "data_offsets",
                        &offsets) != 0)

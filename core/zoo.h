@@ -78,6 +78,17 @@ typedef struct Macs {
     int64_t linear, attention, conv;
 } Macs;
 Macs zoo_macs(const ModelConfig *config);
+int64_t macs_total(Macs macs);
+
+/* The model as a list: token layers, projection, blocks, norm, head. A layer owns the tensors `<name>.*`. */
+typedef struct Layer {
+    char name[64];
+    int tokens, width; /* of its output */
+    Macs macs;
+} Layer;
+
+int zoo_layers(const ModelConfig *config);
+Layer zoo_layer(const ModelConfig *config, int index);
 
 const char *zoo_tokens_type_name(TokensType type);
 const char *zoo_variant_name(Variant variant);

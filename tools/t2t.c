@@ -15,6 +15,7 @@ typedef struct Tool {
 } Tool;
 
 static const Tool TOOLS[] = {
+    {"info", tool_info, "describe a model or a weights file: layers, shapes, parameters, MACs"},
     {"convert", tool_convert, "make a data set from image folders, ILSVRC2012 tars, CIFAR or IDX"},
 };
 

@@ -163,6 +163,7 @@ Test(safetensors, refuses_headers_that_are_not_tables_of_tensors)
     refuse("{\"__metadata__\":{\"a\":1}}", 0, "__metadata__: a is not a string");
     refuse("{\"a\\u0000b\":{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[0,0]}}", 0, "JSON");
     refuse("{\"\xff\":{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[0,0]}}", 0, "JSON");
+    refuse("{\"\\u001b[2J\":{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[0,0]}}", 0, "control characters");
     refuse("{} x", 0, "JSON");
     char deep[10001];
     memset(deep, '[', 10000);

@@ -1,0 +1,126 @@
+/* t2t info: what is this? A model's name, a weights file ... are told apart by looking. */
+#include <getopt.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "core/file.h"
+#include "dist/config.h"
+#include "tools/info.h"
+#include "tools/tools.h"
+
+/* The first that recognises a path describes it. */
+static const InfoKind KINDS[] = {
+    {info_is_weights, info_weights},
+};
+
+enum { KIND_COUNT = sizeof KINDS / sizeof KINDS[0] };
+
+static const char USAGE[] =
+    "usage: t2t info MODEL|FILE [options]\n"
+    "\n"
+    "MODEL: a published model by name: its layers, shapes, parameters and multiply-accumulates (MACs) per image.\n"
+    "FILE: a safetensors file: what is in it, and which model it is of.\n"
+    "\n"
+    "  --config FILE      a model of your own: the architecture keys of a configuration file\n"
+    "  --set key=value    a change to the model, e.g. --set img_size=384; may be repeated\n"
+    "  --tensors          list every tensor\n"
+    "\n"
+    "With --config or --set a weights file is compared with that model instead of the published ones.\n"
+    "\n"
+    "models:";
+
+static void print_usage(FILE *out)
+{
+    fputs(USAGE, out);
+    for (int i = 0; zoo_name(i); i++) fprintf(out, "%s%s", i % 6 ? " " : "\n  ", zoo_name(i));
+    fputc('\n', out);
+}
+
+enum { MAX_SETS = 64 };
+
+typedef struct Arguments {
+    const char *subject; /* NULL: the model of --config */
+    const char *config;
+    const char *sets[MAX_SETS];
+    int set_count;
+    bool tensors, help;
+} Arguments;
+
+static Status parse(int argc, char **argv, Arguments *arguments, Error *error)
+{
+    static const struct option OPTIONS[] = {
+        {"config", required_argument, NULL, 'c'},
+        {"set", required_argument, NULL, 's'},
+        {"tensors", no_argument, NULL, 't'},
+        {"help", no_argument, NULL, 'h'},
+        {NULL, 0, NULL, 0},
+    };
+    for (int option; (option = getopt_long(argc, argv, "", OPTIONS, NULL)) != -1;) {
+        if (option == '?') return error_set(error, STATUS_USAGE, "see `t2t info --help`");
+        if (option == 'c') arguments->config = optarg;
+        if (option == 't') arguments->tensors = true;
+        if (option == 'h') arguments->help = true;
+        if (option != 's') continue;
+        if (arguments->set_count == MAX_SETS)
+            return error_set(error, STATUS_USAGE, "--set: at most %d times", MAX_SETS);
+        arguments->sets[arguments->set_count++] = optarg;
+    }
+    if (argc > optind + 1) return error_set(error, STATUS_USAGE, "one thing at a time: %s", argv[optind + 1]);
+    arguments->subject = argv[optind];
+    if (arguments->help || arguments->subject || arguments->config) return STATUS_OK;
+    return error_set(error, STATUS_USAGE, "what is to be described? See `t2t info --help`");
+}
+
+/* `name` is a zoo name or NULL; then --config or the defaults say which model the --set change. */
+static Status load_model(const Arguments *arguments, const char *name, ModelConfig *model, Error *error)
+{
+    Config config;
+    char set[128];
+    const char *sets[MAX_SETS + 1];
+    int count = 0;
+    if (name) {
+        snprintf(set, sizeof set, "model=%s", name);
+        sets[count++] = set;
+    }
+    for (int i = 0; i < arguments->set_count; i++) sets[count++] = arguments->sets[i];
+    Status status = config_load(&config, arguments->config, sets, count, error);
+    if (!status) *model = config.model;
+    return status;
+}
+
+static Status describe_path(const Arguments *arguments, Error *error)
+{
+    InfoOptions options = {.tensors = arguments->tensors};
+    ModelConfig model;
+    if (arguments->config || arguments->set_count) {
+        Status status = load_model(arguments, NULL, &model, error);
+        if (status) return status;
+        options.model = &model;
+    }
+    for (int i = 0; i < KIND_COUNT; i++)
+        if (KINDS[i].is(arguments->subject)) return KINDS[i].describe(arguments->subject, &options, error);
+    return error_set(error, STATUS_DATA, "%s: neither of the things that `t2t info --help` lists", arguments->subject);
+}
+
+static Status describe_model(const Arguments *arguments, Error *error)
+{
+    InfoOptions options = {.tensors = arguments->tensors};
+    ModelConfig model;
+    if (arguments->subject && zoo_find(arguments->subject, &model, error) != STATUS_OK)
+        return error_add(error, "  (nor is there a file or folder of that name)");
+    Status status = load_model(arguments, arguments->subject, &model, error);
+    return status ? status : info_model(&model, &options, error);
+}
+
+Status tool_info(int argc, char **argv, Error *error)
+{
+    Arguments arguments = {0};
+    Status status = parse(argc, argv, &arguments, error);
+    if (status) return status;
+    if (arguments.help) {
+        print_usage(stdout);
+        return STATUS_OK;
+    }
+    bool is_path = arguments.subject && file_exists(arguments.subject);
+    return is_path ? describe_path(&arguments, error) : describe_model(&arguments, error);
+}

@@ -1,0 +1,25 @@
+/* info.h: the kinds of things that `t2t info` can describe, one file each. */
+#ifndef TOOLS_INFO_H
+#define TOOLS_INFO_H
+
+#include <stdbool.h>
+#include "core/status.h"
+#include "core/zoo.h"
+
+typedef struct InfoOptions {
+    bool tensors;             /* list every tensor */
+    const ModelConfig *model; /* from --config and --set; NULL: none given */
+} InfoOptions;
+
+/* A kind of file or folder: recognised by a look at `path`, which exists. */
+typedef struct InfoKind {
+    bool (*is)(const char *path);
+    Status (*describe)(const char *path, const InfoOptions *options, Error *error);
+} InfoKind;
+
+bool info_is_weights(const char *path);
+Status info_weights(const char *path, const InfoOptions *options, Error *error);
+
+Status info_model(const ModelConfig *config, const InfoOptions *options, Error *error);
+
+#endif
