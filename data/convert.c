@@ -75,7 +75,8 @@ Status convert_create(Convert **result, const ConvertConfig *config, Error *erro
     if (!convert) return error_set(error, STATUS_FAILED, "no memory for a conversion");
     convert->config = *config;
     pthread_mutex_init(&convert->lock, NULL);
-    status = source_open(&convert->source, config->source, error);
+    status = config->synthetic ? source_open_synthetic(&convert->source, config->synthetic, config->seed, error)
+                               : source_open(&convert->source, config->source, error);
     if (!status && config->class_names) status = source_read_class_names(&convert->source, config->class_names, error);
     if (!status) status = plan_create(&convert->plan, &convert->source, config, error);
     if (!status) status = look_at_dest(convert, error);

@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "core/file.h"
 #include "data/manifest.h"
@@ -47,7 +46,11 @@ int name_list_find(const NameList *list, const char *name)
 Status name_list_folder(NameList *list, const char *path, Error *error)
 {
     DIR *folder = opendir(path);
-    if (!folder) return error_set(error, STATUS_DATA, "%s: cannot read the folder: %m", path);
+    if (!folder) {
+        bool is_file = errno == ENOTDIR;
+        error_set(error, STATUS_DATA, "%s: cannot read the folder: %m", path);
+        return is_file ? error_add(error, "  hint: give the folder in which it is") : STATUS_DATA;
+    }
     Status status = STATUS_OK;
     for (;;) {
         errno = 0;
@@ -126,6 +129,23 @@ Status source_add(Source *source, SourceSplitKind kind, const char *name, const 
     Status status = add_name(source, name, &added->name, error);
     if (!status) split->count++;
     return status;
+}
+
+static int compare_items(const void *a, const void *b, void *names)
+{
+    return strcmp((char *)names + ((const SourceItem *)a)->name, (char *)names + ((const SourceItem *)b)->name);
+}
+
+Status source_sort(Source *source, SourceSplitKind kind, Error *error)
+{
+    SourceSplit *split = &source->splits[kind];
+    if (split->count < 2) return STATUS_OK;
+    qsort_r(split->items, (size_t)split->count, sizeof *split->items, compare_items, source->names);
+    for (int64_t i = 1; i < split->count; i++)
+        if (compare_items(&split->items[i - 1], &split->items[i], source->names) == 0)
+            return error_set(error, STATUS_DATA, "%s: there are two images named %s", source->root,
+                             source_name(source, &split->items[i]));
+    return STATUS_OK;
 }
 
 Status source_set_classes(Source *source, char *const *names, char *const *words, int count, Error *error)
@@ -209,22 +229,31 @@ static bool any_name(const NameList *list, const char *part)
     return false;
 }
 
-static Status open_kind(Source *source, const char *path, Error *error)
+static Status not_recognised(const char *path, const NameList *list, Error *error)
 {
-    struct stat info;
-    if (stat(path, &info) != 0) return error_set(error, STATUS_DATA, "%s: %m", path);
+    error_set(error, STATUS_DATA, "%s: not recognised as a source of images; it holds %d entries%s%s", path,
+              list->count, list->count ? ", the first is " : "", list->count ? list->names[0] : "");
+    return error_add(error, "  hint: these are: a folder with train/CLASS/* and val/CLASS/*; a folder with "
+                            "ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar and the devkit; CIFAR-10/100 binary; "
+                            "IDX files of the MNIST family");
+}
+
+static Status open_kind(Source *source, Error *error)
+{
     NameList list = {0};
-    Status status = name_list_folder(&list, path, error);
-    if (status) goto free_list;
-    if (any_name(&list, "idx3-ubyte"))
-        status = source_open_idx(source, path, error);
-    else {
-        error_set(error, STATUS_DATA, "%s: not recognised as a source of images", path);
-        status = error_add(error, "  hint: these are: a folder with train/CLASS/* and val/CLASS/*; "
-                                  "ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar with the devkit, in a folder; "
-                                  "CIFAR-10/100 binary; IDX files as of MNIST");
+    Status status = name_list_folder(&list, source->root, error);
+    if (!status) {
+        if (any_name(&list, "idx3-ubyte"))
+            status = source_open_idx(source, error);
+        else if (any_name(&list, ".tar") && !any_name(&list, "cifar"))
+            status = source_open_tars(source, error);
+        else if (name_list_find(&list, "train") >= 0 || name_list_find(&list, "val") >= 0)
+            status = source_open_folder(source, error);
+        else
+            status = source_open_cifar(source, error);
     }
-free_list:
+    if (!status && source->splits[SPLIT_TRAIN].count + source->splits[SPLIT_VAL].count == 0)
+        status = not_recognised(source->root, &list, error);
     name_list_free(&list);
     return status;
 }
@@ -233,9 +262,9 @@ Status source_open(Source *source, const char *path, Error *error)
 {
     *source = (Source){0};
     snprintf(source->root, sizeof source->root, "%s", path);
-    Status status = open_kind(source, path, error);
-    if (!status && source->splits[SPLIT_TRAIN].count + source->splits[SPLIT_VAL].count == 0)
-        status = error_set(error, STATUS_DATA, "%s: holds no images", path);
+    Status status = open_kind(source, error);
+    for (int split = 0; split < SOURCE_SPLITS && !status; split++)
+        status = source_sort(source, (SourceSplitKind)split, error);
     if (status) source_close(source);
     return status;
 }

@@ -73,11 +73,11 @@ const char *source_split_name(SourceSplitKind split);
 Status source_image_reserve(SourceImage *image, size_t size, Error *error);
 void source_image_free(SourceImage *image); /* accepts a zeroed one */
 
-/* ---- for the readers: each fills a zeroed Source, and leaves it to source_open to close it on failure */
-Status source_open_folder(Source *source, const char *path, Error *error);
-Status source_open_tars(Source *source, const char *path, Error *error);
-Status source_open_idx(Source *source, const char *path, Error *error);
-Status source_open_cifar(Source *source, const char *path, Error *error);
+/* ---- for the readers: each fills a Source of which only root is set, and leaves it to source_open to close it */
+Status source_open_folder(Source *source, Error *error);
+Status source_open_tars(Source *source, Error *error);
+Status source_open_idx(Source *source, Error *error);
+Status source_open_cifar(Source *source, Error *error);
 Status source_open_synthetic(Source *source, int64_t train_images, uint64_t seed, Error *error);
 
 typedef struct NameList { /* sorted as Python sorts: by byte */
@@ -91,6 +91,10 @@ int name_list_find(const NameList *list, const char *name); /* in a sorted list;
 void name_list_free(NameList *list);
 
 Status source_add(Source *source, SourceSplitKind split, const char *name, const SourceItem *item, Error *error);
+/* By name, so that the order of a folder or a tar does not matter. The same name twice is STATUS_DATA. */
+Status source_sort(Source *source, SourceSplitKind split, Error *error);
+/* The read of an item whose name is a file below root. */
+Status source_read_file(const Source *source, const SourceItem *item, SourceImage *image, Error *error);
 Status source_set_classes(Source *source, char *const *names, char *const *words, int count, Error *error);
 Status source_number_classes(Source *source, int count, Error *error); /* "0", "1", ... */
 /* One name a line, as many as there are classes. */

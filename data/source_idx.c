@@ -99,7 +99,7 @@ static Status add_split(Source *source, SourceSplitKind split, const IdxFile *im
     for (uint32_t i = 0; i < images->dims[0]; i++) {
         char name[64];
         int label = labels->data[i];
-        snprintf(name, sizeof name, "%s/%06u", source_split_name(split), i);
+        snprintf(name, sizeof name, "%s/%08u", source_split_name(split), i);
         if (split == SPLIT_TRAIN && label >= *classes) *classes = label + 1;
         if (label >= *classes)
             return error_set(error, STATUS_DATA, "%s: image %u has label %d; the training labels are 0 to %d",
@@ -153,17 +153,17 @@ static void free_state(void *pointer)
     free(state);
 }
 
-Status source_open_idx(Source *source, const char *path, Error *error)
+Status source_open_idx(Source *source, Error *error)
 {
     source->kind = "idx";
     source->encode_as = IMAGE_JPEG;
     source->read = read_image;
     source->state = calloc(1, sizeof(IdxState));
     source->free_state = free_state;
-    if (!source->state) return error_set(error, STATUS_FAILED, "%s: no memory", path);
+    if (!source->state) return error_set(error, STATUS_FAILED, "%s: no memory", source->root);
     NameList list = {0};
     int classes = 0;
-    Status status = name_list_folder(&list, path, error);
+    Status status = name_list_folder(&list, source->root, error);
     for (int split = 0; split < SOURCE_SPLITS && !status; split++)
         status = open_split(source, (SourceSplitKind)split, &list, &classes, error);
     name_list_free(&list);
