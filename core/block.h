@@ -1,0 +1,76 @@
+/* block.h: one entry of the backbone: a transformer block (plain, SE, ghost, dense) or a dense transition. Internal to
+ * core/.
+ *
+ *     x2  = x  + path(drop(proj(attention(qkv(norm1(x))))))     SE: a gate between proj and drop
+ *     y   = x2 + path(drop(fc2(drop(gelu(fc1(norm2(x2)))))))    ghost: cheap channels beside qkv's and fc1's
+ *     out = y, or for the dense model concat(x, dense_linear(y)); transition: gelu(linear(x))
+ *
+ * Forward is three parallel regions: rows (norm1, qkv), heads (attention), rows (the rest, while a tile is in cache).
+ * Backward mirrors it; it keeps x, the norms' statistics, qkv, attention's output and row sums, x2 and fc1's output, and
+ * computes the rest again.
+ */
+#ifndef CORE_BLOCK_H
+#define CORE_BLOCK_H
+
+#include "core/step.h"
+
+typedef struct BlockSaved {               /* of all rows R = batch * tokens; belongs to the model */
+    float *mean1, *rstd1, *mean2, *rstd2; /* (R) */
+    float *qkv;                           /* (R, 3 * dim) */
+    float *attention;                     /* (R, dim) */
+    float *lse;                           /* (batch, heads, tokens) */
+    float *x2;                            /* (R, dim) */
+    float *hidden;                        /* (R, fc1.out), before GELU; a transition: (R, out) */
+    float *projected;                     /* SE: (R, dim), before the gate */
+    float *squeeze;                       /* SE: (batch, 2 * dim + se_hidden): mean, gate, squeezed */
+    float *y;                             /* dense: (R, dim), what dense_linear reads */
+    float *factors;                       /* (2, batch): drop path of attention and of the MLP */
+} BlockSaved;
+
+/* What backward needs beside, shared by all blocks. Rows as in BlockSaved. */
+typedef struct BlockBuffers {
+    float *dz_mlp, *dz_attention; /* (R, dim): gradients of what the two residual branches add */
+    float *act;                   /* (R, fc2.in): input of fc2 */
+    float *norm;                  /* (R, dim): input of fc1, then of qkv */
+    float *dattention;            /* (R, dim) */
+    float *dqkv;                  /* (R, 3 * dim) */
+    float *row_sums;              /* (tiles, row_sum_size) */
+    float *gate_sums;             /* SE: (batch, 2 * dim * se_hidden) */
+    float *weight_sums;           /* scratch of weight_grads */
+} BlockBuffers;
+
+enum { BLOCK_SUMS = 16, MAX_BLOCK_LINEARS = 7 };
+
+typedef struct Block {
+    int layer, tokens, dim, out, heads, se_hidden;
+    float scale; /* of the scores */
+    bool transition, ghost, se, dense;
+    double drop, attn_drop, drop_path;
+    Norm norm1, norm2;
+    Linear qkv[3];
+    int qkv_parts; /* 1: q, k, v in one; 3: ghost, each computes the left half of its columns */
+    Linear proj, fc1, fc2, linear /* dense_linear, or the transition's */;
+    int64_t widen[3], expand[2]; /* ghost's factors */
+    int64_t se1, se2;
+    PartialSum row_sums[BLOCK_SUMS]; /* gradients that are sums over rows */
+    int row_sum_count;
+    int64_t row_sum_size;
+    BlockSaved saved;
+} Block;
+
+void block_build(Block *block, Finder *finder, const ModelConfig *config, const BlockShape *shape, int layer,
+                 int tokens);
+int block_linears(Block *block, Linear **out); /* fills out (MAX_BLOCK_LINEARS); returns how many */
+
+void block_carve_saved(Block *block, Arena *arena, int batch);
+void block_carve_buffers(Block *block, BlockBuffers *buffers, Arena *arena, int batch);
+size_t block_scratch(const Block *block); /* floats for each thread */
+
+/* x (R, dim) to out (R, out) */
+void block_forward(Block *block, const Step *step, const float *x, float *out);
+/* From dout (R, out) to dx (R, dim), and the gradients of the block's parameters. Where widths are equal (all but the
+ * dense model's blocks) the work is in place: dx must be dout. dout is scratch afterwards. */
+void block_backward(Block *block, const Step *step, const BlockBuffers *buffers, const float *x, float *dout,
+                    float *dx);
+
+#endif

@@ -1,0 +1,267 @@
+#include "core/block_internal.h"
+
+#include <string.h>
+
+#include "core/kernels/ghost.h"
+
+typedef struct BackwardJob {
+    Block *block;
+    const Step *step;
+    const BlockBuffers *buffers;
+    const float *x;    /* (R, dim) */
+    const float *dout; /* (R, out) */
+    float *dx;         /* (R, dim): the gradient of the residual stream, from the block's end to its start */
+    int64_t rows;
+} BackwardJob;
+
+/* Where a tile gathers its share of the gradient at offset `grad`. */
+static float *row_sum(const BackwardJob *job, int64_t tile, int64_t grad)
+{
+    const Block *block = job->block;
+    for (int i = 0; i < block->row_sum_count; i++)
+        if (block->row_sums[i].grad == grad)
+            return job->buffers->row_sums + tile * block->row_sum_size + block->row_sums[i].at;
+    return NULL;
+}
+
+static void sum_bias(const BackwardJob *job, int64_t tile, const Linear *linear, int rows, const float *dy, int lddy)
+{
+    if (linear->bias < 0) return;
+    job->step->kernels->column_sums(rows, linear->out, dy, lddy, row_sum(job, tile, linear->bias));
+}
+
+/* ---- regions, in the order they run */
+
+static void dense_tile(const BackwardJob *job, int64_t tile, int64_t first, int rows)
+{
+    const Block *block = job->block;
+    const float *dgrown = job->dout + first * block->out + block->dim;
+    sum_bias(job, tile, &block->linear, rows, dgrown, block->out);
+    linear_backward(job->step, &block->linear, rows, dgrown, block->out, 0.0f, job->dx + first * block->dim,
+                    block->dim);
+}
+
+/* Back through GELU: from dact, the gradient of fc2's input (scratch), to that of fc1's output in saved.hidden; fc2's
+ * input again in act. */
+static void activation_tile(const BackwardJob *job, int64_t tile, int64_t first, int rows, float *dact, float *act,
+                            float *scratch)
+{
+    const Block *block = job->block;
+    const Step *step = job->step;
+    float *hidden = block->saved.hidden + first * block->fc1.out;
+    int width = block->fc2.in;
+    dropout_rows(step, block->layer, SITE_HIDDEN, block->drop, block->tokens, first, rows, width, dact);
+    if (!block->ghost) {
+        step->kernels->gelu_backward((int64_t)rows * width, hidden, dact, act, hidden);
+        block_activate(block, step, first, rows, hidden, act);
+        return;
+    }
+    block_activate(block, step, first, rows, hidden, act);
+    ghost_expand_backward(step->kernels, rows, block->dim, hidden, block->dim, step->weights + block->expand[0],
+                          step->weights + block->expand[1], dact, width, hidden, row_sum(job, tile, block->expand[0]),
+                          row_sum(job, tile, block->expand[1]), scratch);
+}
+
+static void mlp_tile(const BackwardJob *job, int64_t tile, int64_t first, int rows, float *scratch)
+{
+    const Block *block = job->block;
+    const Step *step = job->step;
+    const BlockSaved *saved = &block->saved;
+    int dim = block->dim;
+    float *dact = scratch, *dnorm = dact + (int64_t)ROW_TILE * block->fc2.in, *rest = dnorm + (int64_t)ROW_TILE * dim;
+    float *dz = job->buffers->dz_mlp + first * dim, *norm = job->buffers->norm + first * dim;
+    float *stream = job->dx + first * dim, *hidden = saved->hidden + first * block->fc1.out;
+    Branch branch = block_branch(block, step, BRANCH_MLP);
+    branch_backward(step, &branch, first, rows, dim, stream, dim, dz);
+    sum_bias(job, tile, &block->fc2, rows, dz, dim);
+    linear_backward(step, &block->fc2, rows, dz, dim, 0.0f, dact, block->fc2.in);
+    activation_tile(job, tile, first, rows, dact, job->buffers->act + first * block->fc2.in, rest);
+    sum_bias(job, tile, &block->fc1, rows, hidden, block->fc1.out);
+    linear_backward(step, &block->fc1, rows, hidden, block->fc1.out, 0.0f, dnorm, dim);
+    const float *x2 = saved->x2 + first * dim, *weight = step->weights + block->norm2.weight;
+    step->kernels->layernorm_apply(rows, dim, x2, dim, saved->mean2 + first, saved->rstd2 + first, weight,
+                                   step->weights + block->norm2.bias, norm, dim);
+    step->kernels->layernorm_backward(rows, dim, x2, dim, saved->mean2 + first, saved->rstd2 + first, weight, dnorm,
+                                      dim, true, stream, dim, row_sum(job, tile, block->norm2.weight),
+                                      row_sum(job, tile, block->norm2.bias));
+}
+
+static void proj_tile(const BackwardJob *job, int64_t tile, int64_t first, int rows)
+{
+    const Block *block = job->block;
+    int dim = block->dim;
+    float *dz = job->buffers->dz_attention + first * dim;
+    sum_bias(job, tile, &block->proj, rows, dz, dim);
+    linear_backward(job->step, &block->proj, rows, dz, dim, 0.0f, job->buffers->dattention + first * dim, dim);
+}
+
+static void upper_task(void *context, int64_t tile, int thread)
+{
+    const BackwardJob *job = context;
+    const Block *block = job->block;
+    int64_t first = tile * ROW_TILE;
+    int rows = block_tile_rows(job->rows, tile), dim = block->dim;
+    memset(job->buffers->row_sums + tile * block->row_sum_size, 0, (size_t)block->row_sum_size * sizeof(float));
+    if (block->dense) dense_tile(job, tile, first, rows);
+    mlp_tile(job, tile, first, rows, step_scratch(job->step, thread));
+    Branch branch = block_branch(block, job->step, BRANCH_ATTENTION);
+    branch_backward(job->step, &branch, first, rows, dim, job->dx + first * dim, dim,
+                    job->buffers->dz_attention + first * dim);
+    if (!block->se) proj_tile(job, tile, first, rows);
+}
+
+/* SE: the gradient of proj's output from that of the gated one, in place, and the gate's weights. */
+static void se_task(void *context, int64_t image, int thread)
+{
+    const BackwardJob *job = context;
+    const Block *block = job->block;
+    int dim = block->dim, hidden = block->se_hidden;
+    int64_t first = image * block->tokens;
+    float *dgate = step_scratch(job->step, thread), *drow = dgate + dim, *dsqueezed = drow + dim;
+    float *dz = job->buffers->dz_attention + first * dim;
+    const float *y = block->saved.projected + first * dim;
+    const float *mean = block->saved.squeeze + image * (2 * dim + hidden), *gate = mean + dim, *squeezed = gate + dim;
+    float *dw1 = job->buffers->gate_sums + image * 2 * dim * hidden, *dw2 = dw1 + (int64_t)dim * hidden;
+    memset(dgate, 0, (size_t)dim * sizeof(float));
+    memset(dw1, 0, 2 * (size_t)dim * (size_t)hidden * sizeof(float));
+    for (int t = 0; t < block->tokens; t++)
+        for (int c = 0; c < dim; c++) dgate[c] += dz[(int64_t)t * dim + c] * y[(int64_t)t * dim + c];
+    Gate at = block_gate(block, job->step);
+    gate_backward(&at, mean, squeezed, gate, dgate, dw1, dw2, drow, dsqueezed);
+    for (int t = 0; t < block->tokens; t++)
+        for (int c = 0; c < dim; c++) dz[(int64_t)t * dim + c] = dz[(int64_t)t * dim + c] * gate[c] + drow[c];
+}
+
+static void proj_task(void *context, int64_t tile, int thread)
+{
+    (void)thread;
+    const BackwardJob *job = context;
+    proj_tile(job, tile, tile * ROW_TILE, block_tile_rows(job->rows, tile));
+}
+
+static void attention_task(void *context, int64_t task, int thread)
+{
+    const BackwardJob *job = context;
+    const Block *block = job->block;
+    AttentionHead head = block_head(block, job->step, task);
+    int64_t first = task / block->heads * block->tokens;
+    int dim = block->dim, column = (int)(task % block->heads) * head.width;
+    float *dq = job->buffers->dqkv + first * 3 * dim + column;
+    attention_backward(job->step->kernels, &head, block->saved.attention + first * dim + column,
+                       job->buffers->dattention + first * dim + column, dim, block->saved.lse + task * block->tokens,
+                       dq, dq + dim, dq + 2 * dim, 3 * dim, step_scratch(job->step, thread));
+}
+
+static void qkv_task(void *context, int64_t tile, int thread)
+{
+    const BackwardJob *job = context;
+    const Block *block = job->block;
+    const Step *step = job->step;
+    const BlockSaved *saved = &block->saved;
+    int64_t first = tile * ROW_TILE;
+    int rows = block_tile_rows(job->rows, tile), dim = block->dim;
+    float *dqkv = job->buffers->dqkv + first * 3 * dim, *dnorm = step_scratch(step, thread);
+    for (int i = 0; i < block->qkv_parts; i++) {
+        float *part = dqkv + (int64_t)i * dim;
+        if (block->ghost)
+            ghost_widen_backward(rows, dim / 2, step->weights + block->widen[i],
+                                 saved->qkv + first * 3 * dim + (int64_t)i * dim, 3 * dim, part, 3 * dim,
+                                 row_sum(job, tile, block->widen[i]));
+        sum_bias(job, tile, &block->qkv[i], rows, part, 3 * dim);
+        linear_backward(step, &block->qkv[i], rows, part, 3 * dim, i > 0 ? 1.0f : 0.0f, dnorm, dim);
+    }
+    const float *x = job->x + first * dim, *weight = step->weights + block->norm1.weight;
+    float *stream = job->dx + first * dim;
+    step->kernels->layernorm_apply(rows, dim, x, dim, saved->mean1 + first, saved->rstd1 + first, weight,
+                                   step->weights + block->norm1.bias, job->buffers->norm + first * dim, dim);
+    step->kernels->layernorm_backward(rows, dim, x, dim, saved->mean1 + first, saved->rstd1 + first, weight, dnorm, dim,
+                                      true, stream, dim, row_sum(job, tile, block->norm1.weight),
+                                      row_sum(job, tile, block->norm1.bias));
+    if (block->dense) /* x went on beside what grew from it */
+        step->kernels->residual(rows, dim, job->dout + first * block->out, block->out, NULL, 1.0f, stream, dim, stream,
+                                dim);
+}
+
+static void transition_task(void *context, int64_t tile, int thread)
+{
+    (void)thread;
+    const BackwardJob *job = context;
+    const Block *block = job->block;
+    int64_t first = tile * ROW_TILE, at = first * block->out;
+    int rows = block_tile_rows(job->rows, tile);
+    float *hidden = block->saved.hidden + at;
+    memset(job->buffers->row_sums + tile * block->row_sum_size, 0, (size_t)block->row_sum_size * sizeof(float));
+    job->step->kernels->gelu_backward((int64_t)rows * block->out, hidden, job->dout + at, NULL, hidden);
+    sum_bias(job, tile, &block->linear, rows, hidden, block->out);
+    linear_backward(job->step, &block->linear, rows, hidden, block->out, 0.0f, job->dx + first * block->dim,
+                    block->dim);
+}
+
+static void add_row_sums(const BackwardJob *job)
+{
+    const Block *block = job->block;
+    partial_sums(job->step, job->buffers->row_sums, tile_count(job->rows), block->row_sum_size, block->row_sums,
+                 block->row_sum_count, job->step->accumulate);
+}
+
+static void transition_backward(BackwardJob *job)
+{
+    const Block *block = job->block;
+    WeightGrad grad = {&block->linear, block->saved.hidden, block->out, job->x, block->dim};
+    pool_run(job->step->pool, tile_count(job->rows), transition_task, job);
+    weight_grads(job->step, job->rows, &grad, 1, job->step->accumulate, job->buffers->weight_sums);
+    add_row_sums(job);
+}
+
+static void upper_weight_grads(const BackwardJob *job)
+{
+    const Block *block = job->block;
+    const BlockBuffers *buffers = job->buffers;
+    int dim = block->dim, count = 0;
+    WeightGrad grads[4];
+    grads[count++] = (WeightGrad){&block->fc2, buffers->dz_mlp, dim, buffers->act, block->fc2.in};
+    grads[count++] = (WeightGrad){&block->fc1, block->saved.hidden, block->fc1.out, buffers->norm, dim};
+    grads[count++] = (WeightGrad){&block->proj, buffers->dz_attention, dim, block->saved.attention, dim};
+    if (block->dense) grads[count++] = (WeightGrad){&block->linear, job->dout + dim, block->out, block->saved.y, dim};
+    weight_grads(job->step, job->rows, grads, count, job->step->accumulate, buffers->weight_sums);
+}
+
+static void qkv_weight_grads(const BackwardJob *job)
+{
+    const Block *block = job->block;
+    int dim = block->dim;
+    WeightGrad grads[3];
+    for (int i = 0; i < block->qkv_parts; i++)
+        grads[i] =
+            (WeightGrad){&block->qkv[i], job->buffers->dqkv + (int64_t)i * dim, 3 * dim, job->buffers->norm, dim};
+    weight_grads(job->step, job->rows, grads, block->qkv_parts, job->step->accumulate, job->buffers->weight_sums);
+}
+
+void block_backward(Block *block, const Step *step, const BlockBuffers *buffers, const float *x, float *dout, float *dx)
+{
+    BackwardJob job = {.block = block,
+                       .step = step,
+                       .buffers = buffers,
+                       .x = x,
+                       .dout = dout,
+                       .dx = dx,
+                       .rows = (int64_t)step->batch * block->tokens};
+    int64_t tiles = tile_count(job.rows);
+    if (block->transition) {
+        transition_backward(&job);
+        return;
+    }
+    pool_run(step->pool, tiles, upper_task, &job);
+    if (block->se) {
+        int64_t size = (int64_t)block->dim * block->se_hidden;
+        PartialSum sums[] = {{0, size, block->se1}, {size, size, block->se2}};
+        pool_run(step->pool, step->batch, se_task, &job);
+        partial_sums(step, buffers->gate_sums, step->batch, 2 * size, sums, 2, step->accumulate);
+        pool_run(step->pool, tiles, proj_task, &job);
+    }
+    upper_weight_grads(&job);
+    pool_run(step->pool, (int64_t)step->batch * block->heads, attention_task, &job);
+    pool_run(step->pool, tiles, qkv_task, &job);
+    qkv_weight_grads(&job);
+    add_row_sums(&job);
+}

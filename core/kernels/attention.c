@@ -1,0 +1,145 @@
+#include "core/kernels/attention.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "core/kernels/gemm.h"
+
+/* A tile of scores is ROWS x COLS, 64 KB: it and its operands stay in the second-level cache. 197 tokens, the common
+ * case, are one tile wide. */
+enum { ROWS = 64, COLS = 256 };
+
+static int min_int(int a, int b)
+{
+    return a < b ? a : b;
+}
+
+static size_t round_up(size_t floats)
+{
+    return (floats + 15) / 16 * 16;
+}
+
+typedef struct Scratch {
+    float *kt, *vt;                /* (width, tokens): transposed, so that every product is of the fast form */
+    float *scores, *dscores;       /* (ROWS, COLS) */
+    float *mask;                   /* (ROWS, COLS) */
+    float *dq, *dk, *dv;           /* (tokens, width) */
+    float *delta;                  /* (tokens) */
+    float *max, *sum, *correction; /* (ROWS) */
+} Scratch;
+
+static size_t scratch_carve(Scratch *scratch, float *base, int tokens, int width)
+{
+    size_t used = 0, matrix = round_up((size_t)tokens * (size_t)width), tile = ROWS * COLS;
+    struct {
+        float **at;
+        size_t floats;
+    } parts[] = {{&scratch->kt, matrix},    {&scratch->vt, matrix}, {&scratch->scores, tile},
+                 {&scratch->dscores, tile}, {&scratch->mask, tile}, {&scratch->dq, matrix},
+                 {&scratch->dk, matrix},    {&scratch->dv, matrix}, {&scratch->delta, round_up((size_t)tokens)},
+                 {&scratch->max, ROWS},     {&scratch->sum, ROWS},  {&scratch->correction, ROWS}};
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
+        *parts[i].at = base ? base + used : NULL;
+        used += parts[i].floats;
+    }
+    return used;
+}
+
+size_t attention_scratch(int tokens, int width)
+{
+    Scratch scratch;
+    return scratch_carve(&scratch, NULL, tokens, width);
+}
+
+/* The dropout mask of the tile at (i0, j0): 0 or 1/keep, leading dimension COLS. */
+static void mask_tile(const Kernels *kernels, const AttentionHead *head, int i0, int rows, int j0, int cols,
+                      float *mask)
+{
+    for (int r = 0; r < rows; r++) {
+        float *row = mask + r * COLS;
+        for (int c = 0; c < cols; c++) row[c] = 1.0f;
+        uint64_t first = (uint64_t)(i0 + r) * (uint64_t)head->tokens + (uint64_t)j0;
+        kernels->dropout(cols, head->key, first, head->drop, row, row);
+    }
+}
+
+static void multiply_tile(int rows, int cols, const float *mask, float *s)
+{
+    for (int r = 0; r < rows; r++)
+        for (int c = 0; c < cols; c++) s[r * COLS + c] *= mask[r * COLS + c];
+}
+
+void attention_forward(const Kernels *kernels, const AttentionHead *head, float *out, int ldo, float *lse,
+                       float *scratch_base)
+{
+    int tokens = head->tokens, width = head->width;
+    Scratch t;
+    scratch_carve(&t, scratch_base, tokens, width);
+    kernels_transpose(tokens, width, head->k, head->ld, t.kt, tokens);
+    for (int i = 0; i < tokens; i += ROWS) {
+        int rows = min_int(ROWS, tokens - i);
+        float *o = out + (int64_t)i * ldo;
+        for (int r = 0; r < rows; r++) {
+            t.max[r] = -INFINITY;
+            t.sum[r] = 0.0f;
+        }
+        for (int j = 0; j < tokens; j += COLS) {
+            int cols = min_int(COLS, tokens - j);
+            gemm(GEMM_NN, rows, cols, width, 1.0f, head->q + (int64_t)i * head->ld, head->ld, t.kt + j, tokens, 0.0f,
+                 t.scores, COLS);
+            kernels->softmax_step(rows, cols, head->scale, t.scores, COLS, t.max, t.sum, t.correction);
+            if (head->drop > 0.0) {
+                mask_tile(kernels, head, i, rows, j, cols, t.mask);
+                multiply_tile(rows, cols, t.mask, t.scores);
+            }
+            if (j > 0) kernels->scale(rows, width, t.correction, o, ldo);
+            gemm(GEMM_NN, rows, width, cols, 1.0f, t.scores, COLS, head->v + (int64_t)j * head->ld, head->ld,
+                 j > 0 ? 1.0f : 0.0f, o, ldo);
+        }
+        for (int r = 0; r < rows; r++) {
+            lse[i + r] = t.max[r] + logf(t.sum[r]);
+            t.sum[r] = 1.0f / t.sum[r];
+        }
+        kernels->scale(rows, width, t.sum, o, ldo);
+    }
+}
+
+static void copy_rows(int rows, int cols, const float *from, float *to, int ldt)
+{
+    for (int r = 0; r < rows; r++)
+        memcpy(to + (int64_t)r * ldt, from + (int64_t)r * cols, (size_t)cols * sizeof(float));
+}
+
+void attention_backward(const Kernels *kernels, const AttentionHead *head, const float *out, const float *dout, int ldo,
+                        const float *lse, float *dq, float *dk, float *dv, int ldg, float *scratch_base)
+{
+    int tokens = head->tokens, width = head->width;
+    Scratch t;
+    scratch_carve(&t, scratch_base, tokens, width);
+    kernels_transpose(tokens, width, head->k, head->ld, t.kt, tokens);
+    kernels_transpose(tokens, width, head->v, head->ld, t.vt, tokens);
+    /* sum_j p_ij dp_ij = dout_i . out_i, with dropout too: the mask is in both factors once. */
+    kernels->row_dots(tokens, width, out, ldo, dout, ldo, t.delta);
+    for (int j = 0; j < tokens; j += COLS) {
+        int cols = min_int(COLS, tokens - j);
+        for (int i = 0; i < tokens; i += ROWS) {
+            int rows = min_int(ROWS, tokens - i);
+            const float *q = head->q + (int64_t)i * head->ld, *g = dout + (int64_t)i * ldo;
+            gemm(GEMM_NN, rows, cols, width, 1.0f, q, head->ld, t.kt + j, tokens, 0.0f, t.scores, COLS);
+            gemm(GEMM_NN, rows, cols, width, 1.0f, g, ldo, t.vt + j, tokens, 0.0f, t.dscores, COLS);
+            if (head->drop > 0.0) mask_tile(kernels, head, i, rows, j, cols, t.mask);
+            kernels->softmax_backward(rows, cols, head->scale, t.scores, COLS, t.dscores, COLS, lse + i, t.delta + i,
+                                      head->drop > 0.0 ? t.mask : NULL);
+            float later_rows = i > 0 ? 1.0f : 0.0f, later_cols = j > 0 ? 1.0f : 0.0f;
+            gemm(GEMM_TN, cols, width, rows, 1.0f, t.scores, COLS, g, ldo, later_rows, t.dv + (int64_t)j * width,
+                 width);
+            gemm(GEMM_TN, cols, width, rows, 1.0f, t.dscores, COLS, q, head->ld, later_rows, t.dk + (int64_t)j * width,
+                 width);
+            gemm(GEMM_NN, rows, width, cols, 1.0f, t.dscores, COLS, head->k + (int64_t)j * head->ld, head->ld,
+                 later_cols, t.dq + (int64_t)i * width, width);
+        }
+    }
+    copy_rows(tokens, width, t.dq, dq, ldg);
+    copy_rows(tokens, width, t.dk, dk, ldg);
+    copy_rows(tokens, width, t.dv, dv, ldg);
+}

@@ -1,0 +1,83 @@
+/* kernels.h: the element-wise and row-wise mathematics, one table of functions per instruction set.
+ *
+ * Kernels are serial functions on pointers; they allocate nothing and know nothing of models. Matrices are row-major
+ * with a leading dimension ("ld": floats from one row to the next). A model takes the best table of this processor once
+ * and calls through it. The tables agree to rounding; `kernels_reference` is plain C with libm, and what the tests
+ * compare every other table with.
+ *
+ *     const Kernels *k = kernels_best();
+ *     k->layernorm(rows, cols, x, cols, 1e-5f, weight, bias, y, cols, mean, rstd);
+ */
+#ifndef CORE_KERNELS_KERNELS_H
+#define CORE_KERNELS_KERNELS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef struct Kernels {
+    const char *name;
+
+    /* y = gelu(x), the exact form x * Phi(x) (Hendrycks, Gimpel 2016). y may be x. */
+    void (*gelu)(int64_t n, const float *x, float *y);
+
+    /* dx = dy * gelu'(x), and y = gelu(x) unless y is NULL. dx may be x or dy. */
+    void (*gelu_backward)(int64_t n, const float *x, const float *dy, float *y, float *dx);
+
+    /* x += bias, then y = gelu(x); bias may be NULL. */
+    void (*bias_gelu)(int rows, int cols, const float *bias, float *x, int ldx, float *y, int ldy);
+
+    /* y = (x - mean) * rstd * weight + bias per row, with rstd = 1 / sqrt(biased variance + eps); mean and rstd (rows)
+     * are written. */
+    void (*layernorm)(int rows, int cols, const float *x, int ldx, float eps, const float *weight, const float *bias,
+                      float *y, int ldy, float *mean, float *rstd);
+
+    /* y = (x - mean) * rstd * weight + bias with the statistics of an earlier layernorm. */
+    void (*layernorm_apply)(int rows, int cols, const float *x, int ldx, const float *mean, const float *rstd,
+                            const float *weight, const float *bias, float *y, int ldy);
+
+    /* dx = (or +=, when `add`) the gradient with respect to x; dweight and dbias (cols) are added to. */
+    void (*layernorm_backward)(int rows, int cols, const float *x, int ldx, const float *mean, const float *rstd,
+                               const float *weight, const float *dy, int lddy, bool add, float *dx, int lddx,
+                               float *dweight, float *dbias);
+
+    /* One step of an online softmax over a tile of scores (Milakov, Gimelshein 2018): for each row
+     *   max' = max(max, scale * largest score), s = exp(scale * s - max'), sum = sum * c + sum of s,
+     * with c = exp(max - max') written to correction. max starts at -INFINITY, sum at 0. */
+    void (*softmax_step)(int rows, int cols, float scale, float *s, int lds, float *max, float *sum, float *correction);
+
+    /* s = p = exp(scale * s - lse[row]) and ds = scale * p * (ds - delta[row]). With a dropout mask (0 or 1/keep,
+     * same leading dimension as s): s = p * mask, ds = scale * p * (ds * mask - delta). */
+    void (*softmax_backward)(int rows, int cols, float scale, float *s, int lds, float *ds, int ldds, const float *lse,
+                             const float *delta, const float *mask);
+
+    /* Performer features (Choromanski et al. 2021): f = exp(f - |x|^2 / 2) / sqrt(cols), where f (rows, cols) holds
+     * x w^T on entry and x is (rows, width). */
+    void (*features)(int rows, int cols, float *f, int ldf, const float *x, int ldx, int width);
+
+    /* df = df * f, and dx = (or +=, when `add`) -x * (row sum of df): what is left is dx += df w, a product. */
+    void (*features_backward)(int rows, int cols, const float *f, int ldf, float *df, int lddf, const float *x, int ldx,
+                              int width, bool add, float *dx, int lddx);
+
+    void (*add_bias)(int rows, int cols, const float *bias, float *x, int ldx); /* x += bias */
+
+    /* out = residual + scale * (y + bias); bias may be NULL; out may be y or residual. */
+    void (*residual)(int rows, int cols, const float *y, int ldy, const float *bias, float scale, const float *residual,
+                     int ldr, float *out, int ldo);
+
+    void (*column_sums)(int rows, int cols, const float *x, int ldx, float *sums); /* sums += sum over rows */
+    void (*row_dots)(int rows, int cols, const float *a, int lda, const float *b, int ldb, float *dots);
+    void (*scale)(int rows, int cols, const float *factors, float *x, int ldx); /* x[r][c] *= factors[r] */
+
+    /* y = x * m, m = 1/(1 - p) where draw number first + i of `key` is at least p, else 0. 0 <= p < 1; y may be x.
+     * A draw is 32 bits: half of rng_at(key, index / 2), the low half first. */
+    void (*dropout)(int64_t n, uint64_t key, uint64_t first, double p, const float *x, float *y);
+} Kernels;
+
+extern const Kernels kernels_reference;
+const Kernels *kernels_best(void);
+const Kernels *kernels_at(int index); /* those this processor can run, best first; NULL past the last */
+
+/* out (cols, rows) = in (rows, cols) transposed */
+void kernels_transpose(int rows, int cols, const float *in, int ldi, float *out, int ldo);
+
+#endif

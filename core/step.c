@@ -1,0 +1,286 @@
+#include "core/step.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "core/kernels/gemm.h"
+
+/* ---- finding parameters */
+
+static const Param *find(const Finder *finder, const char *name)
+{
+    char full[160];
+    snprintf(full, sizeof full, "%s%s", finder->prefix, name);
+    return params_find(finder->table, full);
+}
+
+bool has_param(const Finder *finder, const char *name)
+{
+    return find(finder, name) != NULL;
+}
+
+int64_t find_offset(Finder *finder, const char *name)
+{
+    const Param *param = find(finder, name);
+    if (param) return param->offset;
+    if (!finder->missing) finder->missing = name;
+    return 0;
+}
+
+static int64_t find_member(Finder *finder, const char *name, const char *member, bool optional)
+{
+    char full[96];
+    snprintf(full, sizeof full, "%s.%s", name, member);
+    const Param *param = find(finder, full);
+    if (param) return param->offset;
+    if (!optional && !finder->missing) finder->missing = name;
+    return -1;
+}
+
+Linear find_linear(Finder *finder, const char *name, int in, int out)
+{
+    return (Linear){.in = in,
+                    .out = out,
+                    .weight = find_member(finder, name, "weight", false),
+                    .bias = find_member(finder, name, "bias", true)};
+}
+
+Norm find_norm(Finder *finder, const char *name, int width, double eps)
+{
+    return (Norm){.width = width,
+                  .eps = (float)eps,
+                  .weight = find_member(finder, name, "weight", false),
+                  .bias = find_member(finder, name, "bias", false)};
+}
+
+/* ---- linear layers */
+
+void linear_carve(Linear *linear, Arena *arena)
+{
+    linear->transposed = arena_floats(arena, (size_t)linear->in * (size_t)linear->out);
+}
+
+void linear_transpose(const Linear *linear, const float *weights)
+{
+    kernels_transpose(linear->out, linear->in, weights + linear->weight, linear->in, linear->transposed, linear->out);
+}
+
+void linear_forward(const Step *step, const Linear *linear, int rows, const float *x, int ldx, float *y, int ldy)
+{
+    (void)step;
+    gemm(GEMM_NN, rows, linear->out, linear->in, 1.0f, x, ldx, linear->transposed, linear->out, 0.0f, y, ldy);
+}
+
+void linear_backward(const Step *step, const Linear *linear, int rows, const float *dy, int lddy, float beta, float *dx,
+                     int lddx)
+{
+    gemm(GEMM_NN, rows, linear->in, linear->out, 1.0f, dy, lddy, step->weights + linear->weight, linear->in, beta, dx,
+         lddx);
+}
+
+/* ---- gradients of weights
+ *
+ * A task is a tile of one gradient over a chunk of the rows. Large gradients have tiles enough and one chunk; small
+ * ones (the token layers') are cut along the rows, and their chunks are summed afterwards. */
+
+enum { GRAD_ROWS = 192, GRAD_COLS = 384, GRAD_TASKS = 16, GRAD_MIN_ROWS = 1024, MAX_GRADS = 8 };
+
+typedef struct GradPlan {
+    int tile_rows, tile_cols; /* tiles along each side */
+    int64_t chunks, chunk_rows;
+    int64_t tasks, partial; /* tasks of this item; where its partial sums start */
+} GradPlan;
+
+static int ceil_div(int64_t a, int64_t b)
+{
+    return (int)((a + b - 1) / b);
+}
+
+static GradPlan plan_grad(int64_t rows, const Linear *linear)
+{
+    GradPlan plan = {.tile_rows = ceil_div(linear->out, GRAD_ROWS), .tile_cols = ceil_div(linear->in, GRAD_COLS)};
+    int64_t tiles = (int64_t)plan.tile_rows * plan.tile_cols;
+    int64_t wanted = tiles >= 4 ? 1 : GRAD_TASKS / tiles, most = rows / GRAD_MIN_ROWS;
+    plan.chunks = wanted < most ? wanted : most;
+    if (plan.chunks < 1) plan.chunks = 1;
+    plan.chunk_rows = ceil_div(rows, plan.chunks);
+    plan.tasks = tiles * plan.chunks;
+    return plan;
+}
+
+size_t weight_grads_partials(int64_t rows, const Linear *linear)
+{
+    GradPlan plan = plan_grad(rows, linear);
+    return plan.chunks > 1 ? (size_t)plan.chunks * floats_aligned((size_t)linear->out * (size_t)linear->in) : 0;
+}
+
+typedef struct GradJob {
+    const Step *step;
+    int64_t rows;
+    const WeightGrad *items;
+    GradPlan plans[MAX_GRADS];
+    int count;
+    bool add;
+    float *partials;
+} GradJob;
+
+static int min_int(int64_t a, int64_t b)
+{
+    return (int)(a < b ? a : b);
+}
+
+static void grad_task(void *context, int64_t task, int thread)
+{
+    (void)thread;
+    const GradJob *job = context;
+    int item = 0;
+    while (task >= job->plans[item].tasks) task -= job->plans[item++].tasks;
+    const GradPlan *plan = &job->plans[item];
+    const WeightGrad *grad = &job->items[item];
+    int out = grad->linear->out, in = grad->linear->in;
+    int64_t chunk = task % plan->chunks, tile = task / plan->chunks, first = chunk * plan->chunk_rows;
+    int i = (int)(tile / plan->tile_cols) * GRAD_ROWS, j = (int)(tile % plan->tile_cols) * GRAD_COLS;
+    int m = min_int(GRAD_ROWS, out - i), n = min_int(GRAD_COLS, in - j);
+    int k = min_int(plan->chunk_rows, job->rows - first);
+    float *to = job->step->grads + grad->linear->weight, beta = job->add ? 1.0f : 0.0f;
+    if (plan->chunks > 1) {
+        to = job->partials + plan->partial + chunk * (int64_t)floats_aligned((size_t)out * (size_t)in);
+        beta = 0.0f;
+    }
+    gemm(GEMM_TN, m, n, k, 1.0f, grad->dy + first * grad->lddy + i, grad->lddy, grad->x + first * grad->ldx + j,
+         grad->ldx, beta, to + (int64_t)i * in + j, in);
+}
+
+void weight_grads(const Step *step, int64_t rows, const WeightGrad *items, int count, bool add, float *partials)
+{
+    GradJob job = {.step = step, .rows = rows, .items = items, .count = count, .add = add, .partials = partials};
+    int64_t tasks = 0, partial = 0;
+    for (int i = 0; i < count; i++) {
+        job.plans[i] = plan_grad(rows, items[i].linear);
+        job.plans[i].partial = partial;
+        partial += (int64_t)weight_grads_partials(rows, items[i].linear);
+        tasks += job.plans[i].tasks;
+    }
+    pool_run(step->pool, tasks, grad_task, &job);
+    for (int i = 0; i < count; i++) {
+        if (job.plans[i].chunks == 1) continue;
+        int64_t size = (int64_t)items[i].linear->out * items[i].linear->in;
+        PartialSum sum = {.count = size, .grad = items[i].linear->weight};
+        partial_sums(step, partials + job.plans[i].partial, job.plans[i].chunks, (int64_t)floats_aligned((size_t)size),
+                     &sum, 1, add);
+    }
+}
+
+/* ---- partial sums */
+
+enum { SUM_CHUNK = 2048 };
+
+typedef struct SumJob {
+    const Step *step;
+    const float *partials;
+    int64_t slots, stride;
+    const PartialSum *sums;
+    bool add;
+} SumJob;
+
+static void sum_task(void *context, int64_t task, int thread)
+{
+    (void)thread;
+    const SumJob *job = context;
+    const PartialSum *sum = job->sums;
+    while (task >= ceil_div(sum->count, SUM_CHUNK)) task -= ceil_div((sum++)->count, SUM_CHUNK);
+    int64_t first = task * SUM_CHUNK;
+    int n = min_int(SUM_CHUNK, sum->count - first);
+    float *to = job->step->grads + sum->grad + first;
+    if (!job->add) memset(to, 0, (size_t)n * sizeof(float));
+    job->step->kernels->column_sums((int)job->slots, n, job->partials + sum->at + first, (int)job->stride, to);
+}
+
+void partial_sums(const Step *step, const float *partials, int64_t slots, int64_t stride, const PartialSum *sums,
+                  int count, bool add)
+{
+    SumJob job = {.step = step, .partials = partials, .slots = slots, .stride = stride, .sums = sums, .add = add};
+    int64_t tasks = 0;
+    for (int i = 0; i < count; i++) tasks += ceil_div(sums[i].count, SUM_CHUNK);
+    pool_run(step->pool, tasks, sum_task, &job);
+}
+
+/* ---- randomness */
+
+uint64_t site_key(const Step *step, int image, int layer, int site)
+{
+    Rng rng = rng_make(step->seed, RNG_DROPOUT, step->epoch, step->samples[image]);
+    return rng_split(rng, (uint64_t)(layer * SITES_PER_LAYER + site)).key;
+}
+
+/* The rows of one image within a tile. */
+typedef struct Segment {
+    int image, from, rows; /* from: row of the tile */
+    int64_t token;         /* of the first row, within the image */
+} Segment;
+
+static Segment next_segment(int tokens, int64_t first, int rows, int from)
+{
+    int64_t row = first + from, token = row % tokens;
+    return (Segment){
+        .image = (int)(row / tokens), .from = from, .rows = min_int(tokens - token, rows - from), .token = token};
+}
+
+void dropout_rows(const Step *step, int layer, int site, double p, int tokens, int64_t first, int rows, int cols,
+                  float *x)
+{
+    if (!step->training || p <= 0.0) return;
+    for (int from = 0; from < rows;) {
+        Segment s = next_segment(tokens, first, rows, from);
+        float *at = x + (int64_t)from * cols;
+        step->kernels->dropout((int64_t)s.rows * cols, site_key(step, s.image, layer, site), (uint64_t)(s.token * cols),
+                               p, at, at);
+        from += s.rows;
+    }
+}
+
+void drop_path_factors(const Step *step, int layer, int branch, double p, float *factors)
+{
+    for (int b = 0; b < step->batch; b++) {
+        factors[b] = 1.0f;
+        if (!step->training || p <= 0.0) continue;
+        Rng rng = rng_make(step->seed, RNG_DROP_PATH, step->epoch, step->samples[b]);
+        rng = rng_split(rng, (uint64_t)(2 * layer + branch));
+        factors[b] = rng_uniform(&rng) < p ? 0.0f : (float)(1.0 / (1.0 - p));
+    }
+}
+
+static bool branch_drops(const Step *step, const Branch *branch)
+{
+    return step->training && branch->drop > 0.0;
+}
+
+void branch_forward(const Step *step, const Branch *branch, int64_t first, int rows, int cols, float *y,
+                    const float *bias, const float *residual, int ldr, float *out, int ldo)
+{
+    if (branch_drops(step, branch)) {
+        if (bias) step->kernels->add_bias(rows, cols, bias, y, cols);
+        bias = NULL;
+        dropout_rows(step, branch->layer, branch->site, branch->drop, branch->tokens, first, rows, cols, y);
+    }
+    for (int from = 0; from < rows;) {
+        Segment s = next_segment(branch->tokens, first, rows, from);
+        float factor = branch->factors ? branch->factors[s.image] : 1.0f;
+        step->kernels->residual(s.rows, cols, y + (int64_t)from * cols, cols, bias, factor,
+                                residual + (int64_t)from * ldr, ldr, out + (int64_t)from * ldo, ldo);
+        from += s.rows;
+    }
+}
+
+void branch_backward(const Step *step, const Branch *branch, int64_t first, int rows, int cols, const float *dout,
+                     int lddo, float *dy)
+{
+    for (int from = 0; from < rows;) {
+        Segment s = next_segment(branch->tokens, first, rows, from);
+        float factor = branch->factors ? branch->factors[s.image] : 1.0f;
+        for (int r = from; r < from + s.rows; r++)
+            for (int c = 0; c < cols; c++) dy[(int64_t)r * cols + c] = dout[(int64_t)r * lddo + c] * factor;
+        from += s.rows;
+    }
+    dropout_rows(step, branch->layer, branch->site, branch->drop, branch->tokens, first, rows, cols, dy);
+}

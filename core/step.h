@@ -1,0 +1,140 @@
+/* step.h: what the layers of a model share while a step runs. Internal to core/.
+ *
+ * A Step names the weights, the gradients and the randomness of the moment, the pool and the scratch memory. Layers
+ * are described by offsets into flat vectors, so they hold no pointers that could go stale.
+ *
+ * The rows of a batch (images x tokens) are worked on in tiles of fixed size. Sums over all rows are made of the tiles'
+ * partial sums, added in tile order; so results do not depend on who computed which tile.
+ */
+#ifndef CORE_STEP_H
+#define CORE_STEP_H
+
+#include "core/arena.h"
+#include "core/kernels/kernels.h"
+#include "core/model.h"
+#include "core/rng.h"
+
+enum {
+    ROW_TILE = 192, /* rows of a tile: its activations stay in the second-level cache, its products are large enough */
+};
+
+typedef struct Linear {
+    int in, out;
+    int64_t weight, bias; /* offsets in a flat vector; bias is -1 when there is none */
+    float *transposed;    /* (in, out), made by model_set_weights; belongs to the model */
+} Linear;
+
+typedef struct Norm {
+    int width;
+    float eps;
+    int64_t weight, bias;
+} Norm;
+
+typedef struct Step {
+    const Kernels *kernels;
+    Pool *pool;
+    const float *weights;
+    float *grads;
+    bool accumulate; /* add to grads instead of overwriting */
+    int batch;
+    const float *images;
+    bool training;
+    uint64_t seed, epoch;
+    const uint64_t *samples; /* (batch) */
+    float *scratch;          /* one piece for each thread */
+    size_t scratch_size;     /* floats of a piece */
+    float *partials;         /* partial sums of the running layer */
+} Step;
+
+static inline float *step_scratch(const Step *step, int thread)
+{
+    return step->scratch + (size_t)thread * step->scratch_size;
+}
+
+static inline size_t floats_aligned(size_t floats)
+{
+    return (floats + 15) / 16 * 16;
+}
+
+static inline int64_t tile_count(int64_t rows)
+{
+    return (rows + ROW_TILE - 1) / ROW_TILE;
+}
+
+/* ---- finding parameters; a name that is not there is a fault of the table */
+
+typedef struct Finder {
+    const ParamTable *table;
+    const char *prefix;
+    const char *missing; /* the first name that was not found */
+} Finder;
+
+int64_t find_offset(Finder *finder, const char *name);
+Linear find_linear(Finder *finder, const char *name, int in, int out); /* bias if there is one */
+Norm find_norm(Finder *finder, const char *name, int width, double eps);
+bool has_param(const Finder *finder, const char *name);
+
+/* ---- linear layers on a tile of rows; serial */
+
+void linear_carve(Linear *linear, Arena *arena);
+void linear_transpose(const Linear *linear, const float *weights);
+/* y (rows, out) = x (rows, in) W^T, without bias */
+void linear_forward(const Step *step, const Linear *linear, int rows, const float *x, int ldx, float *y, int ldy);
+/* dx (rows, in) = dy (rows, out) W + beta * dx */
+void linear_backward(const Step *step, const Linear *linear, int rows, const float *dy, int lddy, float beta, float *dx,
+                     int lddx);
+static inline const float *linear_bias(const Step *step, const Linear *linear)
+{
+    return linear->bias < 0 ? NULL : step->weights + linear->bias;
+}
+
+/* ---- gradients of weights: dW (out, in) = dy^T x over all rows, in parallel; overwrites or adds by `add` */
+
+typedef struct WeightGrad {
+    const Linear *linear;
+    const float *dy; /* (rows, out) */
+    int lddy;
+    const float *x; /* (rows, in) */
+    int ldx;
+} WeightGrad;
+
+void weight_grads(const Step *step, int64_t rows, const WeightGrad *items, int count, bool add, float *partials);
+size_t weight_grads_partials(int64_t rows, const Linear *linear); /* floats that one item needs */
+
+/* ---- partial sums: `slots` pieces of `stride` floats. Part `at` .. `at + count` of each is summed, in order of the
+ * slots, into grads[grad ..], in parallel. */
+
+typedef struct PartialSum {
+    int64_t at, count, grad;
+} PartialSum;
+
+void partial_sums(const Step *step, const float *partials, int64_t slots, int64_t stride, const PartialSum *sums,
+                  int count, bool add);
+
+/* ---- randomness: a site is a place in the network where masks are drawn */
+
+enum { SITE_ATTENTION, SITE_PROJECTION, SITE_HIDDEN, SITE_OUTPUT, SITES_PER_LAYER };
+
+uint64_t site_key(const Step *step, int image, int layer, int site);
+
+/* x (rows, cols), contiguous, holds rows `first` .. of a batch of `tokens` rows per image: dropout in place. */
+void dropout_rows(const Step *step, int layer, int site, double p, int tokens, int64_t first, int rows, int cols,
+                  float *x);
+
+/* Stochastic depth (Huang et al. 2016): factors (batch) of a residual branch: 0 or 1 / keep; 1 when not training. */
+void drop_path_factors(const Step *step, int layer, int branch, double p, float *factors);
+
+/* The end of a residual branch. Forward: out = residual + factor[image] * dropout(y + bias); y is used as scratch.
+ * Backward: dy = factor[image] * dropout mask * dout. Rows are contiguous; factors may be NULL. */
+typedef struct Branch {
+    int layer, site, tokens;
+    double drop;
+    const float *factors; /* (batch) */
+} Branch;
+
+void branch_forward(const Step *step, const Branch *branch, int64_t first, int rows, int cols, float *y,
+                    const float *bias, const float *residual, int ldr, float *out, int ldo);
+void branch_backward(const Step *step, const Branch *branch, int64_t first, int rows, int cols, const float *dout,
+                     int lddo, float *dy);
+
+#endif

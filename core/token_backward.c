@@ -1,0 +1,197 @@
+#include "core/token_internal.h"
+
+#include <string.h>
+
+typedef struct BackwardJob {
+    const TokenLayer *layer;
+    const Step *step;
+    const TokenBuffers *buffers;
+    TokenChunk chunk;
+    const float *source;
+    float *stream; /* (images, tokens, width): dout, then the gradient of x2 */
+    float *dsource;
+} BackwardJob;
+
+typedef struct TileAt { /* a tile in each of the places where its rows lie */
+    TokenTile tile;
+    int rows, each; /* all, and of one image */
+    int64_t chunk, saved, batch;
+    float *row_sums;
+} TileAt;
+
+static TileAt tile_at(const BackwardJob *job, int64_t task)
+{
+    const TokenLayer *layer = job->layer;
+    TileAt at = {.tile = token_tile(&layer->tiles, job->chunk.images, task)};
+    at.rows = at.tile.rows;
+    at.each = at.rows / at.tile.images;
+    at.chunk = at.tile.first;
+    at.saved = (int64_t)job->chunk.slot * layer->tokens + at.chunk;
+    at.batch = (int64_t)job->chunk.first * layer->tokens + at.chunk;
+    at.row_sums = job->buffers->row_sums + task * layer->row_sum_size;
+    return at;
+}
+
+static float *row_sum(const TokenLayer *layer, const TileAt *at, int64_t grad)
+{
+    for (int i = 0; i < layer->row_sum_count; i++)
+        if (layer->row_sums[i].grad == grad) return at->row_sums + layer->row_sums[i].at;
+    return NULL;
+}
+
+/* From dout to the gradient of x2, in place. */
+static void mlp_tile(const BackwardJob *job, const TileAt *at, float *scratch)
+{
+    const TokenLayer *layer = job->layer;
+    const Step *step = job->step;
+    const TokenSaved *saved = &layer->saved;
+    int rows = at->rows, width = layer->width;
+    float *stream = job->stream + at->chunk * width, *dz = job->buffers->dz_mlp + at->chunk * width;
+    float *act = job->buffers->act + at->chunk * width, *norm = job->buffers->norm2 + at->chunk * width;
+    float *hidden = saved->hidden + at->saved * width, *dact = scratch;
+    const float *x2 = saved->x2 + at->saved * width, *weight = step->weights + layer->norm2.weight;
+    const float *mean = saved->mean2 + at->saved, *rstd = saved->rstd2 + at->saved;
+    Branch branch = token_branch(layer, SITE_OUTPUT);
+    branch_backward(step, &branch, at->batch, rows, width, stream, width, dz);
+    step->kernels->column_sums(rows, width, dz, width, row_sum(layer, at, layer->fc2.bias));
+    linear_backward(step, &layer->fc2, rows, dz, width, 0.0f, dact, width);
+    step->kernels->gelu_backward((int64_t)rows * width, hidden, dact, act, hidden);
+    step->kernels->column_sums(rows, width, hidden, width, row_sum(layer, at, layer->fc1.bias));
+    linear_backward(step, &layer->fc1, rows, hidden, width, 0.0f, dact, width);
+    step->kernels->layernorm_apply(rows, width, x2, width, mean, rstd, weight, step->weights + layer->norm2.bias, norm,
+                                   width);
+    step->kernels->layernorm_backward(rows, width, x2, width, mean, rstd, weight, dact, width, true, stream, width,
+                                      row_sum(layer, at, layer->norm2.weight), row_sum(layer, at, layer->norm2.bias));
+}
+
+static void performer_tile(const BackwardJob *job, const TileAt *at, int64_t task, float *scratch)
+{
+    const TokenLayer *layer = job->layer;
+    const Step *step = job->step;
+    Performer performer = token_performer(layer, step);
+    size_t size = performer_sums_size(&performer);
+    int width = layer->width, ld = 3 * width, slot = job->chunk.slot + at->tile.image;
+    int64_t first_sum = layer->tiles.images > 1 ? at->tile.image : task;
+    for (int i = 0; i < at->tile.images; i++) {
+        int64_t row = (int64_t)i * at->each;
+        float *q = layer->saved.qkv + (at->saved + row) * ld + token_q(layer);
+        float *y = job->buffers->attention + (at->chunk + row) * width;
+        const float *sums = layer->saved.sums + (size_t)(slot + i) * size;
+        float *dsums = job->buffers->tile_sums + (size_t)(first_sum + i) * size;
+        memset(dsums, 0, size * sizeof(float));
+        performer_apply(step->kernels, &performer, at->each, q, ld, sums, y, width, scratch);
+        performer_apply_backward(step->kernels, &performer, at->each, q, ld, sums, y,
+                                 job->buffers->dattention + (at->chunk + row) * width, width, q, ld, dsums, scratch);
+    }
+}
+
+static void upper_task(void *context, int64_t task, int thread)
+{
+    const BackwardJob *job = context;
+    const TokenLayer *layer = job->layer;
+    const Step *step = job->step;
+    TileAt at = tile_at(job, task);
+    int width = layer->width;
+    float *scratch = step_scratch(step, thread), *dz = job->buffers->dz_attention + at.chunk * width;
+    memset(at.row_sums, 0, (size_t)layer->row_sum_size * sizeof(float));
+    mlp_tile(job, &at, scratch);
+    Branch branch = token_branch(layer, SITE_PROJECTION);
+    branch_backward(step, &branch, at.batch, at.rows, width, job->stream + at.chunk * width, width, dz);
+    step->kernels->column_sums(at.rows, width, dz, width, row_sum(layer, &at, layer->proj.bias));
+    linear_backward(step, &layer->proj, at.rows, dz, width, 0.0f, job->buffers->dattention + at.chunk * width, width);
+    if (layer->performer) performer_tile(job, &at, task, scratch);
+}
+
+static void attention_task(void *context, int64_t image, int thread)
+{
+    const BackwardJob *job = context;
+    const TokenLayer *layer = job->layer;
+    int width = layer->width;
+    int64_t slot = job->chunk.slot + image, first = slot * layer->tokens;
+    AttentionHead head = token_head(layer, slot);
+    float *qkv = layer->saved.qkv + first * 3 * width;
+    attention_backward(job->step->kernels, &head, layer->saved.attention + first * width,
+                       job->buffers->dattention + image * layer->tokens * width, width, layer->saved.lse + first,
+                       qkv + token_q(layer), qkv + token_k(layer), qkv + token_v(layer), 3 * width,
+                       step_scratch(job->step, thread));
+}
+
+/* dk and dv of a tile; q's share is there already. The gradient of x2 enters dv by the skip connection. */
+static void values_tile(const BackwardJob *job, const TileAt *at, float *dv, float *scratch)
+{
+    const TokenLayer *layer = job->layer;
+    const Step *step = job->step;
+    int width = layer->width, ld = 3 * width;
+    float *qkv = layer->saved.qkv + at->saved * ld;
+    const float *stream = job->stream + at->chunk * width;
+    if (!layer->performer) {
+        float *v = qkv + token_v(layer);
+        step->kernels->residual(at->rows, width, stream, width, NULL, 1.0f, v, ld, v, ld);
+        return;
+    }
+    Performer performer = token_performer(layer, step);
+    for (int i = 0; i < at->tile.images; i++) {
+        float *rows = qkv + (int64_t)i * at->each * ld, *k = rows + token_k(layer), *v = rows + token_v(layer);
+        const float *dsums = job->buffers->image_sums + (size_t)(at->tile.image + i) * performer_sums_size(&performer);
+        memcpy(dv, stream + (int64_t)i * at->each * width, (size_t)at->each * (size_t)width * sizeof(float));
+        performer_sums_backward(step->kernels, &performer, at->each, k, v, ld, dsums, k, ld, dv, width, scratch);
+        for (int r = 0; r < at->each; r++)
+            memcpy(v + (int64_t)r * ld, dv + (int64_t)r * width, (size_t)width * sizeof(float));
+    }
+}
+
+static void qkv_task(void *context, int64_t task, int thread)
+{
+    const BackwardJob *job = context;
+    const TokenLayer *layer = job->layer;
+    const Step *step = job->step;
+    const TokenSaved *saved = &layer->saved;
+    TileAt at = tile_at(job, task);
+    int rows = at.rows, in = layer->in, width = layer->width, ld = 3 * width;
+    float *split = step_scratch(step, thread), *dnorm = split + (size_t)layer->tiles.rows * (size_t)in;
+    float *dv = split, *rest = dv + (size_t)layer->tiles.rows * (size_t)width; /* before split is filled */
+    float *norm = job->buffers->norm1 + at.chunk * in;
+    const float *dqkv = saved->qkv + at.saved * ld, *weight = step->weights + layer->norm1.weight;
+    values_tile(job, &at, dv, rest);
+    if (layer->qkv.bias >= 0) step->kernels->column_sums(rows, ld, dqkv, ld, row_sum(layer, &at, layer->qkv.bias));
+    token_split(layer, &at.tile, job->source, split);
+    linear_backward(step, &layer->qkv, rows, dqkv, ld, 0.0f, dnorm, in);
+    step->kernels->layernorm_apply(rows, in, split, in, saved->mean1 + at.saved, saved->rstd1 + at.saved, weight,
+                                   step->weights + layer->norm1.bias, norm, in);
+    step->kernels->layernorm_backward(rows, in, split, in, saved->mean1 + at.saved, saved->rstd1 + at.saved, weight,
+                                      dnorm, in, false, dnorm, in, row_sum(layer, &at, layer->norm1.weight),
+                                      row_sum(layer, &at, layer->norm1.bias));
+    if (!layer->pixels) memcpy(job->buffers->dsplit + at.chunk * in, dnorm, (size_t)rows * (size_t)in * sizeof(float));
+}
+
+static void gather_task(void *context, int64_t task, int thread)
+{
+    (void)thread;
+    const BackwardJob *job = context;
+    const TokenLayer *layer = job->layer;
+    int side = layer->split.side;
+    int64_t image = task / side, line = task % side;
+    split_gather(&layer->split, job->buffers->dsplit + image * layer->tokens * layer->in, layer->in, (int)line * side,
+                 side, job->dsource + image * layer->source_size);
+}
+
+void token_layer_backward(TokenLayer *layer, const Step *step, const TokenBuffers *buffers, TokenChunk chunk, bool add,
+                          const float *source, float *dout, float *dsource)
+{
+    BackwardJob job = {layer, step, buffers, chunk, source, dout, dsource};
+    int width = layer->width;
+    int64_t tiles = token_tiles_count(&layer->tiles, chunk.images), first = (int64_t)chunk.slot * layer->tokens;
+    pool_run(step->pool, tiles, upper_task, &job);
+    if (layer->performer) token_sum_tiles(layer, step, chunk.images, buffers->tile_sums, buffers->image_sums);
+    const float *attention = layer->performer ? buffers->attention : layer->saved.attention + first * width;
+    WeightGrad upper[] = {{&layer->fc2, buffers->dz_mlp, width, buffers->act, width},
+                          {&layer->fc1, layer->saved.hidden + first * width, width, buffers->norm2, width},
+                          {&layer->proj, buffers->dz_attention, width, attention, width}};
+    weight_grads(step, (int64_t)chunk.images * layer->tokens, upper, 3, add, buffers->weight_sums);
+    if (!layer->performer) pool_run(step->pool, chunk.images, attention_task, &job);
+    pool_run(step->pool, tiles, qkv_task, &job);
+    WeightGrad qkv = {&layer->qkv, layer->saved.qkv + first * 3 * width, 3 * width, buffers->norm1, layer->in};
+    weight_grads(step, (int64_t)chunk.images * layer->tokens, &qkv, 1, add, buffers->weight_sums);
+    partial_sums(step, buffers->row_sums, tiles, layer->row_sum_size, layer->row_sums, layer->row_sum_count, add);
+    if (!layer->pixels) pool_run(step->pool, (int64_t)chunk.images * layer->split.side, gather_task, &job);
+}
