@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "data/randaugment.h"
 #include "dist/config_keys.h"
 
 /* ---- defaults: main.py of the official code, whose global batch is 512 (8 x 64) */
@@ -395,7 +396,9 @@ Status config_check(const Config *config, Error *error)
 {
     const ScheduleConfig *schedule = &config->schedule;
     const PipelineConfig *pipeline = &config->pipeline;
+    RandAugment policy;
     Status status = zoo_check(&config->model, error);
+    if (!status) status = randaugment_parse(&policy, pipeline->aa, error);
     if (!status && schedule->warmup_epochs >= schedule->epochs)
         status = error_set(error, STATUS_USAGE, "warmup_epochs: %d must be less than epochs, %d",
                            schedule->warmup_epochs, schedule->epochs);

@@ -1,14 +1,15 @@
 #include "dist/run.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <unistd.h>
 
 #include "core/file.h"
+#include "dist/checkpoint.h"
 
 enum { PATH = 1100 };
 
@@ -27,17 +28,14 @@ static bool has(const char *folder, const char *name)
     return file_exists(path);
 }
 
-static bool has_checkpoints(const char *folder)
+static Status count_checkpoints(const char *folder, int *count, Error *error)
 {
     char path[PATH];
+    int64_t *steps;
     snprintf(path, sizeof path, "%s/checkpoints", folder);
-    DIR *checkpoints = opendir(path);
-    if (!checkpoints) return false;
-    bool found = false;
-    for (struct dirent *entry; !found && (entry = readdir(checkpoints));)
-        found = strncmp(entry->d_name, "step-", 5) == 0;
-    closedir(checkpoints);
-    return found;
+    Status status = checkpoint_list(path, &steps, count, error);
+    if (!status) free(steps);
+    return status;
 }
 
 /* Without a config.yaml nobody can tell whose these are. */
@@ -55,10 +53,13 @@ static Status refuse_strangers(const char *folder, Error *error)
 static Status compare(Run *run, const Config *config, const char *config_path, bool resume, Error *error)
 {
     Config was;
+    int checkpoints;
+    char differences[1200];
     Status status = config_load(&was, config_path, NULL, 0, error);
     if (status) return error_add(error, "  while reading the configuration of the run in %s", run->folder);
-    bool trained = has_checkpoints(run->folder);
-    char differences[1200];
+    status = count_checkpoints(run->folder, &checkpoints, error);
+    if (status) return status;
+    bool trained = checkpoints > 0;
     int count = config_differences(config, &was, false, differences, sizeof differences);
     if (count > 0 && trained) {
         error_set(error, STATUS_USAGE, "%s: holds a run of another configuration, in which %d %s:\n%s", run->folder,
@@ -103,6 +104,17 @@ Status run_open(Run *run, const char *folder, const Config *config, bool resume,
     if (!status) status = config_save(config, path, error);
     if (status) run_close(run);
     return status;
+}
+
+bool run_is_running(const char *folder)
+{
+    char path[PATH];
+    snprintf(path, sizeof path, "%s/log.txt", folder);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return false;
+    bool held = flock(fd, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+    close(fd);
+    return held;
 }
 
 void run_close(Run *run)

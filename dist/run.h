@@ -33,6 +33,9 @@ typedef struct Run {
 Status run_open(Run *run, const char *folder, const Config *config, bool resume, Error *error);
 void run_close(Run *run); /* accepts a zeroed one */
 
+/* True while some process holds the folder by run_open, as far as this machine can see. */
+bool run_is_running(const char *folder);
+
 /* FOLDER/name, in `path`. */
 Status run_path(char *path, size_t size, const char *folder, const char *name, Error *error);
 

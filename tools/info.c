@@ -11,15 +11,18 @@
 /* The first that recognises a path describes it. */
 static const InfoKind KINDS[] = {
     {info_is_weights, info_weights},
+    {info_is_run, info_run},
 };
 
 enum { KIND_COUNT = sizeof KINDS / sizeof KINDS[0] };
 
 static const char USAGE[] =
-    "usage: t2t info MODEL|FILE [options]\n"
+    "usage: t2t info MODEL|FILE|RUN [options]\n"
     "\n"
     "MODEL: a published model by name: its layers, shapes, parameters and multiply-accumulates (MACs) per image.\n"
     "FILE: a safetensors file: what is in it, and which model it is of.\n"
+    "RUN: the folder of a training: where it stands, how long it still takes, its checkpoints and whether they are "
+    "whole.\n"
     "\n"
     "  --config FILE      a model of your own: the architecture keys of a configuration file\n"
     "  --set key=value    a change to the model, e.g. --set img_size=384; may be repeated\n"

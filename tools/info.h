@@ -20,6 +20,9 @@ typedef struct InfoKind {
 bool info_is_weights(const char *path);
 Status info_weights(const char *path, const InfoOptions *options, Error *error);
 
+bool info_is_run(const char *path);
+Status info_run(const char *path, const InfoOptions *options, Error *error);
+
 Status info_model(const ModelConfig *config, const InfoOptions *options, Error *error);
 
 #endif

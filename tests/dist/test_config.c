@@ -136,6 +136,7 @@ Test(config, refuses_values_that_do_not_fit_each_other)
     expect_refused("scale: [1, 0.5]\n", "run.yaml:1", "scale");
     expect_refused("batch_size: 2\naccumulate: 4\n", "run.yaml:2", "batch_size");
     expect_refused("model: t2t_vit_7\nimg_size: 225\n", "run.yaml:2", "224");
+    expect_refused("lr: 1\naa: rand-m9-q3\n", "run.yaml:2", "rand-m9");
     expect_refused("interpolation: random\n", "run.yaml:1", "bicubic");
 }
 

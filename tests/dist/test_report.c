@@ -8,6 +8,7 @@
 #include "core/file.h"
 #include "dist/plot.h"
 #include "dist/report.h"
+#include "dist/summary.h"
 #include "tests/support/command.h"
 
 /* A run of `epochs` epochs of 100 steps out of 300, validated each; top-1 peaks at epoch 5 of the raw weights. */
@@ -135,7 +136,7 @@ Test(report, summary)
     Error error = {0};
     config_defaults(&config);
     cr_assert_eq(metrics_read(&history, make_run("summary", 3, true), &error), STATUS_OK);
-    RunSummary summary = report_summarise(&config, &history);
+    RunSummary summary = run_summarise(&config, &history);
     cr_assert_eq(summary.step, 300);
     cr_assert_eq(summary.epoch_steps, 100);
     cr_assert_eq(summary.total_steps, 31000);

@@ -40,6 +40,9 @@ static void make(const char *name)
     Error error = {0};
     snprintf(path, sizeof path, "%s/%s", folder, name);
     cr_assert_eq(file_make_folders(path, &error), STATUS_OK);
+    if (!strstr(name, "step-")) return;
+    strcat(path, "/manifest.json");
+    cr_assert_eq(file_write(path, "{}", 2, &error), STATUS_OK, "%s", error.message);
 }
 
 Test(run, a_new_folder_gets_the_configuration)
@@ -108,7 +111,9 @@ Test(run, refuses_a_second_process)
     cr_assert_eq(run_open(&first, folder, &config, true, &error), STATUS_OK, "%s", error.message);
     cr_assert_eq(run_open(&second, folder, &config, true, &error), STATUS_USAGE);
     cr_assert_not_null(strstr(error.message, "another process"), "%s", error.message);
+    cr_assert(run_is_running(folder));
     run_close(&first);
+    cr_assert(!run_is_running(folder));
     expect_open(true, true);
 }
 
