@@ -6,6 +6,7 @@
 
 #include "core/file.h"
 #include "data/convert_plan.h"
+#include "data/resize.h"
 
 /* What one thread works with. */
 typedef struct Work {
@@ -13,20 +14,44 @@ typedef struct Work {
     ShardWriter *writer;
     Receipt receipt;
     SourceImage image;
-    Image pixels;
+    Image pixels, resized;
+    Resizer resizer;
     unsigned char *encoded; /* of the present image, when it had to be encoded */
 } Work;
 
-static Status encode(Work *work, const Image *image, bool gray, ImageFormat format, Record *record, Error *error)
+/* info: of the source's image; then of the one that is stored. */
+static Status encode(Work *work, const Image *image, ImageFormat format, Record *record, ImageInfo *info, Error *error)
 {
+    bool gray = info->components == 1;
     size_t size;
     Status status = format == IMAGE_PNG
                         ? image_encode_png(image, gray, &work->encoded, &size, error)
                         : image_encode_jpeg(image, work->job->config->quality, gray, &work->encoded, &size, error);
     if (status) return status;
+    *info = (ImageInfo){.format = format, .width = image->width, .height = image->height, .components = gray ? 1 : 3};
     *record = (Record){
         .format = format, .width = image->width, .height = image->height, .bytes = work->encoded, .size = size};
     return STATUS_OK;
+}
+
+/* The shorter side becomes `side`, the longer follows truncated, as torchvision's Resize. */
+static Status make_smaller(Work *work, const Image *image, int side, Error *error)
+{
+    bool wide = image->width > image->height;
+    int shorter = wide ? image->height : image->width, longer = wide ? image->width : image->height;
+    int other = (int)((int64_t)side * longer / shorter);
+    ResizeTarget target = {.width = wide ? other : side, .height = wide ? side : other};
+    target.columns = target.width;
+    target.rows = target.height;
+    Status status = image_reserve(&work->resized, target.width, target.height, error);
+    if (status) return status;
+    ResizeSource source = {image->pixels, image->width, image->height, (ptrdiff_t)image->width * 3};
+    return resize(&work->resizer, source, target, INTERPOLATION_BICUBIC, work->resized.pixels, error);
+}
+
+static bool is_larger(const ImageInfo *info, int side)
+{
+    return side > 0 && info->width > side && info->height > side;
 }
 
 /* From what the source gave to what is stored. STATUS_DATA: the image is broken. */
@@ -34,20 +59,27 @@ static Status make_record(Work *work, Record *record, ImageInfo *info, Error *er
 {
     const ConvertConfig *config = work->job->config;
     SourceImage *image = &work->image;
-    if (image->is_pixels) {
-        ImageFormat format = config->encode ? config->encode : work->job->source->encode_as;
-        *info = (ImageInfo){.format = format, .width = image->pixels.width, .height = image->pixels.height};
-        info->components = image->gray ? 1 : 3;
-        return encode(work, &image->pixels, image->gray, format, record, error);
-    }
-    Status status = image_check(image->bytes, image->size, info, error);
-    if (!status && config->decode) status = image_decode(image->bytes, image->size, &work->pixels, error);
+    const Image *pixels = image->is_pixels ? &image->pixels : &work->pixels;
+    ImageFormat format = config->encode ? config->encode : work->job->source->encode_as;
+    Status status = STATUS_OK;
+    if (image->is_pixels)
+        *info = (ImageInfo){
+            .format = format, .width = pixels->width, .height = pixels->height, .components = image->gray ? 1 : 3};
+    else
+        status = image_check(image->bytes, image->size, info, error);
+    bool smaller = is_larger(info, config->resize);
+    if (!status && !image->is_pixels && (smaller || config->decode))
+        status = image_decode(image->bytes, image->size, &work->pixels, error);
+    if (!status && smaller) status = make_smaller(work, pixels, config->resize, error);
+    if (status) return status;
+    if (smaller || image->is_pixels)
+        return encode(work, smaller ? &work->resized : pixels, format, record, info, error);
     *record = (Record){.format = info->format,
                        .width = info->width,
                        .height = info->height,
                        .bytes = image->bytes,
                        .size = image->size};
-    return status;
+    return STATUS_OK;
 }
 
 static Status reject(Work *work, const SourceItem *item, Error *why, Error *error)
@@ -146,6 +178,8 @@ free_work:
     free(work.encoded);
     source_image_free(&work.image);
     image_free(&work.pixels);
+    image_free(&work.resized);
+    resizer_free(&work.resizer);
     receipt_free(&work.receipt);
     return status;
 }

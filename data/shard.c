@@ -260,7 +260,7 @@ struct ShardReader {
     MDB_txn *txn;
 };
 
-static Status check_file(const char *path, const ShardSummary *expected, Error *error)
+Status shard_check_file(const char *path, const ShardSummary *expected, Error *error)
 {
     if (access(path, R_OK) != 0) {
         error_set(error, STATUS_DATA, "%s: missing or unreadable: %m", path);
@@ -303,7 +303,7 @@ static Status check_table(Shard *shard, const ShardSummary *expected, Error *err
 Status shard_open(Shard **result, const char *path, const ShardSummary *expected, bool random, Error *error)
 {
     *result = NULL;
-    Status status = check_file(path, expected, error);
+    Status status = shard_check_file(path, expected, error);
     if (status) return status;
     Shard *shard = calloc(1, sizeof *shard);
     if (!shard) return error_set(error, STATUS_FAILED, "%s: no memory", path);

@@ -54,6 +54,8 @@ typedef struct ShardSummary {
     char hash[33]; /* XXH3-128 of the file, hexadecimal */
 } ShardSummary;
 
+/* Whether the file is there and has the expected size. */
+Status shard_check_file(const char *path, const ShardSummary *expected, Error *error);
 Status shard_hash_file(const char *path, char hash[33], Error *error);
 
 typedef struct ShardWriter ShardWriter;

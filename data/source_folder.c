@@ -115,6 +115,7 @@ Status source_add_folders(Source *source, SourceSplitKind split, const Devkit *d
 Status source_open_folder(Source *source, Error *error)
 {
     source->kind = "folder";
+    source->encode_as = IMAGE_JPEG; /* what --resize makes smaller */
     source->read = source_read_file;
     Devkit devkit;
     Status status = devkit_load(&devkit, source->root, error);

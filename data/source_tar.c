@@ -334,6 +334,7 @@ static Status find_tars(const Source *source, TarState *state, Error *error)
 Status source_open_tars(Source *source, Error *error)
 {
     source->kind = "tar";
+    source->encode_as = IMAGE_JPEG; /* what --resize makes smaller */
     source->read = read_image;
     source->prefetch = prefetch;
     TarState *state = calloc(1, sizeof *state);

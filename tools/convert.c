@@ -1,16 +1,15 @@
 /* t2t convert: a source of images becomes a data set. Alone, or in every process of an mpirun. */
 #include <getopt.h>
 #include <inttypes.h>
-#include <mpi.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-#include <unistd.h>
 
 #include "core/pool.h"
 #include "data/convert.h"
 #include "data/manifest.h"
+#include "dist/world.h"
+#include "tools/bar.h"
 #include "tools/tools.h"
 
 static const char USAGE[] =
@@ -34,94 +33,33 @@ static const char USAGE[] =
     "  --threads N         in each process (default: the processors that it may use)\n\n"
     "Interrupted, the same command goes on; the result is the same, byte for byte.\n";
 
-/* ---- progress: a bar on a terminal, a line now and then in a log */
-
-typedef struct Display {
-    bool terminal, silent;
-    struct timespec begin;
-    double last; /* seconds after begin */
-} Display;
-
-static double seconds_since(const struct timespec *begin)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)(now.tv_sec - begin->tv_sec) + 1e-9 * (double)(now.tv_nsec - begin->tv_nsec);
-}
-
-static void print_progress(const Display *display, const ConvertProgress *progress, double seconds)
-{
-    enum { WIDTH = 30 };
-    char bar[WIDTH + 1] = "";
-    double share = progress->total ? (double)progress->images / (double)progress->total : 1;
-    int64_t fresh = progress->images - progress->kept;
-    double rate = seconds > 0 ? (double)fresh / seconds : 0;
-    long left = rate > 0 ? (long)((double)(progress->total - progress->images) / rate + 0.5) : 0;
-    memset(bar, '.', WIDTH);
-    memset(bar, '#', (size_t)(share * WIDTH));
-    fprintf(stderr, display->terminal ? "\r[%s] " : "%s", display->terminal ? bar : "");
-    fprintf(stderr, "%5.1f %%  %" PRId64 "/%" PRId64 " images", 100 * share, progress->images, progress->total);
-    if (fresh) fprintf(stderr, "  %.0f/s  %.1f MB/s", rate, (double)progress->bytes / seconds / 1e6);
-    if (progress->kept) fprintf(stderr, "  %" PRId64 " kept", progress->kept);
-    if (progress->rejected) fprintf(stderr, "  %" PRId64 " rejected", progress->rejected);
-    if (left) fprintf(stderr, "  %ld:%02ld:%02ld left", left / 3600, left / 60 % 60, left % 60);
-    fputs(display->terminal ? "\033[K" : "\n", stderr);
-    if (display->terminal && progress->images == progress->total) fputc('\n', stderr);
-}
-
 static void show_progress(void *context, const ConvertProgress *progress)
 {
-    Display *display = context;
-    if (display->silent) return;
-    bool last = progress->images == progress->total;
-    if (!last && progress->images % 16) return;
-    double seconds = seconds_since(&display->begin);
-    if (!last && seconds - display->last < (display->terminal ? 0.2 : 30)) return;
-    display->last = seconds;
-    print_progress(display, progress, seconds);
+    bar_show(context, &(BarState){.done = progress->images,
+                                  .total = progress->total,
+                                  .fresh = progress->images - progress->kept,
+                                  .bytes = progress->bytes,
+                                  .kept = progress->kept,
+                                  .bad = progress->rejected,
+                                  .bad_word = "rejected"});
 }
 
 /* ---- processes */
 
-typedef struct Team {
-    bool mpi;
-    int rank, ranks, ranks_here;
-} Team;
-
-static bool started_by_mpirun(void)
+/* MPI is started only where the launcher speaks of several processes: a single one needs none. */
+static Status team_join(World *team, Error *error)
 {
-    static const char *const SIGNS[] = {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "PMI_RANK", "PMIX_RANK"};
-    for (size_t i = 0; i < sizeof SIGNS / sizeof SIGNS[0]; i++)
-        if (getenv(SIGNS[i])) return true;
-    return false;
-}
-
-static Team team_join(void)
-{
-    Team team = {.mpi = started_by_mpirun(), .ranks = 1, .ranks_here = 1};
-    if (!team.mpi) return team;
-    int provided;
-    MPI_Comm here;
-    MPI_Init_thread(NULL, NULL, MPI_THREAD_FUNNELED, &provided);
-    MPI_Comm_rank(MPI_COMM_WORLD, &team.rank);
-    MPI_Comm_size(MPI_COMM_WORLD, &team.ranks);
-    MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &here);
-    MPI_Comm_size(here, &team.ranks_here);
-    MPI_Comm_free(&here);
-    return team;
+    char message[1024];
+    *team = (World){.size = 1, .local_size = 1};
+    return world_launch_problem(1, getenv, message, sizeof message) ? world_start(team, error) : STATUS_OK;
 }
 
 /* Waits for all and returns the worst status of any. */
-static Status team_agree(const Team *team, Status status)
+static Status team_agree(const World *team, Status status)
 {
     int mine = status, worst = status;
-    if (team->mpi) MPI_Allreduce(&mine, &worst, 1, MPI_INT, MPI_MAX, MPI_COMM_WORLD);
+    if (team->started) MPI_Allreduce(&mine, &worst, 1, MPI_INT, MPI_MAX, MPI_COMM_WORLD);
     return (Status)worst;
-}
-
-static void team_leave(const Team *team)
-{
-    if (team->mpi) MPI_Finalize();
 }
 
 /* ---- the command line */
@@ -283,15 +221,14 @@ static void print_result(const char *dest)
     manifest_free(&manifest);
 }
 
-static Status run(const Team *team, ConvertConfig *config, Error *error)
+static Status run(const World *team, ConvertConfig *config, Error *error)
 {
-    Display display = {.terminal = isatty(STDERR_FILENO), .silent = team->rank != 0};
-    clock_gettime(CLOCK_MONOTONIC, &display.begin);
+    Bar bar = bar_begin(team->rank != 0);
     config->progress = show_progress;
-    config->context = &display;
+    config->context = &bar;
     config->rank = team->rank;
-    config->ranks = team->ranks;
-    int threads = pool_allowed_cpus() / team->ranks_here;
+    config->ranks = team->size;
+    int threads = pool_allowed_cpus() / team->local_size;
     if (!config->threads) config->threads = threads < 1 ? 1 : threads;
 
     Convert *convert;
@@ -319,8 +256,9 @@ Status tool_convert(int argc, char **argv, Error *error)
         fputs(USAGE, stdout);
         return STATUS_OK;
     }
-    Team team = team_join();
-    status = run(&team, &config, error);
-    team_leave(&team);
+    World team;
+    status = team_join(&team, error);
+    if (!status) status = run(&team, &config, error);
+    world_end(&team);
     return status;
 }

@@ -12,21 +12,25 @@
 static const InfoKind KINDS[] = {
     {info_is_weights, info_weights},
     {info_is_run, info_run},
+    {info_is_dataset, info_dataset},
 };
 
 enum { KIND_COUNT = sizeof KINDS / sizeof KINDS[0] };
 
 static const char USAGE[] =
-    "usage: t2t info MODEL|FILE|RUN [options]\n"
+    "usage: t2t info MODEL|FILE|RUN|DATASET [options]\n"
     "\n"
     "MODEL: a published model by name: its layers, shapes, parameters and multiply-accumulates (MACs) per image.\n"
     "FILE: a safetensors file: what is in it, and which model it is of.\n"
     "RUN: the folder of a training: where it stands, how long it still takes, its checkpoints and whether they are "
     "whole.\n"
+    "DATASET: a folder that `t2t convert` made: splits, classes, sizes.\n"
     "\n"
     "  --config FILE      a model of your own: the architecture keys of a configuration file\n"
     "  --set key=value    a change to the model, e.g. --set img_size=384; may be repeated\n"
     "  --tensors          list every tensor\n"
+    "  --classes          list every class\n"
+    "  --contact-sheet F  draw images of a data set, as stored and as training sees them, into the PNG file F\n"
     "\n"
     "With --config or --set a weights file is compared with that model instead of the published ones.\n"
     "\n"
@@ -46,7 +50,8 @@ typedef struct Arguments {
     const char *config;
     const char *sets[MAX_SETS];
     int set_count;
-    bool tensors, help;
+    const char *contact_sheet;
+    bool tensors, classes, help;
 } Arguments;
 
 static Status parse(int argc, char **argv, Arguments *arguments, Error *error)
@@ -55,6 +60,8 @@ static Status parse(int argc, char **argv, Arguments *arguments, Error *error)
         {"config", required_argument, NULL, 'c'},
         {"set", required_argument, NULL, 's'},
         {"tensors", no_argument, NULL, 't'},
+        {"classes", no_argument, NULL, 'l'},
+        {"contact-sheet", required_argument, NULL, 'i'},
         {"help", no_argument, NULL, 'h'},
         {NULL, 0, NULL, 0},
     };
@@ -62,6 +69,8 @@ static Status parse(int argc, char **argv, Arguments *arguments, Error *error)
         if (option == '?') return error_set(error, STATUS_USAGE, "see `t2t info --help`");
         if (option == 'c') arguments->config = optarg;
         if (option == 't') arguments->tensors = true;
+        if (option == 'l') arguments->classes = true;
+        if (option == 'i') arguments->contact_sheet = optarg;
         if (option == 'h') arguments->help = true;
         if (option != 's') continue;
         if (arguments->set_count == MAX_SETS)
@@ -93,7 +102,8 @@ static Status load_model(const Arguments *arguments, const char *name, ModelConf
 
 static Status describe_path(const Arguments *arguments, Error *error)
 {
-    InfoOptions options = {.tensors = arguments->tensors};
+    InfoOptions options = {
+        .tensors = arguments->tensors, .classes = arguments->classes, .contact_sheet = arguments->contact_sheet};
     ModelConfig model;
     if (arguments->config || arguments->set_count) {
         Status status = load_model(arguments, NULL, &model, error);

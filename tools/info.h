@@ -7,8 +7,10 @@
 #include "core/zoo.h"
 
 typedef struct InfoOptions {
-    bool tensors;             /* list every tensor */
-    const ModelConfig *model; /* from --config and --set; NULL: none given */
+    bool tensors;              /* list every tensor */
+    bool classes;              /* list every class */
+    const char *contact_sheet; /* NULL, or the file for a sheet of a data set's images */
+    const ModelConfig *model;  /* from --config and --set; NULL: none given */
 } InfoOptions;
 
 /* A kind of file or folder: recognised by a look at `path`, which exists. */
@@ -22,6 +24,9 @@ Status info_weights(const char *path, const InfoOptions *options, Error *error);
 
 bool info_is_run(const char *path);
 Status info_run(const char *path, const InfoOptions *options, Error *error);
+
+bool info_is_dataset(const char *path);
+Status info_dataset(const char *path, const InfoOptions *options, Error *error);
 
 Status info_model(const ModelConfig *config, const InfoOptions *options, Error *error);
 

@@ -17,6 +17,7 @@ typedef struct Tool {
 static const Tool TOOLS[] = {
     {"info", tool_info, "describe a model or a weights file: layers, shapes, parameters, MACs"},
     {"convert", tool_convert, "make a data set from image folders, ILSVRC2012 tars, CIFAR or IDX"},
+    {"verify", tool_verify, "check that a data set is whole, record by record"},
     {"report", tool_report, "one page with the curves of a run"},
 };
 

@@ -1,0 +1,112 @@
+/* info_dataset.c: a data set: splits, classes, sizes, odd files; and a sheet of its images. */
+#include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "core/file.h"
+#include "data/manifest.h"
+#include "tools/info.h"
+#include "tools/sheet.h"
+
+bool info_is_dataset(const char *path)
+{
+    char manifest[4096], partial[4096];
+    snprintf(manifest, sizeof manifest, "%s/manifest.json", path);
+    snprintf(partial, sizeof partial, "%s/.partial", path);
+    return file_exists(partial) || file_exists(manifest);
+}
+
+static void print_bar(int64_t count, int64_t most)
+{
+    enum { WIDTH = 40 };
+    int cells = most ? (int)((double)count / (double)most * WIDTH + 0.5) : 0;
+    for (int i = 0; i < cells; i++) putchar('#');
+    putchar('\n');
+}
+
+static void print_sides(const Tally *tally)
+{
+    int64_t most = 0;
+    int first = SIDE_BINS, last = -1;
+    for (int i = 0; i < SIDE_BINS; i++) {
+        if (tally->sides[i] == 0) continue;
+        if (first == SIDE_BINS) first = i;
+        last = i;
+        if (tally->sides[i] > most) most = tally->sides[i];
+    }
+    printf("  shorter side, pixels\n");
+    for (int i = first; i <= last; i++) {
+        int low = i ? tally_side_bound(i - 1) : 1, high = tally_side_bound(i);
+        char range[32];
+        snprintf(range, sizeof range, high == INT_MAX ? "%d or more" : "%d to %d", low, high - 1);
+        printf("  %14s %9" PRId64 "  ", range, tally->sides[i]);
+        print_bar(tally->sides[i], most);
+    }
+}
+
+static void print_per_class(const Tally *tally)
+{
+    int64_t least = INT64_MAX, most = 0;
+    int empty = 0;
+    for (int i = 0; i < tally->classes; i++) {
+        int64_t count = tally->per_class[i];
+        if (count < least) least = count;
+        if (count > most) most = count;
+        empty += count == 0;
+    }
+    printf("  images a class %" PRId64 " to %" PRId64, least, most);
+    if (empty) printf("; %d classes have none", empty);
+    putchar('\n');
+}
+
+static void print_split(const ManifestSplit *split)
+{
+    const Tally *tally = &split->tally;
+    double bytes = 0;
+    for (int i = 0; i < split->shard_count; i++) bytes += (double)split->shards[i].summary.size;
+    printf("\n%s: %" PRId64 " images in %d shard%s of %.1f MB in all\n", split->name, split->count, split->shard_count,
+           split->shard_count == 1 ? "" : "s", bytes / 1e6);
+    if (split->count == 0) return;
+    printf("  %.1f KB an image; %" PRId64 " JPEG, %" PRId64 " PNG; of these %" PRId64 " gray, %" PRId64 " CMYK\n",
+           (double)tally->bytes / (double)split->count / 1e3, tally->jpeg, tally->png, tally->gray, tally->cmyk);
+    if (tally->corrupt_exif) printf("  %" PRId64 " with damaged EXIF data, which does no harm\n", tally->corrupt_exif);
+    if (split->rejected) printf("  %" PRId64 " broken images were left out: see rejected.tsv\n", split->rejected);
+    print_per_class(tally);
+    print_sides(tally);
+}
+
+static void print_classes(const Manifest *manifest, bool all)
+{
+    enum { SHOWN = 12 };
+    int shown = all || manifest->classes <= SHOWN ? manifest->classes : SHOWN;
+    printf("\n%d classes\n", manifest->classes);
+    for (int i = 0; i < shown; i++) {
+        printf("  %5d  %s", i, manifest->class_names[i]);
+        if (manifest->class_words[i]) printf("  %s", manifest->class_words[i]);
+        for (int split = 0; split < manifest->split_count; split++)
+            printf("%s%s %" PRId64, split ? ", " : "  ", manifest->splits[split].name,
+                   manifest->splits[split].tally.per_class[i]);
+        putchar('\n');
+    }
+    if (shown < manifest->classes) printf("  ... (all with --classes)\n");
+}
+
+Status info_dataset(const char *path, const InfoOptions *options, Error *error)
+{
+    Manifest manifest;
+    Status status = manifest_read(&manifest, path, error);
+    if (status) return status;
+    printf("%s: a data set made from %s, seed %" PRIu64, path, manifest.source, manifest.seed);
+    if (manifest.resize)
+        printf(", shorter side at most %d, quality %d\n", manifest.resize, manifest.quality);
+    else
+        printf(", images as they were\n");
+    for (int i = 0; i < manifest.split_count; i++) print_split(&manifest.splits[i]);
+    print_classes(&manifest, options->classes);
+    manifest_free(&manifest);
+    if (!options->contact_sheet) return STATUS_OK;
+    status = sheet_write(path, options->contact_sheet, error);
+    if (!status) printf("\n%s: upper rows as stored, lower rows as training sees them\n", options->contact_sheet);
+    return status;
+}

@@ -1,0 +1,67 @@
+/* t2t verify: is this data set whole? */
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "core/pool.h"
+#include "data/verify.h"
+#include "tools/bar.h"
+#include "tools/tools.h"
+
+static const char USAGE[] =
+    "usage: t2t verify DATASET [--decode] [--threads N]\n\n"
+    "Checks every shard's size and hash, every record's header, hash and label, every image's structure, and that all\n"
+    "adds up to manifest.json. Tells each thing that is wrong; exits with 3 if there is any.\n\n"
+    "  --decode      also decode every image to its last pixel\n"
+    "  --threads N   (default: the processors that it may use)\n";
+
+typedef struct Display {
+    Bar bar;
+    int64_t told;
+} Display;
+
+enum { MAX_TOLD = 100 };
+
+static void show_problem(void *context, const char *problem)
+{
+    Display *display = context;
+    if (display->told++ < MAX_TOLD) printf("%s%s\n", display->bar.terminal ? "\r\033[K" : "", problem);
+}
+
+static void show_progress(void *context, const VerifyCounts *counts)
+{
+    Display *display = context;
+    bar_show(&display->bar, &(BarState){.done = counts->images,
+                                        .total = counts->total,
+                                        .fresh = counts->images,
+                                        .bad = counts->problems,
+                                        .bad_word = "problems"});
+}
+
+Status tool_verify(int argc, char **argv, Error *error)
+{
+    static const struct option OPTIONS[] = {{"decode", no_argument, NULL, 'd'},
+                                            {"threads", required_argument, NULL, 't'},
+                                            {"help", no_argument, NULL, 'h'},
+                                            {0}};
+    Display display = {.bar = bar_begin(false)};
+    VerifyOptions options = {
+        .threads = pool_allowed_cpus(), .found = show_problem, .progress = show_progress, .context = &display};
+    for (int option; (option = getopt_long(argc, argv, "", OPTIONS, NULL)) != -1;) {
+        if (option == '?') return error_set(error, STATUS_USAGE, "see `t2t verify --help`");
+        if (option == 'd') options.decode = true;
+        if (option == 't') options.threads = atoi(optarg);
+        if (option != 'h') continue;
+        fputs(USAGE, stdout);
+        return STATUS_OK;
+    }
+    if (argc - optind != 1) return error_set(error, STATUS_USAGE, "one data set is wanted; see `t2t verify --help`");
+    VerifyCounts counts = {0};
+    Status status = dataset_verify(argv[optind], &options, &counts, error);
+    if (display.told > MAX_TOLD) printf("... and %" PRId64 " more\n", display.told - MAX_TOLD);
+    if (!status)
+        printf("%s: good: %" PRId64 " images, each %s\n", argv[optind], counts.images,
+               options.decode ? "decoded" : "looked through (--decode decodes them too)");
+    return status;
+}
