@@ -18,6 +18,8 @@ static const Tool TOOLS[] = {
     {"info", tool_info, "describe a model or a weights file: layers, shapes, parameters, MACs"},
     {"convert", tool_convert, "make a data set from image folders, ILSVRC2012 tars, CIFAR or IDX"},
     {"verify", tool_verify, "check that a data set is whole, record by record"},
+    {"trace", tool_trace, "one forward and backward on given tensors: logits, loss, every gradient"},
+    {"bench", tool_bench, "measure a training step, the all-reduce or the loader"},
     {"report", tool_report, "one page with the curves of a run"},
 };
 

@@ -71,6 +71,10 @@ typedef struct Kernels {
     /* y = x * m, m = 1/(1 - p) where draw number first + i of `key` is at least p, else 0. 0 <= p < 1; y may be x.
      * A draw is 32 bits: half of rng_at(key, index / 2), the low half first. */
     void (*dropout)(int64_t n, uint64_t key, uint64_t first, double p, const float *x, float *y);
+
+    /* Nothing but multiply-adds in registers: returns how many floating-point operations it did, for measuring the
+     * peak of a core. */
+    int64_t (*multiply_add)(int64_t rounds);
 } Kernels;
 
 extern const Kernels kernels_reference;

@@ -168,6 +168,13 @@ static void dropout(int64_t n, uint64_t key, uint64_t first, double p, const flo
     }
 }
 
+static int64_t multiply_add(int64_t rounds)
+{
+    volatile float sum = 0.0f;
+    for (int64_t i = 0; i < rounds; i++) sum = sum * 0.9999f + 1e-5f;
+    return 2 * rounds;
+}
+
 const Kernels kernels_reference = {
     .name = "reference",
     .gelu = gelu,
@@ -186,4 +193,5 @@ const Kernels kernels_reference = {
     .row_dots = row_dots,
     .scale = scale_rows,
     .dropout = dropout,
+    .multiply_add = multiply_add,
 };

@@ -1,0 +1,300 @@
+/* t2t bench step: how fast one replica computes, beside what its cores could do at most. */
+#include <getopt.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+
+#include "core/kernels/kernels.h"
+#include "core/loss.h"
+#include "core/model.h"
+#include "core/optim.h"
+#include "core/rng.h"
+#include "dist/config.h"
+#include "tools/bench.h"
+
+static const char USAGE[] =
+    "usage: t2t bench step [--model NAME] [--option value ...]\n\n"
+    "Runs steps on random images: forward, loss, backward, clipping, AdamW and EMA, as a training step does, with "
+    "dropout\n"
+    "and drop path as configured. Prints the median of the steps after warm-up.\n\n"
+    "  --model NAME       a published model (default t2t_vit_14)\n"
+    "  --config FILE      or the architecture keys of a configuration file\n"
+    "  --set key=value    a change to the model; may be repeated\n"
+    "  --batch N          images in a step (default 8)\n"
+    "  --threads N        (default: the processors that the process may use)\n"
+    "  --infer            forward only, in evaluation mode\n"
+    "  --steps N          measured steps (default: as many as fit into 10 seconds, at least 5)\n"
+    "  --json             one JSON object\n\n"
+    "gflops counts nominal work: 2 operations for each multiply-accumulate of `t2t info`, times 3 for training.\n"
+    "peak_gflops is measured in the same run, on the same threads, before and after: multiply-adds in registers.\n";
+
+enum { MAX_SETS = 64, MAX_STEPS = 1000, MIN_STEPS = 5 };
+
+typedef struct Arguments {
+    const char *config, *sets[MAX_SETS + 1];
+    int set_count, batch, threads, steps;
+    bool infer, json, help;
+    char model[128];
+} Arguments;
+
+static Status parse_count(const char *text, const char *option, int *out, Error *error)
+{
+    char *end;
+    long value = strtol(text, &end, 10);
+    if (end == text || *end || value < 1 || value > 1 << 20)
+        return error_set(error, STATUS_USAGE, "--%s %s: a number from 1 up is needed", option, text);
+    *out = (int)value;
+    return STATUS_OK;
+}
+
+static Status add_set(Arguments *arguments, const char *set, Error *error)
+{
+    if (arguments->set_count == MAX_SETS) return error_set(error, STATUS_USAGE, "--set: at most %d times", MAX_SETS);
+    arguments->sets[arguments->set_count++] = set;
+    return STATUS_OK;
+}
+
+static Status parse(int argc, char **argv, Arguments *arguments, Error *error)
+{
+    static const struct option OPTIONS[] = {
+        {"model", required_argument, NULL, 'm'},   {"config", required_argument, NULL, 'c'},
+        {"set", required_argument, NULL, 's'},     {"batch", required_argument, NULL, 'b'},
+        {"threads", required_argument, NULL, 't'}, {"steps", required_argument, NULL, 'n'},
+        {"infer", no_argument, NULL, 'i'},         {"json", no_argument, NULL, 'j'},
+        {"help", no_argument, NULL, 'h'},          {NULL, 0, NULL, 0},
+    };
+    Status status = STATUS_OK;
+    for (int option; !status && (option = getopt_long(argc, argv, "", OPTIONS, NULL)) != -1;) {
+        switch (option) {
+        case 'm':
+            snprintf(arguments->model, sizeof arguments->model, "model=%s", optarg);
+            status = add_set(arguments, arguments->model, error);
+            break;
+        case 'c':
+            arguments->config = optarg;
+            break;
+        case 's':
+            status = add_set(arguments, optarg, error);
+            break;
+        case 'b':
+            status = parse_count(optarg, "batch", &arguments->batch, error);
+            break;
+        case 't':
+            status = parse_count(optarg, "threads", &arguments->threads, error);
+            break;
+        case 'n':
+            status = parse_count(optarg, "steps", &arguments->steps, error);
+            break;
+        case 'i':
+            arguments->infer = true;
+            break;
+        case 'j':
+            arguments->json = true;
+            break;
+        case 'h':
+            arguments->help = true;
+            break;
+        default:
+            return error_set(error, STATUS_USAGE, "see `t2t bench step --help`");
+        }
+    }
+    if (!status && optind < argc) return error_set(error, STATUS_USAGE, "unexpected argument '%s'", argv[optind]);
+    return status;
+}
+
+static double now(void)
+{
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+}
+
+/* ---- the peak */
+
+typedef struct PeakJob {
+    const Kernels *kernels;
+    int64_t rounds;
+    int64_t operations; /* of one thread */
+} PeakJob;
+
+static void peak_task(void *context, int64_t task, int thread)
+{
+    (void)thread;
+    PeakJob *job = context;
+    int64_t operations = job->kernels->multiply_add(job->rounds);
+    if (task == 0) job->operations = operations;
+}
+
+/* The best of a few short floods on all threads at once, in GFLOP/s. */
+static double measure_peak(Pool *pool)
+{
+    PeakJob job = {.kernels = kernels_best(), .rounds = 1000000};
+    double best = 0;
+    for (int i = 0; i < 10; i++) {
+        double begin = now();
+        pool_run(pool, pool_threads(pool), peak_task, &job);
+        double rate = (double)job.operations * pool_threads(pool) / (now() - begin) * 1e-9;
+        if (rate > best) best = rate;
+    }
+    return best;
+}
+
+/* ---- the step */
+
+typedef struct Bench {
+    Config config;
+    Pool *pool;
+    Model *model;
+    int batch;
+    bool infer;
+    float *vectors, *images, *logits, *targets, *dlogits;
+    OptimVectors optim;
+    float *grads;
+    uint64_t *samples;
+    int64_t step;
+} Bench;
+
+static Status bench_create(Bench *bench, const Arguments *arguments, Error *error)
+{
+    const ModelConfig *model = &bench->config.model;
+    bench->batch = arguments->batch;
+    bench->infer = arguments->infer;
+    Status status = pool_create(&bench->pool, arguments->threads, error);
+    if (!status)
+        status = model_create(&bench->model, model, bench->batch, bench->infer ? MODEL_EVAL : MODEL_TRAIN, bench->pool,
+                              error);
+    if (status) return status;
+    const ParamTable *table = model_params(bench->model);
+    size_t size = (size_t)table->size, outputs = (size_t)bench->batch * (size_t)model->num_classes;
+    size_t pixels = (size_t)bench->batch * (size_t)model->in_chans * (size_t)model->img_size * (size_t)model->img_size;
+    bench->vectors = calloc((bench->infer ? 1 : 5) * size, sizeof(float));
+    bench->images = calloc(pixels, sizeof(float));
+    bench->logits = calloc(3 * outputs, sizeof(float));
+    bench->samples = calloc((size_t)bench->batch, sizeof *bench->samples);
+    if (!bench->vectors || !bench->images || !bench->logits || !bench->samples)
+        return error_set(error, STATUS_FAILED, "out of memory for a batch of %d", bench->batch);
+    bench->targets = bench->logits + outputs;
+    bench->dlogits = bench->targets + outputs;
+    float *vectors = bench->vectors;
+    bench->optim = (OptimVectors){.weights = vectors};
+    if (!bench->infer) {
+        bench->grads = vectors + size;
+        bench->optim =
+            (OptimVectors){vectors, bench->grads, vectors + 2 * size, vectors + 3 * size, vectors + 4 * size};
+    }
+    params_init(table, model, 0, vectors);
+    Rng rng = rng_make(0, RNG_SYNTHETIC, 0, 0);
+    for (size_t i = 0; i < pixels; i++) bench->images[i] = (float)rng_range(&rng, -2, 2);
+    for (int b = 0; b < bench->batch; b++) {
+        bench->samples[b] = (uint64_t)b;
+        bench->targets[(size_t)b * (size_t)model->num_classes + (size_t)(b % model->num_classes)] = 1.0f;
+    }
+    return STATUS_OK;
+}
+
+static void bench_free(Bench *bench)
+{
+    model_free(bench->model);
+    pool_free(bench->pool);
+    free(bench->vectors);
+    free(bench->images);
+    free(bench->logits);
+    free(bench->samples);
+}
+
+static void update(Bench *bench)
+{
+    const ParamTable *table = model_params(bench->model);
+    double norm = sqrt(optim_sum_squares(bench->pool, bench->grads, 0, table->size));
+    OptimConfig config = bench->config.optim;
+    config.ema_decay = 0.99996;
+    optim_step(&config, table, bench->pool, &bench->optim, 0, table->size, ++bench->step, 1e-6,
+               optim_clip_scale(norm, 1.0));
+}
+
+static void run_step(Bench *bench)
+{
+    const ModelConfig *config = &bench->config.model;
+    ModelInput input = {.count = bench->batch, .images = bench->images, .training = !bench->infer};
+    input.samples = bench->samples;
+    if (!bench->infer) model_set_weights(bench->model, bench->optim.weights); /* they changed */
+    model_forward(bench->model, &input, bench->logits);
+    if (bench->infer) return;
+    loss_soft_target(bench->logits, bench->targets, bench->batch, config->num_classes, 1.0 / bench->batch,
+                     bench->dlogits);
+    model_backward(bench->model, bench->dlogits, bench->grads, false, NULL, NULL);
+    update(bench);
+}
+
+static int compare(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* The median time of a step, in seconds. */
+static double measure_steps(Bench *bench, int steps)
+{
+    enum { WARM_UP = 2, SECONDS = 10 };
+    double times[MAX_STEPS];
+    int wanted = steps ? steps : MAX_STEPS, count = 0;
+    if (wanted > MAX_STEPS) wanted = MAX_STEPS;
+    model_set_weights(bench->model, bench->optim.weights);
+    for (int i = 0; i < WARM_UP; i++) run_step(bench);
+    double start = now();
+    while (count < wanted && (steps || count < MIN_STEPS || now() - start < SECONDS)) {
+        double begin = now();
+        run_step(bench);
+        times[count++] = now() - begin;
+    }
+    qsort(times, (size_t)count, sizeof *times, compare);
+    return times[count / 2];
+}
+
+static void print_result(const Bench *bench, bool json, double seconds, double peak)
+{
+    const ModelConfig *config = &bench->config.model;
+    Macs macs = zoo_macs(config);
+    double work = 2.0 * (double)(macs.linear + macs.attention + macs.conv) * bench->batch * (bench->infer ? 1 : 3);
+    double gflops = work / seconds * 1e-9;
+    struct rusage usage;
+    getrusage(RUSAGE_SELF, &usage);
+    double rss = (double)usage.ru_maxrss / 1024;
+    int threads = pool_threads(bench->pool);
+    const char *mode = bench->infer ? "infer" : "train";
+    if (json) {
+        printf("{\"model\": \"%s\", \"batch\": %d, \"threads\": %d, \"mode\": \"%s\", \"images_per_s\": %.4g, "
+               "\"step_ms\": %.5g, \"gflops\": %.4g, \"peak_gflops\": %.4g, \"peak_share\": %.4f, \"rss_mb\": %.1f}\n",
+               config->name, bench->batch, threads, mode, bench->batch / seconds, seconds * 1e3, gflops, peak,
+               gflops / peak, rss);
+        return;
+    }
+    printf("%s, %s, batch %d, %d threads, %s\n", config->name, mode, bench->batch, threads, kernels_best()->name);
+    printf("  %.4g images/s, %.5g ms a step\n", bench->batch / seconds, seconds * 1e3);
+    printf("  %.4g GFLOP/s of %.4g at most: %.1f %%\n", gflops, peak, 100 * gflops / peak);
+    printf("  memory: %.0f MB of activations, %.0f MB resident at most\n",
+           (double)model_memory(bench->model) / (1 << 20), rss);
+}
+
+Status bench_step(int argc, char **argv, Error *error)
+{
+    Arguments arguments = {.batch = 8};
+    Bench bench = {0};
+    Status status = parse(argc, argv, &arguments, error);
+    if (!status && arguments.help) {
+        fputs(USAGE, stdout);
+        return STATUS_OK;
+    }
+    if (!status) status = config_load(&bench.config, arguments.config, arguments.sets, arguments.set_count, error);
+    if (!status) status = bench_create(&bench, &arguments, error);
+    if (!status) {
+        double before = measure_peak(bench.pool), seconds = measure_steps(&bench, arguments.steps);
+        double after = measure_peak(bench.pool);
+        print_result(&bench, arguments.json, seconds, before > after ? before : after);
+    }
+    bench_free(&bench);
+    return status;
+}
