@@ -1,5 +1,6 @@
 #include "dist/exchange.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,12 +11,13 @@ enum { MIN_BUCKET = 1 << 16, ADD_BLOCK = 1 << 16 /* floats added between two loo
 /* ---- creation */
 
 /* Each bucket takes at most half of what is left, so that the last ones are small: they are ready when backward ends,
- * and nothing hides them. */
+ * and nothing hides them. A bucket_mb of the whole vector or more makes one bucket. */
 static Status cut_buckets(Exchange *exchange, double bucket_mb, Error *error)
 {
-    int64_t largest = (int64_t)(bucket_mb * (1 << 20) / sizeof(float)) / 16 * 16;
-    if (largest < 16) largest = 16;
-    int64_t smallest = largest < MIN_BUCKET ? largest : MIN_BUCKET;
+    double floats = bucket_mb * (1 << 20) / sizeof(float);
+    bool whole = floats >= (double)exchange->count;
+    int64_t largest = whole ? exchange->count : (int64_t)fmax(floats, 16) / 16 * 16;
+    int64_t smallest = whole || largest < MIN_BUCKET ? largest : MIN_BUCKET;
     for (int pass = 0; pass < 2; pass++) { /* counts, then fills */
         int n = 0;
         for (int64_t left = exchange->count; left > 0; n++) {

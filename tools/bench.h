@@ -7,5 +7,6 @@
 #include "tools/tools.h"
 
 Status bench_step(int argc, char **argv, Error *error);
+Status bench_allreduce(int argc, char **argv, Error *error);
 
 #endif
