@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "dist/clock.h"
 #include "dist/world.h"
 
 enum { MIN_BUCKET = 1 << 16, ADD_BLOCK = 1 << 16 /* floats added between two looks at the network */ };
@@ -123,7 +124,7 @@ static Status create_lanes(Exchange *exchange, WireType wire, Error *error)
 
 Status exchange_create(Exchange *exchange, const ReducerConfig *config, int64_t count, Error *error)
 {
-    *exchange = (Exchange){.count = count, .zero = config->zero};
+    *exchange = (Exchange){.comm = config->comm, .timeline = config->timeline, .count = count, .zero = config->zero};
     if (config->kind == ALLREDUCE_MPI && config->wire != WIRE_FP32)
         return error_set(error, STATUS_USAGE,
                          "wire: bf16 and fp16 need allreduce: ring or hierarchical; MPI's own sums are fp32");
@@ -196,9 +197,23 @@ static void plan(Exchange *exchange, Lane *lane)
     }
 }
 
+static void enter(Exchange *exchange, Lane *lane, Stage stage)
+{
+    static const char *const NAMES[] = {
+        [STAGE_ARRIVE] = "arrive", [STAGE_ADD] = "add", [STAGE_RING] = "ring", [STAGE_SHARE] = "share"};
+    if (exchange->timeline) {
+        double time = clock_seconds();
+        if (lane->stage != STAGE_FREE)
+            timeline_add(exchange->timeline, TIMELINE_LANE0 + (TimelineTrack)(lane - exchange->lanes),
+                         NAMES[lane->stage], lane->bucket, lane->entered, time);
+        lane->entered = time;
+    }
+    lane->stage = stage;
+}
+
 static Status enter_ring(Exchange *exchange, Lane *lane, Error *error)
 {
-    lane->stage = STAGE_RING;
+    enter(exchange, lane, STAGE_RING);
     if (exchange->kind == ALLREDUCE_MPI) {
         RingPart bucket = exchange->buckets[lane->bucket];
         int code = MPI_Iallreduce(MPI_IN_PLACE, exchange->own_grads + bucket.begin, (int)(bucket.end - bucket.begin),
@@ -216,8 +231,9 @@ static Status start_bucket(Exchange *exchange, Lane *lane, int bucket, Error *er
     lane->bucket = bucket;
     plan(exchange, lane);
     lane->added = 0;
-    lane->stage = STAGE_ARRIVE;
-    return exchange->own_grads ? enter_ring(exchange, lane, error) : STATUS_OK;
+    if (exchange->own_grads) return enter_ring(exchange, lane, error);
+    enter(exchange, lane, STAGE_ARRIVE);
+    return STATUS_OK;
 }
 
 static void add_block(Exchange *exchange, Lane *lane)
@@ -231,12 +247,12 @@ static void add_block(Exchange *exchange, Lane *lane)
 static void leave_ring(Exchange *exchange, Lane *lane)
 {
     if (exchange->own_grads) {
-        lane->stage = STAGE_FREE;
+        enter(exchange, lane, STAGE_FREE);
         exchange->finished++;
         return;
     }
     node_mark(&exchange->node, NODE_DONE, lane->bucket, exchange->step);
-    lane->stage = STAGE_SHARE;
+    enter(exchange, lane, STAGE_SHARE);
 }
 
 static Status ring_stage(Exchange *exchange, Lane *lane, bool *moved, Error *error)
@@ -265,7 +281,7 @@ static Status lane_progress(Exchange *exchange, Lane *lane, bool *moved, Error *
         return STATUS_OK;
     case STAGE_ARRIVE:
         if (!node_all(node, NODE_READY, lane->bucket, exchange->step, node->size, &missing)) return STATUS_OK;
-        lane->stage = STAGE_ADD;
+        enter(exchange, lane, STAGE_ADD);
         *moved = true;
         return STATUS_OK;
     case STAGE_ADD:
@@ -277,7 +293,7 @@ static Status lane_progress(Exchange *exchange, Lane *lane, bool *moved, Error *
     case STAGE_SHARE:
         if (!node_all(node, NODE_DONE, lane->bucket, exchange->step, carrier_count(exchange), &missing))
             return STATUS_OK;
-        lane->stage = STAGE_FREE;
+        enter(exchange, lane, STAGE_FREE);
         exchange->finished++;
         *moved = true;
         return STATUS_OK;
@@ -313,4 +329,49 @@ Status exchange_progress(Exchange *exchange, int ready, bool *moved, Error *erro
     for (int i = 0; i < EXCHANGE_LANES && status == STATUS_OK; i++)
         status = lane_progress(exchange, &exchange->lanes[i], moved, error);
     return status;
+}
+
+/* ---- for the watchdog */
+
+int exchange_oldest(const Exchange *exchange)
+{
+    int oldest = -1;
+    for (int i = 0; i < EXCHANGE_LANES; i++) {
+        const Lane *lane = &exchange->lanes[i];
+        if (lane->stage != STAGE_FREE && (oldest < 0 || lane->bucket < oldest)) oldest = lane->bucket;
+    }
+    return oldest;
+}
+
+static int translate(MPI_Comm from, int rank, MPI_Comm to)
+{
+    MPI_Group from_group, to_group;
+    int translated;
+    MPI_Comm_group(from, &from_group);
+    MPI_Comm_group(to, &to_group);
+    MPI_Group_translate_ranks(from_group, 1, &rank, to_group, &translated);
+    MPI_Group_free(&from_group);
+    MPI_Group_free(&to_group);
+    return translated;
+}
+
+int exchange_waits_for(const Exchange *exchange)
+{
+    int bucket = exchange_oldest(exchange), missing = 0;
+    if (bucket < 0) return -1;
+    const Lane *lane = &exchange->lanes[bucket % EXCHANGE_LANES];
+    const Node *node = &exchange->node;
+    switch (lane->stage) {
+    case STAGE_ARRIVE:
+        node_all(node, NODE_READY, bucket, exchange->step, node->size, &missing);
+        return translate(exchange->topology.node, missing, exchange->comm);
+    case STAGE_SHARE:
+        node_all(node, NODE_DONE, bucket, exchange->step, carrier_count(exchange), &missing);
+        return translate(exchange->topology.node, missing, exchange->comm);
+    case STAGE_RING:
+        if (exchange->kind == ALLREDUCE_MPI) return -1;
+        return translate(lane->ring.comm, ring_neighbour(&lane->ring), exchange->comm);
+    default:
+        return -1;
+    }
 }

@@ -23,7 +23,7 @@
 #include "dist/ring.h"
 #include "dist/topology.h"
 
-enum { EXCHANGE_LANES = 2 };
+enum { EXCHANGE_LANES = 2 }; /* a track of the timeline each */
 
 typedef enum Stage { STAGE_FREE, STAGE_ARRIVE, STAGE_ADD, STAGE_RING, STAGE_SHARE } Stage;
 
@@ -31,6 +31,7 @@ typedef struct Lane {
     Stage stage;
     int bucket;
     RingPart region; /* what this rank carries */
+    double entered;  /* when the stage began */
     int64_t added;   /* floats of the region that are summed over the node */
     RingPart *parts; /* of the ring */
     Ring ring;
@@ -38,6 +39,8 @@ typedef struct Lane {
 } Lane;
 
 typedef struct Exchange {
+    MPI_Comm comm; /* the caller's */
+    Timeline *timeline;
     AllreduceKind kind; /* not AUTO */
     bool zero;
     int64_t count;
@@ -66,5 +69,10 @@ void exchange_begin(Exchange *exchange);
 /* `ready`: how many buckets of the step have their gradient. *moved is set when anything happened, never cleared. */
 Status exchange_progress(Exchange *exchange, int ready, bool *moved, Error *error);
 bool exchange_done(const Exchange *exchange);
+
+/* The rank of the caller's communicator that the oldest bucket under way needs to hear from, and that bucket; -1 when
+ * none is, or when MPI alone knows. */
+int exchange_waits_for(const Exchange *exchange);
+int exchange_oldest(const Exchange *exchange);
 
 #endif

@@ -8,9 +8,10 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "dist/clock.h"
 #include "dist/exchange.h"
+#include "dist/watchdog.h"
 #include "dist/world.h"
 
 /* Who holds `driving` may call MPI and touch the exchange: the communication thread while the caller computes, the
@@ -28,15 +29,9 @@ struct Reducer {
     Error error;
     double started, finished; /* of the step's communication; under `driving` */
     double wait;
-    double *agreed; /* (ranks, REDUCER_AGREE_MAX) */
+    Watchdog watchdog;
+    double *spread; /* (ranks) */
 };
-
-static double now(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
 
 /* ---- driving */
 
@@ -48,9 +43,11 @@ static bool drive(Reducer *reducer)
     int ready = atomic_load_explicit(&reducer->ready, memory_order_acquire);
     reducer->status = exchange_progress(&reducer->exchange, ready, &moved, &reducer->error);
     if (moved) {
-        reducer->finished = now();
+        reducer->finished = clock_seconds();
         if (reducer->started == 0) reducer->started = reducer->finished;
     }
+    watchdog_tell(&reducer->watchdog, moved, exchange_oldest(&reducer->exchange));
+    if (watchdog_worried(&reducer->watchdog)) watchdog_call(&reducer->watchdog, exchange_waits_for(&reducer->exchange));
     return moved;
 }
 
@@ -105,8 +102,10 @@ Status reducer_create(Reducer **out, const ReducerConfig *config, int64_t count,
     sem_init(&reducer->wake, 0, 0);
     Status status = exchange_create(&reducer->exchange, config, count, error);
     if (status != STATUS_OK) goto free_reducer;
-    reducer->agreed = calloc((size_t)reducer->exchange.topology.size * REDUCER_AGREE_MAX, sizeof(double));
-    if (!reducer->agreed)
+    status = watchdog_create(&reducer->watchdog, config->comm, config->watchdog, error);
+    if (status != STATUS_OK) goto free_reducer;
+    reducer->spread = calloc((size_t)reducer->exchange.topology.size, sizeof *reducer->spread);
+    if (!reducer->spread)
         status =
             error_set(error, STATUS_FAILED, "no memory for the values of %d ranks", reducer->exchange.topology.size);
     if (status == STATUS_OK) status = start_thread(reducer, error);
@@ -127,10 +126,11 @@ void reducer_free(Reducer *reducer)
         sem_post(&reducer->wake);
         pthread_join(reducer->thread, NULL);
     }
+    watchdog_free(&reducer->watchdog);
     exchange_free(&reducer->exchange);
     sem_destroy(&reducer->wake);
     pthread_mutex_destroy(&reducer->driving);
-    free(reducer->agreed);
+    free(reducer->spread);
     free(reducer);
 }
 
@@ -162,6 +162,7 @@ void reducer_begin(Reducer *reducer)
 {
     pthread_mutex_lock(&reducer->driving);
     exchange_begin(&reducer->exchange);
+    watchdog_begin(&reducer->watchdog, "sum of gradients");
     atomic_store(&reducer->ready, 0);
     atomic_store(&reducer->waiting, false);
     reducer->started = reducer->finished = 0;
@@ -182,7 +183,7 @@ void reducer_ready(void *context, int64_t offset, int64_t count)
 
 Status reducer_wait(Reducer *reducer, Error *error)
 {
-    double begin = now();
+    double begin = clock_seconds();
     atomic_store(&reducer->waiting, true);
     pthread_mutex_lock(&reducer->driving);
     while (reducer->status == STATUS_OK && !exchange_done(&reducer->exchange))
@@ -190,7 +191,7 @@ Status reducer_wait(Reducer *reducer, Error *error)
     Status status = reducer->status;
     if (status != STATUS_OK) error_set(error, status, "%s", reducer->error.message);
     pthread_mutex_unlock(&reducer->driving);
-    reducer->wait = now() - begin;
+    reducer->wait = clock_seconds() - begin;
     return status;
 }
 
@@ -222,27 +223,58 @@ Status reducer_gather(Reducer *reducer, float *vector, Error *error)
 {
     Exchange *exchange = &reducer->exchange;
     if (!exchange->zero) return STATUS_OK;
+    watchdog_begin(&reducer->watchdog, "gathering of slices");
     ring_start(&exchange->gather, RING_GATHER, vector, NULL, exchange->slices);
     Status status = STATUS_OK;
     while (status == STATUS_OK && !ring_done(&exchange->gather)) {
         bool moved = false;
         status = ring_progress(&exchange->gather, &moved, error);
+        watchdog_tell(&reducer->watchdog, moved, -1);
+        if (watchdog_worried(&reducer->watchdog)) watchdog_call(&reducer->watchdog, -1);
         if (!moved) sched_yield();
     }
     return status;
 }
 
+/* A sum on rank 0, then a broadcast: MPI_Allreduce does not promise the same bits everywhere. */
 Status reducer_agree(Reducer *reducer, double *values, int count, Error *error)
 {
-    const Topology *topology = &reducer->exchange.topology;
-    if (count > REDUCER_AGREE_MAX)
-        return error_set(error, STATUS_FAILED, "reducer_agree sums at most %d values, not %d", REDUCER_AGREE_MAX,
-                         count);
-    int code = MPI_Allgather(values, count, MPI_DOUBLE, reducer->agreed, count, MPI_DOUBLE, topology->flat);
-    if (code != MPI_SUCCESS) return world_mpi_failed(code, "MPI_Allgather of the step's figures", error);
-    for (int i = 0; i < count; i++) {
-        values[i] = 0;
-        for (int rank = 0; rank < topology->size; rank++) values[i] += reducer->agreed[rank * count + i];
+    Watchdog *watchdog = &reducer->watchdog;
+    MPI_Request request;
+    int code = MPI_Ireduce(watchdog->rank == 0 ? MPI_IN_PLACE : values, values, count, MPI_DOUBLE, MPI_SUM, 0,
+                           watchdog->comm, &request);
+    if (code != MPI_SUCCESS) return world_mpi_failed(code, "MPI_Ireduce", error);
+    Status status = watchdog_wait(watchdog, &request, "sum of the step's figures", error);
+    if (status != STATUS_OK) return status;
+    code = MPI_Ibcast(values, count, MPI_DOUBLE, 0, watchdog->comm, &request);
+    if (code != MPI_SUCCESS) return world_mpi_failed(code, "MPI_Ibcast", error);
+    return watchdog_wait(watchdog, &request, "broadcast of the step's figures", error);
+}
+
+static int ascending(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+Status reducer_spread(Reducer *reducer, double value, ReducerSpread *spread, Error *error)
+{
+    Watchdog *watchdog = &reducer->watchdog;
+    int ranks = watchdog->size;
+    double *values = reducer->spread;
+    MPI_Request request;
+    int code = MPI_Iallgather(&value, 1, MPI_DOUBLE, values, 1, MPI_DOUBLE, watchdog->comm, &request);
+    if (code != MPI_SUCCESS) return world_mpi_failed(code, "MPI_Iallgather", error);
+    Status status = watchdog_wait(watchdog, &request, "comparing of ranks", error);
+    if (status != STATUS_OK) return status;
+    *spread = (ReducerSpread){0};
+    for (int rank = 1; rank < ranks; rank++) {
+        if (values[rank] < values[spread->min_rank]) spread->min_rank = rank;
+        if (values[rank] > values[spread->max_rank]) spread->max_rank = rank;
     }
+    spread->min = values[spread->min_rank];
+    spread->max = values[spread->max_rank];
+    qsort(values, (size_t)ranks, sizeof *values, ascending);
+    spread->median = (values[(ranks - 1) / 2] + values[ranks / 2]) / 2;
     return STATUS_OK;
 }

@@ -28,6 +28,7 @@
 #include <stdint.h>
 #include "core/status.h"
 #include "dist/config.h"
+#include "dist/timeline.h"
 
 typedef struct Reducer Reducer;
 
@@ -39,6 +40,7 @@ typedef struct ReducerConfig {
     bool zero;          /* the sum is needed only where reducer_owned says */
     double watchdog;    /* seconds without progress after which the job is ended; 0: off */
     int ranks_per_node; /* 0: as found; see topology.h */
+    Timeline *timeline; /* NULL: none */
 } ReducerConfig;
 
 /* Collective, like every function here that returns a Status. `count` floats per flat vector. */
@@ -65,10 +67,16 @@ void reducer_owned(const Reducer *reducer, int64_t *begin, int64_t *end);
  * there is nothing to do. */
 Status reducer_gather(Reducer *reducer, float *vector, Error *error);
 
-/* Sums a few doubles over all ranks, in rank order: the same bits everywhere, so that what is decided from them (is
- * the norm finite? did anyone get a signal?) is decided by all together. count <= REDUCER_AGREE_MAX. */
-enum { REDUCER_AGREE_MAX = 16 };
+/* Sums a few doubles over all ranks. All get the same bits, so that what is decided from them (is the norm finite? did
+ * anyone get a signal?) is decided by all together. */
 Status reducer_agree(Reducer *reducer, double *values, int count, Error *error);
+
+/* Who is slow: one figure of each rank, such as its seconds of computing without waiting, over all of them. */
+typedef struct ReducerSpread {
+    double min, median, max;
+    int min_rank, max_rank; /* in the caller's communicator */
+} ReducerSpread;
+Status reducer_spread(Reducer *reducer, double value, ReducerSpread *spread, Error *error);
 
 typedef struct ReducerTimes {
     double wait; /* seconds of the last step that reducer_wait held up the caller */

@@ -65,6 +65,12 @@ bool ring_done(const Ring *ring)
     return ring->received == ring->last && ring->flushed == ring->last;
 }
 
+int ring_neighbour(const Ring *ring)
+{
+    int way = ring->received < ring->last ? ring->size - 1 : 1;
+    return (ring->rank + way) % ring->size;
+}
+
 /* At step s, of both phases, rank r sends part r-1-s and receives part r-2-s (mod N). */
 static Piece piece_of(const Ring *ring, int64_t message, int lag)
 {

@@ -73,6 +73,7 @@ Status ring_allreduce(Ring *ring, float *vector, int64_t count, Error *error);
 void ring_start(Ring *ring, RingPhases phases, float *vector, float *residual, const RingPart *parts);
 Status ring_progress(Ring *ring, bool *moved, Error *error); /* sets *moved when anything happened, never clears it */
 bool ring_done(const Ring *ring);
+int ring_neighbour(const Ring *ring); /* the rank of comm that the sum under way waits for */
 
 /* Part `index` of [begin, end) cut into `count` almost equal parts at multiples of 16 floats. */
 RingPart ring_split(int64_t begin, int64_t end, int64_t index, int64_t count);

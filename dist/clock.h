@@ -1,0 +1,14 @@
+/* clock.h: seconds on a clock that never jumps. */
+#ifndef DIST_CLOCK_H
+#define DIST_CLOCK_H
+
+#include <time.h>
+
+static inline double clock_seconds(void)
+{
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+}
+
+#endif
