@@ -378,6 +378,7 @@ Status coordinator_validate(Coordinator *coordinator, RunPosition *position, Err
     }
     EvaluateConfig evaluation = {.comm = MPI_COMM_WORLD,
                                  .dataset = setup->validation,
+                                 .log = setup->log,
                                  .pipeline = config->pipeline,
                                  .batch = setup->batch,
                                  .workers = config->workers,

@@ -8,6 +8,7 @@
 #include "dist/signals.h"
 
 enum { MAX_MODELS = 2, SUMS = 4 };
+static const double MAX_BAD_SHARE = 0.01;
 
 typedef struct Work { /* one rank's */
     Loader *loader;
@@ -75,7 +76,8 @@ static Status work_create(Work *work, const EvaluateConfig *config, int classes,
                            .batch = config->batch,
                            .classes = classes,
                            .workers = config->workers,
-                           .depth = 3};
+                           .depth = 3,
+                           .max_bad_share = MAX_BAD_SHARE};
     size_t floats = (size_t)config->batch * (size_t)classes;
     work->classes = classes;
     work->logits = malloc(floats * sizeof(float));
@@ -114,9 +116,11 @@ Status evaluate(const EvaluateConfig *config, Model *const *models, int count, E
         for (int i = 0; i < count; i++)
             results[i] = (Evaluation){(int64_t)work.sums[i][0], (int64_t)work.sums[i][1], (int64_t)work.sums[i][2],
                                       work.sums[i][3]};
-        if (results[0].count != images)
-            status = error_set(error, STATUS_FAILED, "validation counted %" PRId64 " of %" PRId64 " images",
-                               results[0].count, images);
+        LoaderCounts counts = loader_counts(work.loader);
+        if (counts.bad)
+            log_write(config->log, LOG_WARNING,
+                      "%" PRId64 " validation images cannot be used and are left out, the first: %s", counts.bad,
+                      counts.bad_example);
     }
     loader_free(work.loader);
     free(work.targets);

@@ -14,11 +14,13 @@
 #include <mpi.h>
 #include "core/model.h"
 #include "data/loader.h"
+#include "dist/log.h"
 
 typedef struct EvaluateConfig {
     MPI_Comm comm;
     const Dataset *dataset;
     PipelineConfig pipeline;
+    Log *log;            /* for records that cannot be used */
     int batch;           /* images at a time per rank; at most the models' max_batch */
     int workers;         /* loader threads */
     bool stop_on_signal; /* STATUS_STOPPED, with no results, when signals_caught() on any rank */
@@ -26,9 +28,9 @@ typedef struct EvaluateConfig {
     void *context;
 } EvaluateConfig;
 
-typedef struct Evaluation { /* summed over images and ranks */
-    int64_t count, top1, top5;
-    double loss; /* cross-entropy with the plain label, summed */
+typedef struct Evaluation {    /* summed over images and ranks */
+    int64_t count, top1, top5; /* count: all images but those that cannot be used */
+    double loss;               /* cross-entropy with the plain label, summed */
 } Evaluation;
 
 /* Collective. A failure on another rank has its Status, and no message here: that rank has it. */

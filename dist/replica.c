@@ -20,6 +20,14 @@ static double seconds(void)
 
 /* ---- creation */
 
+void replica_part(int64_t global_batch, int rank, int ranks, int64_t *begin, int64_t *end)
+{
+    /* The loader prepares both images of a mixed pair that is cut in two, so pairs stay whole where that is free. */
+    int64_t largest = (global_batch + ranks - 1) / ranks, pairs = global_batch / 2;
+    bool whole_pairs = global_batch % 2 == 0 && 2 * ((pairs + ranks - 1) / ranks) == largest;
+    share_range(global_batch, whole_pairs ? 2 : 1, rank, ranks, begin, end);
+}
+
 static void carve(Replica *replica)
 {
     Arena *arena = &replica->arena;
@@ -80,12 +88,11 @@ Status replica_create(Replica *replica, const Config *config, const World *world
         return error_set(error, STATUS_DATA,
                          "%s has %" PRId64 " training images, fewer than batch_size, %" PRId64 ": an epoch has no step",
                          config->data, dataset_count(dataset), config->batch_size);
-    /* Parts of even size where there is room, so that no pair of mixed images is cut in two. */
     int64_t begin, end;
-    share_range(config->batch_size, config->batch_size >= 2 * world->size ? 2 : 1, world->rank, world->size, &begin,
-                &end);
+    replica_part(config->batch_size, world->rank, world->size, &begin, &end);
     replica->part = end - begin;
-    replica->micro_batch = (int)((replica->part + config->accumulate - 1) / config->accumulate);
+    int64_t largest = (config->batch_size + world->size - 1) / world->size;
+    replica->micro_batch = (int)((largest + config->accumulate - 1) / config->accumulate);
     Status status = model_create(&replica->model, &config->model, replica->micro_batch, MODEL_TRAIN, pool, error);
     if (status) return status;
     replica->table = model_params(replica->model);

@@ -42,6 +42,9 @@ Status replica_create(Replica *replica, const Config *config, const World *world
                       Error *error);
 void replica_free(Replica *replica); /* accepts a zeroed one */
 
+/* The part [*begin, *end) of a global batch that is a rank's: parts differ by one image, or two, at most. */
+void replica_part(int64_t global_batch, int rank, int ranks, int64_t *begin, int64_t *end);
+
 /* After the vectors were filled, and with the position of the first step. */
 Status replica_start(Replica *replica, const RunPosition *position, Error *error);
 

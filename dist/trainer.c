@@ -27,6 +27,7 @@ typedef struct Trainer {
     const char *metadata[8];
     Coordinator *coordinator;
     RunPosition position;
+    int64_t bad_told; /* unusable records that the log knows of */
 } Trainer;
 
 /* ---- creation */
@@ -142,7 +143,8 @@ static void introduce(const Trainer *trainer)
               config->batch_size, trainer->world->size, replica->micro_batch, config->accumulate, config->schedule.lr,
               replica->epoch_steps, schedule_total_epochs(&config->schedule));
     log_write(log, LOG_INFO, "run folder %s", trainer->options->output);
-    if (config_lr_unscaled(config, text, sizeof text)) log_write(log, LOG_WARNING, "%s", text);
+    if (trainer->world->rank == 0 && config_lr_unscaled(config, text, sizeof text))
+        log_write(log, LOG_WARNING, "%s", text);
 }
 
 static Status trainer_create(Trainer *trainer, Error *error)
@@ -189,6 +191,12 @@ static Status train_epoch(Trainer *trainer, Error *error)
         coordinator_step(trainer->coordinator, position, &outcome.stats);
         if (outcome.stop) return STATUS_STOPPED;
     }
+    LoaderCounts counts = loader_counts(trainer->replica.loader);
+    if (counts.bad > trainer->bad_told)
+        log_write(trainer->log, LOG_WARNING,
+                  "%" PRId64 " records could not be used since the start, others took their places; the first: %s",
+                  counts.bad, counts.bad_example);
+    trainer->bad_told = counts.bad;
     return STATUS_OK;
 }
 

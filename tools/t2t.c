@@ -16,6 +16,7 @@ typedef struct Tool {
 
 static const Tool TOOLS[] = {
     {"info", tool_info, "describe a model or a weights file: layers, shapes, parameters, MACs"},
+    {"train", tool_train, "train a model; under mpirun or srun, on many ranks"},
     {"convert", tool_convert, "make a data set from image folders, ILSVRC2012 tars, CIFAR or IDX"},
     {"verify", tool_verify, "check that a data set is whole, record by record"},
     {"trace", tool_trace, "one forward and backward on given tensors: logits, loss, every gradient"},

@@ -1,0 +1,105 @@
+#include "tests/support/tiny.h"
+
+#include <criterion/criterion.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/file.h"
+#include "core/rng.h"
+#include "dist/metrics.h"
+#include "tests/support/command.h"
+
+enum { SIDE = 28, CLASSES = 10 };
+
+const char TINY_SETTINGS[] =
+    "--set model=t2t_vit_7 --set img_size=32 --set num_classes=10 --set token_dim=16 --set embed_dim=32 "
+    "--set depth=2 --set num_heads=2 --set drop=0.1 --set drop_path=0.1 --set batch_size=8 --set lr=0.002 "
+    "--set warmup_epochs=0 --set cooldown_epochs=0 --set log_interval=1 --set threads=1 --set workers=1 "
+    "--set model_ema_warmup=true --set seed=7";
+
+static void put_u32(unsigned char *out, uint32_t value)
+{
+    for (int i = 0; i < 4; i++) out[i] = (unsigned char)(value >> (24 - 8 * i));
+}
+
+/* A bright bar whose place is the class, on noise. */
+static void draw(unsigned char *pixels, int label, Rng *rng)
+{
+    for (int i = 0; i < SIDE * SIDE; i++) pixels[i] = (unsigned char)rng_below(rng, 60);
+    bool upright = label >= 5;
+    int at = 1 + label % 5 * 5 + (int)rng_below(rng, 2);
+    for (int along = 2; along < SIDE - 2; along++)
+        for (int across = at; across < at + 4; across++)
+            pixels[upright ? along * SIDE + across : across * SIDE + along] = (unsigned char)(180 + rng_below(rng, 70));
+}
+
+static void write_idx(const char *folder, const char *name, int count)
+{
+    size_t images_size = 16 + (size_t)count * SIDE * SIDE, labels_size = 8 + (size_t)count;
+    unsigned char *images = malloc(images_size), *labels = malloc(labels_size);
+    cr_assert(images && labels);
+    put_u32(images, 0x803);
+    put_u32(images + 4, (uint32_t)count);
+    put_u32(images + 8, SIDE);
+    put_u32(images + 12, SIDE);
+    put_u32(labels, 0x801);
+    put_u32(labels + 4, (uint32_t)count);
+    Rng rng = rng_make(1, RNG_SYNTHETIC, (uint64_t)count, 0);
+    for (int i = 0; i < count; i++) {
+        labels[8 + i] = (unsigned char)(i % CLASSES);
+        draw(images + 16 + (size_t)i * SIDE * SIDE, i % CLASSES, &rng);
+    }
+    char path[1200];
+    Error error = {0};
+    snprintf(path, sizeof path, "%.1000s/%s-images-idx3-ubyte", folder, name);
+    cr_assert_eq(file_write(path, images, images_size, &error), STATUS_OK, "%s", error.message);
+    snprintf(path, sizeof path, "%.1000s/%s-labels-idx1-ubyte", folder, name);
+    cr_assert_eq(file_write(path, labels, labels_size, &error), STATUS_OK, "%s", error.message);
+    free(labels);
+    free(images);
+}
+
+void tiny_dataset(const char *folder, int train, int val)
+{
+    char idx[1024];
+    Error error = {0};
+    snprintf(idx, sizeof idx, "%.1000s.idx", folder);
+    cr_assert_eq(file_make_folders(idx, &error), STATUS_OK, "%s", error.message);
+    write_idx(idx, "train", train);
+    write_idx(idx, "t10k", val);
+    Command command = command_run(60, BUILD_FOLDER "/t2t convert %s %s", idx, folder);
+    cr_assert_eq(command.exit_status, 0, "%s", command.output);
+    command_free(&command);
+}
+
+int64_t tiny_losses(const char *run, double *losses, int room)
+{
+    MetricsHistory history;
+    Error error = {0};
+    int64_t last = 0;
+    for (int i = 0; i < room; i++) losses[i] = NAN;
+    cr_assert_eq(metrics_read(&history, run, &error), STATUS_OK, "%s", error.message);
+    for (int64_t i = 0; i < history.trains; i++) {
+        int64_t step = history.train[i].step;
+        cr_assert(step > last && step < room, "step %ld after step %ld", (long)step, (long)last);
+        losses[step] = history.train[i].loss;
+        last = step;
+    }
+    metrics_history_free(&history);
+    return last;
+}
+
+bool same_files(const char *a, const char *b)
+{
+    char *left = NULL, *right = NULL;
+    size_t left_size, right_size;
+    Error error = {0};
+    bool same = file_read(a, 1 << 28, &left, &left_size, &error) == STATUS_OK &&
+                file_read(b, 1 << 28, &right, &right_size, &error) == STATUS_OK && left_size == right_size &&
+                memcmp(left, right, left_size) == 0;
+    free(left);
+    free(right);
+    return same;
+}

@@ -1,0 +1,21 @@
+/* tiny.h: a data set and a model small enough to train in a test, and reading what a run left. */
+#ifndef TESTS_SUPPORT_TINY_H
+#define TESTS_SUPPORT_TINY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* FOLDER becomes a data set of ten kinds of 28 x 28 drawings, through IDX files and `t2t convert`. */
+void tiny_dataset(const char *folder, int train, int val);
+
+/* `--set` options of a model and recipe with everything random on: dropout, drop-path, mixup, crops, erasing. 8 images a
+ * step: 96 training images are an epoch of 12 steps. */
+extern const char TINY_SETTINGS[];
+
+/* The losses of metrics.jsonl, one per step (log_interval 1), by step: losses[0] is NAN; returns the last step. */
+int64_t tiny_losses(const char *run, double *losses, int room);
+
+bool same_files(const char *a, const char *b); /* false also when one cannot be read */
+
+#endif

@@ -1,0 +1,266 @@
+/* Whole runs of t2t train, alone and under mpirun. */
+#include <criterion/criterion.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "core/file.h"
+#include "core/rng.h"
+#include "core/status.h"
+#include "dist/checkpoint.h"
+#include "tests/support/command.h"
+#include "tests/support/tiny.h"
+
+#define MPIRUN                                                                                                         \
+    "OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1 "                   \
+    "OMPI_MCA_hwloc_base_binding_policy=none mpirun -np "
+#define T2T BUILD_FOLDER "/t2t"
+
+enum { SECONDS = 100, STEPS = 64 };
+
+static const char *const VECTORS[] = {"weights.safetensors", "ema.safetensors", "optimizer.safetensors"};
+
+/* t2t train with TINY_SETTINGS into temporary_folder()/RUN; ranks 0: without mpirun. */
+static Command train(int ranks, const char *run, const char *options)
+{
+    char launcher[400] = "";
+    if (ranks) snprintf(launcher, sizeof launcher, MPIRUN "%d ", ranks);
+    return command_run(SECONDS, "%s" T2T " train %s --set data=%s/data --output %s/%s %s", launcher, TINY_SETTINGS,
+                       temporary_folder(), temporary_folder(), run, options);
+}
+
+static void expect(Command command, int exit_status, const char *const *texts)
+{
+    cr_assert_eq(command.exit_status, exit_status, "exit status %d instead of %d:\n%s", command.exit_status,
+                 exit_status, command.output);
+    for (; texts && *texts; texts++)
+        cr_expect(strstr(command.output, *texts), "\"%s\" is missing in:\n%s", *texts, command.output);
+    command_free(&command);
+}
+#define EXPECT(command, status, ...) expect(command, status, (const char *const[]){__VA_ARGS__, NULL})
+#define SUCCEEDS(command)            expect(command, 0, NULL)
+
+static void make_data(void)
+{
+    char folder[600];
+    snprintf(folder, sizeof folder, "%.500s/data", temporary_folder());
+    tiny_dataset(folder, 97, 37); /* neither divides anything */
+}
+
+static char *path_to(char *path, const char *format, ...)
+{
+    char name[300];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(name, sizeof name, format, arguments);
+    va_end(arguments);
+    snprintf(path, 1000, "%.500s/%s", temporary_folder(), name);
+    return path;
+}
+
+/* The checkpoints of a run, oldest first: when one is due while the one before is still being written it waits, so which
+ * steps they are depends on the disk. Returns how many. */
+static int checkpoints_of(const char *run, int64_t *steps, int room)
+{
+    char folder[1000];
+    int64_t *found;
+    int count;
+    Error error = {0};
+    cr_assert_eq(checkpoint_list(path_to(folder, "%s/checkpoints", run), &found, &count, &error), STATUS_OK);
+    for (int i = 0; i < count && i < room; i++) steps[i] = found[count - 1 - i];
+    free(found);
+    return count < room ? count : room;
+}
+
+static void remove_checkpoint(const char *run, int64_t step)
+{
+    char path[1000];
+    Error error = {0};
+    path_to(path, "%s/checkpoints/step-%08d", run, (int)step);
+    cr_assert_eq(checkpoint_remove(path, &error), STATUS_OK, "%s", error.message);
+}
+
+static void expect_same_checkpoint(const char *a, const char *b, int step)
+{
+    char left[1000], right[1000];
+    for (int i = 0; i < 3; i++) {
+        path_to(left, "%s/checkpoints/step-%08d/%s", a, step, VECTORS[i]);
+        path_to(right, "%s/checkpoints/step-%08d/%s", b, step, VECTORS[i]);
+        cr_expect(same_files(left, right), "%s and %s differ", left, right);
+    }
+}
+
+#define EASY "--set epochs=5 --set lr=0.005 --set no_aug=true --set mixup=0 --set cutmix=0 --set reprob=0"
+
+Test(train, learns_and_says_where_everything_is)
+{
+    char path[1000];
+    make_data();
+    EXPECT(train(2, "run", EASY), 0, "2 ranks", "97 training images", "37 validation images", "best top-1",
+           "best.safetensors", "t2t eval", "t2t predict");
+    double losses[STEPS];
+    cr_assert_eq(tiny_losses(path_to(path, "run"), losses, STEPS), 60);
+    cr_expect_lt(losses[60], losses[1] - 0.3, "loss %g at first, %g at last", losses[1], losses[60]);
+    cr_expect(file_exists(path_to(path, "run/best.safetensors")));
+    cr_expect(file_exists(path_to(path, "run/checkpoints/step-00000060/manifest.json")));
+    /* The same command again: nothing is overwritten without being asked, and nothing is left to do when asked. */
+    EXPECT(train(2, "run", EASY), 2, "--resume auto");
+    EXPECT(train(2, "run", EASY " --resume auto"), 0, "this run is done", "best top-1");
+}
+
+Test(train, ranks_do_not_change_the_result)
+{
+    double alone[STEPS], together[STEPS];
+    char path[1000], name[20];
+    make_data();
+    SUCCEEDS(train(0, "alone", "--set epochs=3"));
+    cr_assert_eq(tiny_losses(path_to(path, "alone"), alone, STEPS), 36);
+    for (int ranks = 2; ranks <= 4; ranks++) {
+        snprintf(name, sizeof name, "ranks%d", ranks);
+        SUCCEEDS(train(ranks, name, ranks == 2 ? "--set epochs=3 --set accumulate=3" : "--set epochs=3"));
+        cr_assert_eq(tiny_losses(path_to(path, "%s", name), together, STEPS), 36);
+        for (int step = 1; step <= 36; step++)
+            cr_expect_float_eq(together[step], alone[step], 1e-4, "%d ranks, step %d: loss %.7g, alone %.7g", ranks,
+                               step, together[step], alone[step]);
+    }
+}
+
+/* A run that is cut anywhere and resumed is the run that was not cut, bit for bit. */
+Test(train, resumes_with_the_next_sample)
+{
+    static const char OPTIONS[] = "--set epochs=3 --set checkpoint_every=2steps --set keep=99";
+    char whole[1000], cut[1000], options[1200];
+    int64_t steps[STEPS];
+    double uncut_losses[STEPS], losses[STEPS];
+    make_data();
+    SUCCEEDS(train(2, "whole", OPTIONS));
+    int count = checkpoints_of("whole", steps, STEPS), tried = 0;
+    path_to(whole, "whole");
+    for (int i = 0; i < count && tried < 2; i++) {
+        if (steps[i] % 12 == 0 || steps[i] < 12 * tried)
+            continue; /* in the middle of the first, then of a later epoch */
+        char name[20];
+        snprintf(name, sizeof name, "cut%d", tried++);
+        path_to(cut, "%s", name);
+        SUCCEEDS(command_run(10,
+                             "mkdir -p %s/checkpoints && cp -r %s/checkpoints/step-%08d %s/checkpoints && "
+                             "cp %s/config.yaml %s/metrics.jsonl %s/summary.csv %s",
+                             cut, whole, (int)steps[i], cut, whole, whole, whole, cut));
+        snprintf(options, sizeof options, "%s --resume auto", OPTIONS);
+        EXPECT(train(2, name, options), 0, "resumed from");
+        expect_same_checkpoint("whole", name, 36);
+        char left[1100], right[1100];
+        snprintf(left, sizeof left, "%s/summary.csv", whole);
+        snprintf(right, sizeof right, "%s/summary.csv", cut);
+        cr_expect(same_files(left, right));
+    }
+    cr_assert_geq(tried, 1, "no checkpoint in the middle of an epoch");
+    /* Into another folder, and on other ranks: the same to rounding. */
+    snprintf(options, sizeof options, "--set epochs=3 --resume %s/checkpoints/step-%08d", whole, (int)steps[0]);
+    EXPECT(train(3, "elsewhere", options), 0, "resumed from");
+    tiny_losses(whole, uncut_losses, STEPS);
+    cr_assert_eq(tiny_losses(path_to(cut, "elsewhere"), losses, STEPS), 36);
+    for (int64_t step = steps[0] + 1; step <= 36; step++) cr_expect_float_eq(losses[step], uncut_losses[step], 1e-4);
+}
+
+Test(train, a_damaged_checkpoint_is_named_and_the_one_before_it_used)
+{
+    char path[1000], before[40];
+    int64_t steps[STEPS];
+    make_data();
+    SUCCEEDS(train(1, "run", "--set epochs=2 --set checkpoint_every=2steps --set keep=99"));
+    int count = checkpoints_of("run", steps, STEPS);
+    cr_assert_geq(count, 2);
+    cr_assert_eq(steps[count - 1], 24);
+    SUCCEEDS(command_run(10, "cp -r %s/run %s/whole && printf x | dd of=%s conv=notrunc bs=1 seek=5000",
+                         temporary_folder(), temporary_folder(),
+                         path_to(path, "run/checkpoints/step-00000024/ema.safetensors")));
+    snprintf(before, sizeof before, "step-%08d", (int)steps[count - 2]);
+    EXPECT(train(1, "run", "--set epochs=2 --set checkpoint_every=2steps --set keep=99 --resume auto"), 0, "warning",
+           "step-00000024/ema.safetensors: damaged", "resumed from", before);
+    expect_same_checkpoint("whole", "run", 24);
+}
+
+Test(train, a_signal_is_a_checkpoint_and_status_75)
+{
+    make_data();
+    const char *folder = temporary_folder();
+    SUCCEEDS(train(2, "whole", "--set epochs=3"));
+    /* USR1 to mpirun, which forwards it, as soon as a few steps are on record. */
+    Command command = command_run(
+        SECONDS,
+        MPIRUN "2 " T2T " train %s --set epochs=3 --set data=%s/data --output %s/run & job=$!; "
+               "until [ \"$(wc -l <%s/run/metrics.jsonl 2>/dev/null || echo 0)\" -ge 5 ]; do sleep 0.01; done; "
+               "kill -USR1 $job; wait $job",
+        TINY_SETTINGS, folder, folder, folder);
+    EXPECT(command, 75, "SIGUSR1", "stopped at step");
+    EXPECT(train(2, "run", "--set epochs=3 --resume auto"), 0, "resumed from");
+    expect_same_checkpoint("whole", "run", 36);
+}
+
+Test(train, a_full_disk_costs_no_good_checkpoint)
+{
+    char path[1000], good[40];
+    int64_t steps[STEPS];
+    const char *folder = temporary_folder();
+    make_data();
+    SUCCEEDS(train(1, "run", "--set epochs=3 --set checkpoint_every=2steps --set keep=99"));
+    int count = checkpoints_of("run", steps, STEPS);
+    for (int i = 1; i < count; i++) remove_checkpoint("run", steps[i]);
+    snprintf(good, sizeof good, "step-%08d", (int)steps[0]);
+    /* 64 KiB per file: less than the weights, more than everything else. Inside mpirun, whose own files are larger. */
+    Command command = command_run(SECONDS,
+                                  MPIRUN "1 --mca btl self sh -c 'ulimit -f 128; exec " T2T
+                                         " train %s --set epochs=3 --set checkpoint_every=1epochs --set keep=99 --set "
+                                         "data=%s/data --output %s/run --resume auto'",
+                                  TINY_SETTINGS, folder, folder);
+    EXPECT(command, 1, "warning: checkpoint of step", "weights.safetensors", "File too large", "last good");
+    cr_expect_eq(checkpoints_of("run", steps, STEPS), 1);
+    EXPECT(train(1, "run", "--set epochs=3 --set checkpoint_every=1epochs --set keep=99 --resume auto"), 0, good);
+    cr_expect(file_exists(path_to(path, "run/checkpoints/step-00000036/manifest.json")));
+}
+
+/* ---- bad input */
+
+Test(train, bad_settings_are_refused)
+{
+    make_data();
+    EXPECT(train(0, "run", "--set model=t2t_vit_15"), 2, "t2t_vit_15", "t2t_vit_14");
+    EXPECT(train(0, "run", "--set img_size=33"), 2, "img_size", "33");
+    EXPECT(train(0, "run", "--set batch_sice=4"), 2, "batch_sice", "batch_size");
+    EXPECT(train(0, "run", "--set num_classes=9"), 2, "num_classes", "10 classes");
+    EXPECT(train(3, "run", "--set batch_size=2"), 2, "batch_size", "3 ranks");
+    EXPECT(train(0, "run", "--nonsense"), 2, "--help");
+    EXPECT(command_run(10, T2T " train nowhere.yaml"), 2, "nowhere.yaml");
+    EXPECT(command_run(10, T2T " train --help"), 0, "usage", "weight_decay");
+}
+
+Test(train, bad_data_is_refused)
+{
+    char path[1000], broken[1000];
+    make_data();
+    EXPECT(train(2, "run", "--set batch_size=98"), 3, "97", "98");
+    EXPECT(train(2, "run", "--set data=/nowhere"), 3, "/nowhere");
+    EXPECT(train(2, "run", "--resume /nowhere"), 3, "/nowhere");
+    snprintf(broken, sizeof broken, "--set data=%.500s/broken", temporary_folder());
+    SUCCEEDS(command_run(10, "cp -r %s %s && truncate -s -4096 %s/train-000.mdb", path_to(path, "data"),
+                         broken + strlen("--set data="), broken + strlen("--set data=")));
+    EXPECT(train(2, "run", broken), 3, "train-000.mdb");
+    SUCCEEDS(command_run(10, "rm %s/train-000.mdb", broken + strlen("--set data=")));
+    EXPECT(train(2, "run", broken), 3, "train-000.mdb");
+}
+
+Test(train, the_folder_of_another_run_is_refused)
+{
+    char path[1000];
+    make_data();
+    SUCCEEDS(train(1, "run", "--set epochs=1"));
+    EXPECT(train(1, "run", "--set epochs=1 --set depth=3 --resume auto"), 2, "depth", "another");
+    /* What concerns the machine may change. */
+    EXPECT(train(1, "run", "--set epochs=1 --set threads=2 --set log_interval=5 --resume auto"), 0, "done");
+    SUCCEEDS(command_run(10, "mkdir %s && touch %s/summary.csv", path_to(path, "other"), path));
+    EXPECT(train(1, "other", "--set epochs=1"), 2, "summary.csv");
+}

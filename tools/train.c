@@ -1,0 +1,140 @@
+/* t2t train: from a configuration to weights. Alone, or as every rank of an mpirun or srun. */
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "dist/coordinator.h"
+#include "dist/signals.h"
+#include "dist/trainer.h"
+#include "tools/tools.h"
+
+static const char USAGE[] =
+    "usage: mpirun -np N t2t train CONFIG.yaml [--set key=value]... [--output DIR] [--resume auto|DIR]\n\n"
+    "Trains a model on N ranks and validates it after each epoch. The same batch_size gives the same result on any "
+    "N.\n\n"
+    "  --set key=value   overrides the file; as often as needed\n"
+    "  --output DIR      the run folder (default: runs/ and the name of CONFIG)\n"
+    "  --resume auto     go on from the newest good checkpoint in the run folder; begin when there is none\n"
+    "  --resume DIR      go on from that checkpoint, or from the newest of that run\n"
+    "  --debug           tell more\n\n"
+    "USR1, USR2, TERM and Ctrl-C write a checkpoint and end the run with status 75; a second one ends it at once.\n\n"
+    "Settings:\n";
+
+enum { MAX_SETS = 256 };
+
+typedef struct Arguments {
+    const char *config;
+    const char *sets[MAX_SETS];
+    int set_count;
+    TrainOptions options;
+    char output[1024]; /* the default one */
+    bool debug, help;
+} Arguments;
+
+static void default_output(Arguments *arguments)
+{
+    const char *name = arguments->config ? arguments->config : "run";
+    const char *slash = strrchr(name, '/');
+    if (slash) name = slash + 1;
+    int length = (int)strcspn(name, ".");
+    snprintf(arguments->output, sizeof arguments->output, "runs/%.*s", length < 900 ? length : 900, name);
+    arguments->options.output = arguments->output;
+}
+
+static Status parse(int argc, char **argv, Arguments *arguments, Error *error)
+{
+    static const struct option OPTIONS[] = {
+        {"set", required_argument, NULL, 's'},    {"output", required_argument, NULL, 'o'},
+        {"resume", required_argument, NULL, 'r'}, {"debug", no_argument, NULL, 'd'},
+        {"help", no_argument, NULL, 'h'},         {0},
+    };
+    optind = 1;
+    for (int option; (option = getopt_long(argc, argv, "", OPTIONS, NULL)) != -1;) {
+        switch (option) {
+        case 's':
+            if (arguments->set_count == MAX_SETS)
+                return error_set(error, STATUS_USAGE, "more than %d --set: put them into a file", MAX_SETS);
+            arguments->sets[arguments->set_count++] = optarg;
+            break;
+        case 'o':
+            arguments->options.output = optarg;
+            break;
+        case 'r':
+            arguments->options.resume = optarg;
+            break;
+        case 'd':
+            arguments->debug = true;
+            break;
+        case 'h':
+            arguments->help = true;
+            return STATUS_OK;
+        default:
+            return error_set(error, STATUS_USAGE, "see t2t train --help");
+        }
+    }
+    if (argc - optind > 1)
+        return error_set(error, STATUS_USAGE, "one CONFIG.yaml is expected, found %s and %s", argv[optind],
+                         argv[optind + 1]);
+    arguments->config = argv[optind];
+    if (!arguments->config && !arguments->set_count)
+        return error_set(error, STATUS_USAGE, "a CONFIG.yaml is expected; see t2t train --help");
+    if (!arguments->options.output) default_output(arguments);
+    return STATUS_OK;
+}
+
+static void report(const Arguments *arguments, const Config *config, const TrainResult *result)
+{
+    const char *output = arguments->options.output;
+    const RunPosition *position = &result->position;
+    if (result->was_done) printf("%s: this run is done: %" PRId64 " epochs.\n", output, position->epoch);
+    if (position->best_epoch >= 0)
+        printf("best top-1 %.2f %% after epoch %" PRId64 " (%s)\nweights    %s/best.safetensors\n", position->best_top1,
+               position->best_epoch + 1, config->optim.ema_decay > 0 ? "averaged weights" : "raw weights", output);
+    printf("next       t2t eval --data %s --weights %s/best.safetensors\n"
+           "           t2t predict --weights %s/best.safetensors IMAGE...\n"
+           "           t2t report %s\n",
+           config->data, output, output, output);
+}
+
+static Status train_here(const Arguments *arguments, const World *world, Error *error)
+{
+    Log log;
+    Config config;
+    TrainResult result;
+    Status status = log_open(&log, world->rank, arguments->debug ? LOG_DEBUG : LOG_INFO, error);
+    if (status) return status;
+    status = config_load(&config, arguments->config, arguments->sets, arguments->set_count, error);
+    status = coordinator_agree(MPI_COMM_WORLD, status, error);
+    if (!status) status = signals_catch(error);
+    if (!status) status = train(world, &log, &config, &arguments->options, &result, error);
+    if (status && status != STATUS_STOPPED && world->rank == 0) log_write(&log, LOG_ERROR, "%s", error->message);
+    log_close(&log);
+    if (world->rank == 0 && status == STATUS_OK) report(arguments, &config, &result);
+    if (world->rank == 0 && status == STATUS_STOPPED)
+        printf("stopped at step %" PRId64 " with a checkpoint; the same command with --resume auto goes on\n",
+               result.position.step);
+    return status;
+}
+
+Status tool_train(int argc, char **argv, Error *error)
+{
+    Arguments arguments = {0};
+    Status status = parse(argc, argv, &arguments, error);
+    if (status) return status;
+    if (arguments.help) {
+        fputs(USAGE, stdout);
+        config_describe(stdout);
+        return STATUS_OK;
+    }
+    World world;
+    status = world_start(&world, error);
+    if (!status) {
+        status = train_here(&arguments, &world, error);
+        /* Rank 0 has told it, in the log too; the ranks agree on every failure. */
+        error->message[0] = 0;
+    }
+    world_end(&world);
+    return status;
+}
