@@ -96,7 +96,7 @@ static int list_missing(const Watchdog *watchdog, char *text, size_t room)
     size_t used = 0;
     text[0] = 0;
     for (int rank = 0; rank < watchdog->size; rank++) {
-        if (watchdog->heard[rank] == watchdog->number) continue;
+        if (watchdog->heard[rank] >= watchdog->number) continue; /* it may already be in the next one */
         if (missing < NAMES_SHOWN)
             used += (size_t)snprintf(text + used, room - used, "%s%d", missing ? ", " : "", rank);
         else if (missing == NAMES_SHOWN)

@@ -46,13 +46,18 @@ void command_free(Command *command)
     *command = (Command){0};
 }
 
+Command mpi_run(int ranks, const char *program, const char *arguments)
+{
+    return command_run(120,
+                       "OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 "
+                       "OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_hwloc_base_binding_policy=none "
+                       "mpirun -np %d " BUILD_FOLDER "/tests/mpi/%s %s",
+                       ranks, program, arguments);
+}
+
 void mpi_test(int ranks, const char *program, const char *arguments)
 {
-    Command command = command_run(120,
-                                  "OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 "
-                                  "OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_hwloc_base_binding_policy=none "
-                                  "mpirun -np %d " BUILD_FOLDER "/tests/mpi/%s %s",
-                                  ranks, program, arguments);
+    Command command = mpi_run(ranks, program, arguments);
     cr_assert_eq(command.exit_status, 0, "%s on %d ranks exited with %d:\n%s", program, ranks, command.exit_status,
                  command.output);
     command_free(&command);
