@@ -25,6 +25,8 @@ KINDS = {"F32": "FloatStorage", "F16": "HalfStorage", "BF16": "BFloat16Storage",
 CLASSES = {name: type(name, (), {}) for name in list(KINDS.values()) + ["ComplexStorage"]}
 fake_module("torch", **CLASSES)
 fake_module("torch._utils", _rebuild_tensor_v2=lambda *a: None, _rebuild_parameter=lambda *a: None)
+fake_module("numpy", dtype=type("dtype", (), {}))
+fake_module("numpy.core.multiarray", scalar=lambda *a: None)
 UTILS = sys.modules["torch._utils"]
 
 
@@ -98,7 +100,9 @@ def checkpoint(archive, path, source):
     for name, kind, shape, content in read_safetensors(source):
         ema[name] = archive.tensor(kind, shape, content)
         raw["module." + name] = archive.tensor(kind, shape, bytes(len(content)))
-    everything = {"epoch": 309, "arch": "t2t", "state_dict": raw, "state_dict_ema": ema, "metric": 81.5,
+    everything = {"epoch": 309, "arch": "t2t", "state_dict": raw, "state_dict_ema": ema,
+                  "metric": Call(sys.modules["numpy.core.multiarray"].scalar,
+                                 Call(sys.modules["numpy"].dtype, "f8", False, True), struct.pack("<d", 81.5)),
                   "args": argparse.Namespace(lr=5e-4, opt="adamw", betas=None, drop=[0.0, True]),
                   "optimizer": {"state": {0: {"step": 5, "exp_avg": archive.floats(1.0)}}, "param_groups": [{}]}}
     archive.save(path, everything)
