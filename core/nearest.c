@@ -11,7 +11,7 @@ static int distance(const char *a, const char *b)
 {
     int row[MAX_NAME + 1], length = (int)strnlen(b, MAX_NAME);
     for (int j = 0; j <= length; j++) row[j] = j;
-    for (int i = 0; a[i] && i < MAX_NAME; i++) {
+    for (int i = 0; i < MAX_NAME && a[i]; i++) {
         int diagonal = row[0];
         row[0] = i + 1;
         for (int j = 0; j < length; j++) {
