@@ -1,8 +1,12 @@
 /* config.h: one run's settings: YAML file, then --set, then checks.
  *
- * Keys take timm's spelling with underscores; the table in config.c is the only list of them. An unknown key, a wrong
- * type or an impossible value is STATUS_USAGE with file, line and the nearest valid key. `model:` fills the architecture
- * from the zoo wherever it stands in the file; every other key then overrides one field.
+ * Keys take timm's spelling with underscores; the table in config_keys.c is the only list of them. An unknown key, a
+ * wrong type or an impossible value is STATUS_USAGE with file, line and the nearest valid key. `model:` fills the
+ * architecture from the zoo wherever it stands in the file; every other key then overrides one field.
+ *
+ *     Config config;
+ *     const char *sets[] = {"lr=1e-3", "scale=[0.2, 1]"};
+ *     Status status = config_load(&config, "configs/t2t_vit_7.yaml", sets, 2, error);
  */
 #ifndef DIST_CONFIG_H
 #define DIST_CONFIG_H
@@ -55,8 +59,8 @@ typedef struct Config {
     int log_interval;        /* steps between lines */
 } Config;
 
-/* Defaults, then `path` (NULL: none), then `sets` ("key=value"), then config_check. Among the keys of the file, and again
- * among `sets`, `model` comes first; otherwise the last one counts. */
+/* Defaults, then `path` (NULL: none), then `sets` ("key=value"), then config_check. Among the keys of the file, and
+ * again among `sets`, `model` comes first; otherwise the last one counts. */
 Status config_load(Config *config, const char *path, const char *const *sets, int set_count, Error *error);
 void config_defaults(Config *config);                                    /* the published recipe of t2t_vit_14 */
 Status config_set(Config *config, const char *assignment, Error *error); /* "key=value"; config_check is the caller's */
@@ -69,7 +73,8 @@ Status config_text(const Config *config, char **text, Error *error);
 Status config_save(const Config *config, const char *path, Error *error); /* every key; loads back equal */
 void config_describe(FILE *out); /* every key: default, what it takes, meaning */
 
-/* The keys that differ and matter to the result (every: all keys), as lines "  lr: 0.001, was 0.0005"; returns how many. */
+/* The keys that differ and matter to the result (every: all keys), as lines "  lr: 0.001, was 0.0005".
+ * Returns how many. */
 int config_differences(const Config *config, const Config *was, bool every, char *text, size_t size);
 
 /* True when an AdamW rate is far from the published one scaled to this batch; `text` then says so, for a warning. */

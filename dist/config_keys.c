@@ -23,7 +23,7 @@ _Static_assert(sizeof(TokensType) == sizeof(int) && sizeof(Variant) == sizeof(in
                    sizeof(CoordinatorMode) == sizeof(int),
                "KEY_CHOICE writes an int");
 
-/* clang-format off: macros and rows read best as tables */
+/* clang-format off */
 #define FIELD(kind, field, size) kind, offsetof(Config, field), size
 #define BOOL(field)              FIELD(KEY_BOOL, field, 0), NO_RANGE, NULL
 #define INT(field, ...)          FIELD(KEY_INT, field, 0), __VA_ARGS__, NULL

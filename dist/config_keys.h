@@ -1,7 +1,7 @@
 /* config_keys.h: the table of configuration keys, shared by the config*.c files and by run.c.
  *
- * The table is the only list of keys: reading, --set, checking, saving, comparing and the list of `t2t train --help` walk
- * over it. To add a key: a field in Config, its default in config_defaults, a row here.
+ * The table is the only list of keys: reading, --set, checking, saving, comparing and the list of `t2t train --help`
+ * walk over it. To add a key: a field in Config, its default in config_defaults, a row here.
  */
 #ifndef DIST_CONFIG_KEYS_H
 #define DIST_CONFIG_KEYS_H

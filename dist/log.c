@@ -90,13 +90,19 @@ static size_t bytes_of_columns(const char *text, int columns)
     return at;
 }
 
+int log_columns(const Log *log)
+{
+    struct winsize window = {0};
+    if (log->terminal < 0) return 0;
+    bool known = ioctl(log->terminal, TIOCGWINSZ, &window) == 0 && window.ws_col > 1;
+    return known ? window.ws_col - 1 : 79; /* a full line would wrap on some terminals */
+}
+
 static void draw_status(Log *log)
 {
     if (log->terminal < 0 || !log->status[0]) return;
-    struct winsize window = {0};
-    int columns = ioctl(log->terminal, TIOCGWINSZ, &window) == 0 && window.ws_col > 1 ? window.ws_col - 1 : 79;
     char line[sizeof log->status + 8];
-    size_t bytes = bytes_of_columns(log->status, columns);
+    size_t bytes = bytes_of_columns(log->status, log_columns(log));
     int size = snprintf(line, sizeof line, "\r%.*s\033[K", (int)bytes, log->status);
     write_all(log->stream, line, (size_t)size);
 }
@@ -109,11 +115,6 @@ void log_status(Log *log, const char *text)
     snprintf(log->status, sizeof log->status, "%s", text);
     draw_status(log);
     pthread_mutex_unlock(&log->mutex);
-}
-
-bool log_has_terminal(const Log *log)
-{
-    return log->terminal >= 0;
 }
 
 /* ---- lines */

@@ -39,8 +39,8 @@ typedef struct Log {
 Status log_open(Log *log, int rank, LogLevel level, Error *error);
 void log_close(Log *log);
 
-/* From here on lines also go to `path`, with date and level. Ranks other than 0 open it at their first line; each line is
- * one append. */
+/* From here on lines also go to `path`, with date and level. Ranks other than 0 open it at their first line; each line
+ * is one append. */
 Status log_file(Log *log, const char *path, Error *error);
 
 /* Ranks other than 0 write warnings and errors only, so it may be called everywhere alike. */
@@ -51,6 +51,6 @@ void log_progress(Log *log, const char *line);
 
 /* Rewrites the status line, cut to the terminal's width; "" removes it. Nothing without a terminal. */
 void log_status(Log *log, const char *line);
-bool log_has_terminal(const Log *log);
+int log_columns(const Log *log); /* of the status line; 0: there is none */
 
 #endif

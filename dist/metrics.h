@@ -2,14 +2,15 @@
  *
  * metrics.jsonl: a JSON object per line.
  *     {"event":"train", "step":, "epoch":, "loss":, "lr":, "grad_norm":, "images_per_s":, "data_wait":, "comm_wait":}
- *     {"event":"validation", "step":, "epoch":, "count":, "loss":, "top1":, "top5":, "loss_ema":, "top1_ema":, "top5_ema":}
+ *     {"event":"validation", "step":, "epoch":, "count":, "loss":, "top1":, "top5":, "loss_ema":, "top1_ema":,
+ *      "top5_ema":}
  * step: updates done. epoch: from 0. loss and grad_norm: means over the interval; a non-finite number is null.
  * data_wait, comm_wait: shares (0 .. 1) of the interval's time. top1, top5: percent. *_ema only with an EMA.
  * summary.csv: a row per validation, timm's columns, then those of the EMA:
  *     epoch,train_loss,eval_loss,eval_top1,eval_top5[,eval_loss_ema,eval_top1_ema,eval_top5_ema]
  *
- * A resumed run repeats the steps after its checkpoint; metrics_open therefore cuts what lies beyond `step`, and whatever
- * a crash left half written. Rank 0 only.
+ * A resumed run repeats the steps after its checkpoint; metrics_open therefore cuts what lies beyond `step`, and
+ * whatever a crash left half written. Rank 0 only.
  *
  *     metrics_open(&metrics, folder, step, config.model_ema, error);     // step 0: a new run
  *     metrics_train(&metrics, &record, error);

@@ -63,30 +63,39 @@ static void eta_text(const Progress *progress, int64_t step, char *text, size_t 
     progress_duration(per_step * (double)(progress->plan.total_steps - step), text, size);
 }
 
-static void describe(const Progress *progress, const TrainRecord *record, char *line, size_t size)
+/* A line of the batch log; `brief` for the status line, most of which should fit 80 columns. */
+static void describe(const Progress *progress, const TrainRecord *record, bool brief, char *line, size_t size)
 {
     const ProgressPlan *plan = &progress->plan;
     char eta[32];
     eta_text(progress, record->step, eta, sizeof eta);
-    snprintf(
-        line, size, "epoch %lld/%lld step %lld/%lld loss %.4f lr %.3g %.1f img/s eta %s wait: data %.0f%% net %.0f%%",
-        (long long)record->epoch + 1, (long long)plan->epochs, (long long)record->step, (long long)plan->total_steps,
-        record->loss, record->lr, record->images_per_s, eta, 100 * record->data_wait, 100 * record->comm_wait);
+    snprintf(line, size,
+             brief ? "epoch %lld/%lld step %lld/%lld loss %.3f lr %.2g %.0f img/s eta %s data %.0f%% net %.0f%%"
+                   : "epoch %lld/%lld step %lld/%lld loss %.4f lr %.4g %.1f img/s eta %s wait: data %.1f%% net %.1f%%",
+             (long long)record->epoch + 1, (long long)plan->epochs, (long long)record->step,
+             (long long)plan->total_steps, record->loss, record->lr, record->images_per_s, eta, 100 * record->data_wait,
+             100 * record->comm_wait);
 }
 
+/* The text, then a bar in what is left of the line. */
 static void draw(Progress *progress, const char *text)
 {
-    enum { CELLS = 20 };
-    char line[512], bar[CELLS + 1];
+    enum { LEAST = 6, MOST = 40 };
+    char line[512], bar[MOST + 1];
     int64_t total = progress->plan.total_steps > 0 ? progress->plan.total_steps : 1;
     int64_t done = progress->last.step < total ? progress->last.step : total;
-    int filled = (int)(CELLS * done / total);
-    memset(bar, '-', CELLS);
-    memset(bar, '#', (size_t)filled);
-    bar[CELLS] = '\0';
-    snprintf(line, sizeof line, "[%s] %3d%% %s", bar, (int)(100 * done / total), text);
-    log_status(progress->log, line);
+    int cells = log_columns(progress->log) - (int)strlen(text) - (int)strlen(" [] 100%");
+    if (cells > MOST) cells = MOST;
     progress->drawn = now();
+    if (cells < LEAST) {
+        log_status(progress->log, text);
+        return;
+    }
+    memset(bar, '-', (size_t)cells);
+    memset(bar, '#', (size_t)(cells * done / total));
+    bar[cells] = '\0';
+    snprintf(line, sizeof line, "%s [%s] %3d%%", text, bar, (int)(100 * done / total));
+    log_status(progress->log, line);
 }
 
 static bool interval_ends(const Progress *progress)
@@ -106,12 +115,15 @@ bool progress_step(Progress *progress, const StepStats *stats, TrainRecord *reco
     progress->seconds += stats->seconds;
     progress->data_wait += stats->data_wait;
     progress->comm_wait += stats->comm_wait;
-    char line[400];
     *record = interval_record(progress);
-    describe(progress, record, line, sizeof line);
     bool ends = interval_ends(progress);
-    if (log_has_terminal(progress->log) && (ends || now() - progress->drawn >= DRAW_INTERVAL)) draw(progress, line);
+    char line[400];
+    if (log_columns(progress->log) > 0 && (ends || now() - progress->drawn >= DRAW_INTERVAL)) {
+        describe(progress, record, true, line, sizeof line);
+        draw(progress, line);
+    }
     if (!ends) return false;
+    describe(progress, record, false, line, sizeof line);
     log_progress(progress->log, line);
     clear_interval(progress);
     return true;
@@ -127,7 +139,7 @@ bool progress_flush(Progress *progress, TrainRecord *record)
 
 void progress_validation(Progress *progress, int64_t done, int64_t total)
 {
-    if (!log_has_terminal(progress->log) || (done < total && now() - progress->drawn < DRAW_INTERVAL)) return;
+    if (log_columns(progress->log) == 0 || (done < total && now() - progress->drawn < DRAW_INTERVAL)) return;
     char line[128];
     snprintf(line, sizeof line, "epoch %lld/%lld validating %lld/%lld", (long long)progress->last.epoch + 1,
              (long long)progress->plan.epochs, (long long)done, (long long)total);

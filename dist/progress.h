@@ -1,7 +1,7 @@
 /* progress.h: where a training stands: a status line on a terminal, one line per interval in a batch log.
  *
- * The trainer tells each step; at the end of an interval (log_interval steps, or the end of an epoch) progress_step yields
- * the record for metrics.h. Rank 0 only.
+ * The trainer tells each step; at the end of an interval (log_interval steps, or the end of an epoch) progress_step
+ * yields the record for metrics.h. Rank 0 only.
  *
  *     ProgressPlan plan = {.total_steps = ..., .epoch_steps = ..., .epochs = ..., .interval = config.log_interval};
  *     progress_begin(&progress, &log, &plan, first_step);

@@ -146,7 +146,7 @@ Test(progress, one_line_per_interval_in_a_batch_log)
     cr_assert_eq(lines_in(stream), 6);
     cr_assert_eq(lines_in(file), 6);
     cr_assert(holds(stream, "epoch 1/2 step 10/20 loss 9.5000 lr 0.0005 32.0 img/s eta "));
-    cr_assert(holds(stream, "wait: data 25% net 12%"));
+    cr_assert(holds(stream, "wait: data 25.0% net 12.5%"));
     cr_assert(!holds(stream, "\r"));
 }
 
@@ -189,7 +189,8 @@ Test(progress, a_bar_on_a_terminal)
     progress_end(&progress);
     log_close(&log_);
     cr_assert_eq(lines_in(stream), 1, "only the validation is a line of its own");
-    cr_assert(holds(stream, "\r[##########----------]  50% epoch 1/2 step 10/20"));
+    cr_assert(holds(stream, "\repoch 1/2 step 10/20 loss 9.500 lr 0.0005 32 img/s eta "));
+    cr_assert(holds(stream, "data 25% net 12% [####################--------------------]  50%\033[K"));
     cr_assert(holds(stream, "validating 500/500"));
     cr_assert(holds(stream, "top1 12.35 "));
     cr_assert(holds(stream, "ema: top1 3.50"));
