@@ -62,6 +62,9 @@ typedef struct Config {
 /* Defaults, then `path` (NULL: none), then `sets` ("key=value"), then config_check. Among the keys of the file, and
  * again among `sets`, `model` comes first; otherwise the last one counts. */
 Status config_load(Config *config, const char *path, const char *const *sets, int set_count, Error *error);
+/* The same from a file's text; `name` stands for it in messages. */
+Status config_parse(Config *config, const char *text, const char *name, const char *const *sets, int set_count,
+                    Error *error);
 void config_defaults(Config *config);                                    /* the published recipe of t2t_vit_14 */
 Status config_set(Config *config, const char *assignment, Error *error); /* "key=value"; config_check is the caller's */
 

@@ -163,18 +163,11 @@ static Status note_lines(yaml_document_t *document, const yaml_node_t *root, con
     return STATUS_OK;
 }
 
-static Status load_file(Config *config, const Origins *origins, Error *error)
+static Status load_text(Config *config, const char *text, size_t size, const Origins *origins, Error *error)
 {
-    char *text;
-    size_t size;
     yaml_document_t document;
-    Status status = file_read(origins->path, LARGEST_FILE, &text, &size, error);
-    if (status) {
-        error->status = STATUS_USAGE; /* a configuration that is not there is wrong usage, not bad data */
-        return STATUS_USAGE;
-    }
-    status = yaml_read(text, size, origins->path, &document, error);
-    if (status) goto free_text;
+    Status status = yaml_read(text, size, origins->path, &document, error);
+    if (status) return status;
     const yaml_node_t *root = yaml_document_get_root_node(&document);
     if (!root) goto delete_document; /* nothing but comments: all defaults */
     if (root->type != YAML_MAPPING_NODE)
@@ -185,8 +178,6 @@ static Status load_file(Config *config, const Origins *origins, Error *error)
     if (!status) status = assign_pairs(config, &document, root, false, origins, error);
 delete_document:
     yaml_document_delete(&document);
-free_text:
-    free(text);
     return status;
 }
 
@@ -253,16 +244,30 @@ static Status check_with_origin(const Config *config, const Origins *origins, Er
     return error_set(error, status, "%s: %s", where, problem.message);
 }
 
-Status config_load(Config *config, const char *path, const char *const *sets, int set_count, Error *error)
+Status config_parse(Config *config, const char *text, const char *name, const char *const *sets, int set_count,
+                    Error *error)
 {
     Status status = STATUS_OK;
-    Origins origins = {path, sets, calloc((size_t)config_key_count(), sizeof(int))};
+    Origins origins = {name, sets, calloc((size_t)config_key_count(), sizeof(int))};
     if (!origins.places) return error_set(error, STATUS_FAILED, "out of memory");
     config_defaults(config);
-    if (path) status = load_file(config, &origins, error);
+    if (text) status = load_text(config, text, strlen(text), &origins, error);
     if (!status) status = apply_sets(config, set_count, true, &origins, error);
     if (!status) status = apply_sets(config, set_count, false, &origins, error);
     if (!status) status = check_with_origin(config, &origins, error);
     free(origins.places);
+    return status;
+}
+
+Status config_load(Config *config, const char *path, const char *const *sets, int set_count, Error *error)
+{
+    char *text = NULL;
+    size_t size;
+    if (path && file_read(path, LARGEST_FILE, &text, &size, error)) {
+        error->status = STATUS_USAGE; /* a configuration that is not there is wrong usage, not bad data */
+        return STATUS_USAGE;
+    }
+    Status status = config_parse(config, text, path, sets, set_count, error);
+    free(text);
     return status;
 }

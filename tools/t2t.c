@@ -17,6 +17,8 @@ typedef struct Tool {
 static const Tool TOOLS[] = {
     {"info", tool_info, "describe a model or a weights file: layers, shapes, parameters, MACs"},
     {"train", tool_train, "train a model; under mpirun or srun, on many ranks"},
+    {"eval", tool_eval, "top-1, top-5 and loss of weights on a data set"},
+    {"predict", tool_predict, "the most likely classes of images"},
     {"convert", tool_convert, "make a data set from image folders, ILSVRC2012 tars, CIFAR or IDX"},
     {"verify", tool_verify, "check that a data set is whole, record by record"},
     {"trace", tool_trace, "one forward and backward on given tensors: logits, loss, every gradient"},

@@ -9,7 +9,6 @@
 #include "core/file.h"
 #include "core/rng.h"
 #include "dist/metrics.h"
-#include "tests/support/command.h"
 
 enum { SIDE = 28, CLASSES = 10 };
 
@@ -91,6 +90,14 @@ int64_t tiny_losses(const char *run, double *losses, int room)
     return last;
 }
 
+void command_expect(Command command, int exit_status, const char *const *texts)
+{
+    cr_assert_eq(command.exit_status, exit_status, "exit status %d instead of %d:\n%s", command.exit_status,
+                 exit_status, command.output);
+    for (; texts && *texts; texts++)
+        cr_expect(strstr(command.output, *texts), "\"%s\" is missing in:\n%s", *texts, command.output);
+    command_free(&command);
+}
 bool same_files(const char *a, const char *b)
 {
     char *left = NULL, *right = NULL;

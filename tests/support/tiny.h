@@ -6,6 +6,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "tests/support/command.h"
+
 /* FOLDER becomes a data set of ten kinds of 28 x 28 drawings, through IDX files and `t2t convert`. */
 void tiny_dataset(const char *folder, int train, int val);
 
@@ -15,6 +17,17 @@ extern const char TINY_SETTINGS[];
 
 /* The losses of metrics.jsonl, one per step (log_interval 1), by step: losses[0] is NAN; returns the last step. */
 int64_t tiny_losses(const char *run, double *losses, int room);
+
+/* The program, and mpirun as tests start it; the number of ranks follows. */
+#define MPIRUN                                                                                                         \
+    "OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1 "                   \
+    "OMPI_MCA_hwloc_base_binding_policy=none mpirun -np "
+#define T2T BUILD_FOLDER "/t2t"
+
+/* Fails the test, with the whole output, unless the command ended with that exit status and printed every text. Frees. */
+void command_expect(Command command, int exit_status, const char *const *texts);
+#define EXPECT(command, status, ...) command_expect(command, status, (const char *const[]){__VA_ARGS__, NULL})
+#define SUCCEEDS(command)            command_expect(command, 0, NULL)
 
 bool same_files(const char *a, const char *b); /* false also when one cannot be read */
 

@@ -11,13 +11,7 @@
 #include "core/rng.h"
 #include "core/status.h"
 #include "dist/checkpoint.h"
-#include "tests/support/command.h"
 #include "tests/support/tiny.h"
-
-#define MPIRUN                                                                                                         \
-    "OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1 "                   \
-    "OMPI_MCA_hwloc_base_binding_policy=none mpirun -np "
-#define T2T BUILD_FOLDER "/t2t"
 
 enum { SECONDS = 100, STEPS = 64 };
 
@@ -31,17 +25,6 @@ static Command train(int ranks, const char *run, const char *options)
     return command_run(SECONDS, "%s" T2T " train %s --set data=%s/data --output %s/%s %s", launcher, TINY_SETTINGS,
                        temporary_folder(), temporary_folder(), run, options);
 }
-
-static void expect(Command command, int exit_status, const char *const *texts)
-{
-    cr_assert_eq(command.exit_status, exit_status, "exit status %d instead of %d:\n%s", command.exit_status,
-                 exit_status, command.output);
-    for (; texts && *texts; texts++)
-        cr_expect(strstr(command.output, *texts), "\"%s\" is missing in:\n%s", *texts, command.output);
-    command_free(&command);
-}
-#define EXPECT(command, status, ...) expect(command, status, (const char *const[]){__VA_ARGS__, NULL})
-#define SUCCEEDS(command)            expect(command, 0, NULL)
 
 static void make_data(void)
 {

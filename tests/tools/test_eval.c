@@ -1,0 +1,150 @@
+/* t2t eval and t2t predict, on what t2t train leaves. */
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/safetensors.h"
+#include "core/status.h"
+#include "dist/metrics.h"
+#include "tests/support/tiny.h"
+
+enum { SECONDS = 60 };
+
+static const char IMAGES[] = "tests/goldens/data/images";
+
+/* A data set of 37 validation images and a run on it, in the temporary folder. */
+static void make_run(void)
+{
+    char data[600];
+    const char *folder = temporary_folder();
+    snprintf(data, sizeof data, "%.500s/data", folder);
+    tiny_dataset(data, 97, 37);
+    SUCCEEDS(command_run(SECONDS,
+                         T2T " train %s --set epochs=5 --set lr=0.005 --set no_aug=true --set mixup=0 --set cutmix=0 "
+                             "--set reprob=0 --set data=%s --output %s/run",
+                         TINY_SETTINGS, data, folder));
+}
+
+Test(eval, counts_every_image_once_on_any_ranks)
+{
+    make_run();
+    const char *folder = temporary_folder();
+    MetricsHistory history;
+    Error error = {0};
+    char run[600], want[200];
+    snprintf(run, sizeof run, "%.500s/run", folder);
+    cr_assert_eq(metrics_read(&history, run, &error), STATUS_OK, "%s", error.message);
+    const ValidationRecord *last = &history.validation[history.validations - 1];
+    cr_assert_eq(last->count, 37);
+    snprintf(want, sizeof want, "\"count\":37,\"top1\":%.4f,\"top5\":%.4f,\"loss\":%.6f", last->top1_ema,
+             last->top5_ema, last->loss_ema);
+    want[strlen(want) - 2] = 0; /* sums in another order differ in the last digits */
+    for (int ranks = 1; ranks <= 4; ranks++)
+        EXPECT(command_run(SECONDS,
+                           MPIRUN "%d " T2T " eval --data %s/data --json --batch %d --threads 1 --weights "
+                                  "%s/run/checkpoints/step-00000060/ema.safetensors",
+                           ranks, folder, 3 * ranks - 2, folder),
+               0, want);
+    metrics_history_free(&history);
+}
+
+/* The same weights as another program would leave them: without metadata. */
+static void strip_metadata(const char *from, const char *to)
+{
+    Safetensors file;
+    Error error = {0};
+    cr_assert_eq(safetensors_open(&file, from, &error), STATUS_OK, "%s", error.message);
+    SafetensorsTensor *tensors = calloc((size_t)file.count, sizeof *tensors);
+    float **data = calloc((size_t)file.count, sizeof *data);
+    for (int i = 0; i < file.count; i++) {
+        const SafetensorsEntry *entry = &file.entries[i];
+        data[i] = malloc((size_t)entry->numel * sizeof(float));
+        cr_assert_eq(safetensors_read(&file, entry, data[i], &error), STATUS_OK);
+        tensors[i] = (SafetensorsTensor){entry->name, entry->dtype, entry->ndim, {0}, data[i]};
+        memcpy(tensors[i].shape, entry->shape, sizeof entry->shape);
+    }
+    cr_assert_eq(safetensors_write(to, tensors, file.count, NULL, &error), STATUS_OK, "%s", error.message);
+    for (int i = 0; i < file.count; i++) free(data[i]);
+    free(data);
+    free(tensors);
+    safetensors_close(&file);
+}
+
+Test(eval, weights_from_elsewhere_need_a_model)
+{
+    make_run();
+    const char *folder = temporary_folder();
+    char best[600], bare[600];
+    snprintf(best, sizeof best, "%.500s/run/best.safetensors", folder);
+    snprintf(bare, sizeof bare, "%.500s/bare.safetensors", folder);
+    strip_metadata(best, bare);
+    Command own = command_run(SECONDS, T2T " eval --data %s/data --weights %s", folder, best);
+    cr_assert_eq(own.exit_status, 0, "%s", own.output);
+    EXPECT(command_run(SECONDS, T2T " eval --data %s/data --weights %s", folder, bare), 2, "--model", "--config");
+    EXPECT(
+        command_run(SECONDS, T2T " eval --data %s/data --weights %s --config %s/run/config.yaml", folder, bare, folder),
+        0, own.output);
+    /* A published model has other shapes: refused by name, not evaluated to nonsense. */
+    EXPECT(command_run(SECONDS, T2T " eval --data %s/data --weights %s --model t2t_vit_7", folder, bare), 3,
+           "bare.safetensors");
+    command_free(&own);
+}
+
+Test(eval, bad_input_is_refused)
+{
+    make_run();
+    const char *folder = temporary_folder();
+    EXPECT(command_run(SECONDS, T2T " eval --data %s/data --weights /nowhere.safetensors", folder), 3, "/nowhere");
+    EXPECT(command_run(SECONDS, T2T " eval --data /nowhere --weights %s/run/best.safetensors", folder), 3, "/nowhere");
+    EXPECT(
+        command_run(SECONDS, T2T " eval --data %s/data --split test --weights %s/run/best.safetensors", folder, folder),
+        3, "test");
+    EXPECT(command_run(SECONDS, T2T " eval --weights %s/run/best.safetensors", folder), 2, "--data");
+    EXPECT(command_run(SECONDS, T2T " eval --data %s/data", folder), 2, "--weights");
+    EXPECT(command_run(SECONDS, T2T " eval --data %s/data --batch 0 --weights x", folder), 2, "--batch");
+    EXPECT(command_run(SECONDS, T2T " eval --help"), 0, "usage");
+}
+
+Test(predict, names_the_classes)
+{
+    make_run();
+    const char *folder = temporary_folder();
+    Command command = command_run(SECONDS,
+                                  T2T " predict --weights %s/run/best.safetensors %s/gray_q80_480x360.JPEG "
+                                      "%s/png_inside_200x150.JPEG",
+                                  folder, IMAGES, IMAGES);
+    cr_assert_eq(command.exit_status, 0, "%s", command.output);
+    cr_expect(strstr(command.output, "gray_q80_480x360.JPEG\n"));
+    cr_expect(strstr(command.output, "png_inside_200x150.JPEG\n"));
+    int lines = 0, percents = 0;
+    double sum = 0;
+    for (const char *at = command.output; *at; at++) {
+        lines += *at == '\n';
+        if (*at != '%') continue;
+        percents++;
+        sum += atof(at - 8);
+    }
+    cr_expect_eq(lines, 12);
+    cr_expect_eq(percents, 10);
+    cr_expect(sum > 100 && sum <= 200.1, "two times five classes hold %g %%", sum);
+    command_free(&command);
+    /* All ten: the probabilities are whole. */
+    command = command_run(SECONDS, T2T " predict --top 10 --weights %s/run/best.safetensors %s/gray_q80_480x360.JPEG",
+                          folder, IMAGES);
+    sum = 0;
+    for (const char *at = command.output; (at = strchr(at, '%')); at++) sum += atof(at - 8);
+    cr_expect_float_eq(sum, 100, 0.06);
+    command_free(&command);
+}
+
+Test(predict, one_bad_image_does_not_hide_the_others)
+{
+    make_run();
+    const char *folder = temporary_folder();
+    EXPECT(command_run(SECONDS,
+                       T2T " predict --weights %s/run/best.safetensors README.md %s/gray_q80_480x360.JPEG none", folder,
+                       IMAGES),
+           3, "README.md", "gray_q80_480x360.JPEG\n", "none", "2 of 3 images");
+    EXPECT(command_run(SECONDS, T2T " predict --weights %s/run/best.safetensors", folder), 2, "which images");
+}

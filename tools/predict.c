@@ -1,0 +1,159 @@
+/* t2t predict: what is in these images. */
+#include <getopt.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/file.h"
+#include "data/preprocess.h"
+#include "tools/classifier.h"
+#include "tools/tools.h"
+
+static const char USAGE[] =
+    "usage: t2t predict --weights FILE IMAGE... [--option value ...]\n\n"
+    "Prints the most likely classes of each JPEG or PNG image.\n\n"
+    "  --weights FILE    safetensors; what t2t train wrote knows its model, image size and classes\n"
+    "  --model NAME      the published model of weights from elsewhere\n"
+    "  --config FILE     or any other, by a configuration file\n"
+    "  --set key=value   a change, such as img_size=384; may be repeated\n"
+    "  --top K           classes per image (5)\n";
+
+enum { MAX_TOP = 100, LARGEST_IMAGE = 1 << 28 };
+
+typedef struct Arguments {
+    ClassifierSource source;
+    int top;
+    bool help;
+} Arguments;
+
+static Status parse(int argc, char **argv, Arguments *arguments, Error *error)
+{
+    static const struct option OPTIONS[] = {
+        {"weights", required_argument, NULL, 'w'},
+        {"model", required_argument, NULL, 'm'},
+        {"config", required_argument, NULL, 'c'},
+        {"set", required_argument, NULL, 's'},
+        {"top", required_argument, NULL, 'k'},
+        {"help", no_argument, NULL, 'h'},
+        {0},
+    };
+    *arguments = (Arguments){.top = 5};
+    optind = 1;
+    for (int option; (option = getopt_long(argc, argv, "", OPTIONS, NULL)) != -1;) {
+        Status status = STATUS_OK;
+        switch (option) {
+        case 'k':
+            arguments->top = atoi(optarg);
+            if (arguments->top < 1 || arguments->top > MAX_TOP)
+                return error_set(error, STATUS_USAGE, "--top: '%s'; 1 to %d is expected", optarg, MAX_TOP);
+            break;
+        case 'h':
+            arguments->help = true;
+            return STATUS_OK;
+        case '?':
+            return error_set(error, STATUS_USAGE, "see `t2t predict --help`");
+        default:
+            status = classifier_option(&arguments->source, option, optarg, error);
+        }
+        if (status) return status;
+    }
+    return optind < argc ? STATUS_OK : error_set(error, STATUS_USAGE, "which images? see `t2t predict --help`");
+}
+
+typedef struct Predictor {
+    Classifier classifier;
+    Preprocess preprocess;
+    PreprocessScratch scratch;
+    Canvas canvas;
+    float *image;  /* (1, 3, S, S) */
+    float *logits; /* (1, classes) */
+} Predictor;
+
+static Status predictor_create(Predictor *predictor, const ClassifierSource *source, Error *error)
+{
+    *predictor = (Predictor){0};
+    Status status = classifier_open(&predictor->classifier, source, error);
+    if (status) return status;
+    const Config *config = &predictor->classifier.config;
+    size_t side = (size_t)config->model.img_size;
+    status = classifier_prepare(&predictor->classifier, 1, 0, error);
+    if (!status) status = preprocess_init(&predictor->preprocess, &config->pipeline, error);
+    if (!status) status = canvas_create(&predictor->canvas, config->model.img_size, error);
+    predictor->image = malloc(3 * side * side * sizeof(float));
+    predictor->logits = malloc((size_t)config->model.num_classes * sizeof(float));
+    if (!status && (!predictor->image || !predictor->logits))
+        status = error_set(error, STATUS_FAILED, "out of memory for an image");
+    return status;
+}
+
+static void predictor_free(Predictor *predictor)
+{
+    free(predictor->logits);
+    free(predictor->image);
+    canvas_free(&predictor->canvas);
+    preprocess_scratch_free(&predictor->scratch);
+    classifier_close(&predictor->classifier);
+}
+
+static Status predict(Predictor *predictor, const char *path, Error *error)
+{
+    char *bytes;
+    size_t size;
+    Status status = file_read(path, LARGEST_IMAGE, &bytes, &size, error);
+    if (status) return status;
+    status = preprocess_evaluate(&predictor->preprocess, &predictor->scratch, bytes, size, &predictor->canvas, error);
+    free(bytes);
+    if (status) return error_add(error, "  while reading %s", path);
+    preprocess_floats(&predictor->preprocess, predictor->canvas.pixels, predictor->image);
+    ModelInput input = {.count = 1, .images = predictor->image};
+    model_forward(predictor->classifier.model, &input, predictor->logits);
+    return STATUS_OK;
+}
+
+/* The k largest logits as softmax probabilities, largest first. Overwrites the logits that it prints. */
+static void print_top(Predictor *predictor, const char *path, int k)
+{
+    int classes = predictor->classifier.config.model.num_classes;
+    float *logits = predictor->logits;
+    double largest = -INFINITY, sum = 0;
+    for (int c = 0; c < classes; c++) largest = logits[c] > largest ? logits[c] : largest;
+    for (int c = 0; c < classes; c++) sum += exp(logits[c] - largest);
+    printf("%s\n", path);
+    for (int i = 0; i < k && i < classes; i++) {
+        char name[256];
+        int best = 0;
+        for (int c = 1; c < classes; c++)
+            if (logits[c] > logits[best]) best = c;
+        classifier_name(&predictor->classifier, best, name, sizeof name);
+        printf("  %6.2f %%  %s\n", 100 * exp(logits[best] - largest) / sum, name);
+        logits[best] = -INFINITY;
+    }
+}
+
+Status tool_predict(int argc, char **argv, Error *error)
+{
+    Arguments arguments;
+    Predictor predictor;
+    Status status = parse(argc, argv, &arguments, error);
+    if (status) return status;
+    if (arguments.help) {
+        fputs(USAGE, stdout);
+        return STATUS_OK;
+    }
+    int first = optind, failed = 0;
+    status = predictor_create(&predictor, &arguments.source, error);
+    for (int i = first; !status && i < argc; i++) {
+        /* One bad image does not keep the others from being looked at. */
+        Error problem = {0};
+        if (predict(&predictor, argv[i], &problem) == STATUS_OK) {
+            print_top(&predictor, argv[i], arguments.top);
+        } else {
+            fprintf(stderr, "%s\n", problem.message);
+            failed++;
+        }
+    }
+    if (failed) status = error_set(error, STATUS_DATA, "%d of %d images cannot be read", failed, argc - first);
+    predictor_free(&predictor);
+    return status;
+}
