@@ -108,7 +108,7 @@ static void finish(const Worker *worker, const WorkSettings *settings, const Wor
     const uint8_t *pixels = canvas->pixels;
     float *out = unit->batch->images + 3 * (int64_t)image->place * size * size;
     if (mix->lam < 1.0) {
-        mix_pixels(mix, size, pixels, worker->canvases[1 - which].pixels, canvas->spare);
+        mix_pixels(mix, size, size, pixels, worker->canvases[1 - which].pixels, canvas->spare);
         pixels = canvas->spare;
     }
     preprocess_floats(&settings->preprocess, pixels, out);

@@ -46,14 +46,14 @@ static void mixup(const uint8_t *own, const uint8_t *partner, int64_t count, dou
     }
 }
 
-void mix_pixels(const Mix *mix, int size, const uint8_t *own, const uint8_t *partner, uint8_t *out)
+void mix_pixels(const Mix *mix, int height, int width, const uint8_t *own, const uint8_t *partner, uint8_t *out)
 {
-    const int64_t row = 3 * (int64_t)size;
+    const int64_t row = 3 * (int64_t)width;
     if (!mix->cutmix && mix->lam < 1.0) {
-        mixup(own, partner, row * size, mix->lam, out);
+        mixup(own, partner, row * height, mix->lam, out);
         return;
     }
-    if (out != own) memcpy(out, own, (size_t)(row * size));
+    if (out != own) memcpy(out, own, (size_t)(row * height));
     size_t bytes = 3 * (size_t)(mix->right - mix->left);
     for (int y = mix->top; y < mix->bottom; y++)
         memcpy(out + y * row + 3 * mix->left, partner + y * row + 3 * mix->left, bytes);

@@ -18,7 +18,7 @@ static bool parse_part(const char *part, size_t length, const char *key, double 
     if (length - letters >= sizeof digits) return false;
     memcpy(digits, part + letters, length - letters);
     digits[length - letters] = '\0';
-    if (!((digits[0] >= '0' && digits[0] <= '9') || digits[0] == '.')) return false;
+    if (strspn(digits, "0123456789.") != length - letters) return false; /* strtod reads more than decimals */
     *value = strtod(digits, &end);
     return *end == '\0' && isfinite(*value);
 }

@@ -1,11 +1,13 @@
 #include "tests/support/pixels.h"
 
 #include <criterion/criterion.h>
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/file.h"
 #include "core/rng.h"
 #include "data/manifest.h"
 
@@ -19,6 +21,42 @@ uint8_t *golden_bytes(const Safetensors *file, const char *name, int64_t shape[3
     uint8_t *bytes = malloc((size_t)entry->numel + 1);
     cr_assert_eq(safetensors_read(file, entry, bytes, &error), STATUS_OK, "%s", error.message);
     return bytes;
+}
+
+GoldenHash *golden_hashes(const char *file, int *count)
+{
+    const char *path = "tests/goldens/data/hashes.tsv";
+    FILE *in = fopen(path, "r");
+    cr_assert_not_null(in, "%s: cannot open", path);
+    GoldenHash *list = NULL;
+    char line[512], name[32], argument[64];
+    *count = 0;
+    while (fgets(line, sizeof line, in)) {
+        GoldenHash row;
+        if (sscanf(line, "%31s %95s %d %d %63s %" SCNx64, name, row.tensor, &row.height, &row.width, argument,
+                   &row.hash) != 6)
+            continue; /* the heading */
+        if (strcmp(name, file) != 0) continue;
+        row.argument = strcmp(argument, "-") == 0 ? NAN : strtod(argument, NULL);
+        list = realloc(list, (size_t)(*count + 1) * sizeof *list);
+        list[(*count)++] = row;
+    }
+    fclose(in);
+    cr_assert_gt(*count, 0, "%s has no rows of %s", path, file);
+    return list;
+}
+
+Image golden_image(const char *name)
+{
+    char path[512], *bytes;
+    size_t size;
+    Image image = {0};
+    Error error = {0};
+    snprintf(path, sizeof path, "tests/goldens/data/images/%s", name);
+    cr_assert_eq(file_read(path, 1 << 24, &bytes, &size, &error), STATUS_OK, "%s", error.message);
+    cr_assert_eq(image_decode(bytes, size, &image, &error), STATUS_OK, "%s: %s", path, error.message);
+    free(bytes);
+    return image;
 }
 
 Image test_image(int width, int height, uint64_t seed)

@@ -9,6 +9,16 @@
 /* A U8 tensor and its shape (3 numbers, padded with 1); malloc'ed; a missing name fails the test. */
 uint8_t *golden_bytes(const Safetensors *file, const char *name, int64_t shape[3]);
 
+/* The rows of tests/goldens/data/hashes.tsv for one file; malloc'ed. */
+typedef struct GoldenHash {
+    char tensor[96];
+    int height, width;
+    double argument; /* NAN: none */
+    uint64_t hash;   /* XXH3-64 of the pixels */
+} GoldenHash;
+GoldenHash *golden_hashes(const char *file, int *count);
+Image golden_image(const char *name); /* decodes tests/goldens/data/images/<name> */
+
 /* Smooth colour with noise on it, a function of `seed` alone; the caller's to free. */
 Image test_image(int width, int height, uint64_t seed);
 
