@@ -5,8 +5,6 @@
 
 #include "core/rng.h"
 
-enum { ROUNDS = 6 }; /* four would do for a pseudo-random permutation (Luby, Rackoff 1988) of a large domain */
-
 Status order_create(Order *order, const OrderConfig *config, const int64_t *begin, int shards, Error *error)
 {
     size_t bounds = ((size_t)shards + 1) * sizeof(int64_t);
@@ -52,12 +50,13 @@ void order_set_epoch(Order *order, int64_t epoch)
 /* A bijection on 0 .. size-1. */
 static uint64_t permute(uint64_t key, uint64_t size, uint64_t value)
 {
-    int half = 1;
+    int half = 3; /* two bits a side would not reach every permutation of a handful */
     while (half < 31 && (uint64_t)1 << (2 * half) < size) half++;
-    const uint64_t mask = ((uint64_t)1 << half) - 1;
+    /* Four rounds make a pseudo-random permutation of a large domain (Luby, Rackoff 1988); small ones need more. */
+    const uint64_t mask = ((uint64_t)1 << half) - 1, rounds = 6 + 32 / (uint64_t)half;
     do {
         uint64_t left = value >> half, right = value & mask;
-        for (uint64_t round = 0; round < ROUNDS; round++) {
+        for (uint64_t round = 0; round < rounds; round++) {
             uint64_t next = left ^ (rng_at(key, round << 32 | right) & mask);
             left = right;
             right = next;

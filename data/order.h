@@ -14,7 +14,8 @@
  *
  * Repeated augmentation (Hoffer et al., CVPR 2020; timm's RepeatAugSampler): each image is taken `repeats` times and the
  * epoch still has as many positions as the data set has images, so it sees 1/repeats of them. The copies fall into one
- * step (where the step has room for them), but never side by side, where mixup would pair an image with itself.
+ * step (or two, at its border) but far apart, since mixup pairs neighbours: side by side at most where the step is no
+ * multiple of `repeats`, and there at most once per copy.
  */
 #ifndef DATA_ORDER_H
 #define DATA_ORDER_H
