@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <lmdb.h>
@@ -135,8 +136,14 @@ static Status lmdb_error(Error *error, Status status, const char *path, const ch
 static Status write_error(ShardWriter *writer, const char *action, int code, Error *error)
 {
     lmdb_error(error, STATUS_FAILED, writer->path, action, code);
-    if (code == ENOSPC || code == EDQUOT || code == EFBIG)
-        error_add(error, "  hint: make room and run the same command again; finished shards are kept");
+    struct statvfs disk;
+    bool full =
+        code == ENOSPC || code == EDQUOT || code == EFBIG || code == EIO; /* EIO: LMDB's word for half a write */
+    if (full && statvfs(writer->path, &disk) == 0)
+        error_add(error,
+                  "  hint: a full disk or quota does this (%.1f MB are free there); make room and run the same command "
+                  "again: finished shards are kept",
+                  (double)disk.f_bavail * (double)disk.f_frsize / 1e6);
     return STATUS_FAILED;
 }
 

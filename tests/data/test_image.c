@@ -135,3 +135,171 @@ Test(image, a_region_equals_that_part_of_the_whole)
         free(file.bytes);
     }
 }
+
+Test(image, a_reduced_region_lies_where_it_says)
+{
+    /* The reduced image of the whole, cut to the box, is what the region has to be: the same DCT, only less of it. */
+    for (int i = 0; i < JPEG_COUNT; i++) {
+        Bytes file = load(JPEGS[i]);
+        Image full = decode(JPEGS[i]), whole = {0}, part = {0};
+        Rng rng = rng_make(2, RNG_CROP, 0, (uint64_t)i);
+        for (int round = 0; round < 30; round++) {
+            int reduction = 2 << round % 3, used = reduction;
+            Error error = {0};
+            ImageBox all = {0, 0, full.width, full.height}, box = random_box(&rng, &full), covered, at;
+            cr_assert_eq(image_decode_region(file.bytes, file.size, all, &used, &whole, &at, &error), STATUS_OK);
+            cr_assert(used == reduction || (used == 1 && strstr(JPEGS[i], "png")));
+            cr_assert_eq(whole.width, (full.width + used - 1) / used);
+            cr_assert_eq(whole.height, (full.height + used - 1) / used);
+            cr_assert_eq(image_decode_region(file.bytes, file.size, box, &used, &part, &covered, &error), STATUS_OK);
+            cr_assert_eq(covered.left, box.left / used);
+            cr_assert_eq(covered.top, box.top / used);
+            cr_assert_geq((covered.left + covered.width) * used, box.left + box.width);
+            cr_assert_geq((covered.top + covered.height) * used, box.top + box.height);
+            for (int y = 0; y < covered.height; y++)
+                cr_assert_eq(
+                    memcmp(part.pixels + (size_t)y * (size_t)covered.width * 3,
+                           whole.pixels + ((size_t)(covered.top + y) * (size_t)whole.width + (size_t)covered.left) * 3,
+                           (size_t)covered.width * 3),
+                    0, "%s: row %d of the box %d,%d %d x %d at 1/%d differs", JPEGS[i], y, box.left, box.top, box.width,
+                    box.height, used);
+        }
+        image_free(&full);
+        image_free(&whole);
+        image_free(&part);
+        free(file.bytes);
+    }
+}
+
+Test(image, refuses_a_box_outside)
+{
+    static const ImageBox BOXES[] = {{-1, 0, 5, 5}, {0, 0, 62, 5}, {60, 0, 2, 2}, {0, 0, 0, 5}, {0, 47, 1, 1}};
+    Bytes file = load("odd420_q60_61x47.JPEG");
+    for (size_t i = 0; i < sizeof BOXES / sizeof BOXES[0]; i++) {
+        Image image = {0};
+        ImageBox covered;
+        Error error = {0};
+        int reduction = 1;
+        cr_assert_eq(image_decode_region(file.bytes, file.size, BOXES[i], &reduction, &image, &covered, &error),
+                     STATUS_FAILED);
+        image_free(&image);
+    }
+    free(file.bytes);
+}
+
+/* Whoever holds fewer bytes than the file had gets an error, not half an image: from decoding and from looking alike. */
+Test(image, every_truncation_is_an_error)
+{
+    static const char *const NAMES[] = {"odd420_q60_61x47.JPEG",   "full444_q95_64x48.JPEG",
+                                        "exif_rot6_160x120.JPEG",  "progressive420_q85_333x500.JPEG",
+                                        "png_inside_200x150.JPEG", "ycck_q85_301x227.JPEG"};
+    for (size_t i = 0; i < sizeof NAMES / sizeof NAMES[0]; i++) {
+        Bytes file = load(NAMES[i]);
+        size_t step = file.size / 150 + 1;
+        for (size_t size = 0; size < file.size; size += step) {
+            Image image = {0};
+            ImageInfo info;
+            Error error = {0}, error2 = {0};
+            char *copy = malloc(size + 1); /* so that a sanitizer sees reading past the end */
+            memcpy(copy, file.bytes, size);
+            copy = realloc(copy, size ? size : 1);
+            cr_assert_eq(image_decode(copy, size, &image, &error), STATUS_DATA, "%s cut to %zu", NAMES[i], size);
+            cr_assert_eq(image_check(copy, size, &info, &error2), STATUS_DATA, "%s cut to %zu", NAMES[i], size);
+            cr_assert(error.message[0] && error2.message[0]);
+            image_free(&image);
+            free(copy);
+        }
+        free(file.bytes);
+    }
+}
+
+Test(image, a_look_at_the_structure_tells_what_decoding_tells)
+{
+    for (int i = 0; i < JPEG_COUNT; i++) {
+        Bytes file = load(JPEGS[i]);
+        Image image = decode(JPEGS[i]);
+        ImageInfo probed, checked;
+        Error error = {0};
+        cr_assert_eq(image_probe(file.bytes, file.size, &probed, &error), STATUS_OK);
+        cr_assert_eq(image_check(file.bytes, file.size, &checked, &error), STATUS_OK, "%s", error.message);
+        cr_assert_eq(probed.width, image.width);
+        cr_assert_eq(probed.height, image.height);
+        cr_assert_eq(checked.width, image.width);
+        cr_assert_eq(checked.components, probed.components);
+        int components = strstr(JPEGS[i], "gray") ? 1 : strstr(JPEGS[i], "cmyk") || strstr(JPEGS[i], "ycck") ? 4 : 3;
+        cr_assert_eq(probed.components, components);
+        image_free(&image);
+        free(file.bytes);
+    }
+}
+
+static Image make_gradient(int width, int height, bool gray)
+{
+    Image image = {0};
+    Error error = {0};
+    cr_assert_eq(image_reserve(&image, width, height, &error), STATUS_OK);
+    for (int i = 0; i < width * height; i++)
+        for (int c = 0; c < 3; c++)
+            image.pixels[3 * i + c] =
+                (uint8_t)(gray ? i * 255 / (width * height) : (i % width * 3 + c * 60 + i / width) % 256);
+    return image;
+}
+
+Test(image, png_keeps_every_pixel)
+{
+    for (int gray = 0; gray < 2; gray++) {
+        Image image = make_gradient(33, 17, gray), again = {0};
+        unsigned char *bytes;
+        size_t size;
+        ImageInfo info;
+        Error error = {0};
+        cr_assert_eq(image_encode_png(&image, gray, &bytes, &size, &error), STATUS_OK, "%s", error.message);
+        cr_assert_eq(image_check(bytes, size, &info, &error), STATUS_OK, "%s", error.message);
+        cr_assert_eq(info.components, gray ? 1 : 3);
+        cr_assert_eq(image_decode(bytes, size, &again, &error), STATUS_OK, "%s", error.message);
+        cr_assert_eq(memcmp(image.pixels, again.pixels, 33 * 17 * 3), 0);
+        for (size_t i = 40; i < size; i += 7) { /* each chunk has a checksum */
+            bytes[i] ^= 8;
+            error = (Error){0};
+            cr_assert_eq(image_check(bytes, size, &info, &error), STATUS_DATA, "a change of byte %zu goes unseen", i);
+            bytes[i] ^= 8;
+        }
+        image_free(&image);
+        image_free(&again);
+        free(bytes);
+    }
+}
+
+Test(image, jpeg_keeps_nearly_every_pixel)
+{
+    for (int gray = 0; gray < 2; gray++)
+        for (int quality = 75; quality <= 95; quality += 20) {
+            Image image = make_gradient(64, 40, gray), again = {0};
+            unsigned char *bytes;
+            size_t size;
+            Error error = {0};
+            if (!gray) /* smooth colour, or subsampling alone costs much */
+                for (int i = 0; i < 64 * 40 * 3; i++) image.pixels[i] = (uint8_t)(i / 3 % 64 * (i % 3 + 1));
+            cr_assert_eq(image_encode_jpeg(&image, quality, gray, &bytes, &size, &error), STATUS_OK, "%s",
+                         error.message);
+            cr_assert_eq(image_decode(bytes, size, &again, &error), STATUS_OK, "%s", error.message);
+            double sum = 0;
+            for (int i = 0; i < 64 * 40 * 3; i++) sum += abs(image.pixels[i] - again.pixels[i]);
+            cr_assert_lt(sum / (64 * 40 * 3), 3, "off by %.2f on average at quality %d", sum / (64 * 40 * 3), quality);
+            image_free(&image);
+            image_free(&again);
+            free(bytes);
+        }
+}
+
+Test(image, sizes_past_the_limit_are_refused_before_memory_is_asked_for)
+{
+    Image image = {0};
+    Error error = {0};
+    cr_assert_eq(image_reserve(&image, 60000, 60000, &error), STATUS_DATA);
+    cr_assert(strstr(error.message, "the limit is 178956970"), "%s", error.message);
+    cr_assert_null(image.pixels);
+    error = (Error){0};
+    cr_assert_eq(image_reserve(&image, 0, 5, &error), STATUS_DATA);
+    cr_assert_eq(image_reserve(&image, INT32_MAX, INT32_MAX, &error), STATUS_DATA);
+}

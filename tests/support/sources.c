@@ -1,11 +1,15 @@
 #include "tests/support/sources.h"
 
 #include <criterion/criterion.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+
+#include <zlib.h>
 
 #include "core/file.h"
-#include "data/convert.h"
+#include "tests/support/command.h"
 
 enum { WIDTH = 10, HEIGHT = 8, BITS = 10 };
 
@@ -67,17 +71,219 @@ int idx_image_number(const Image *image)
     return number;
 }
 
-void convert_or_fail(const char *source, const char *dest, int shards)
+/* ---- files */
+
+void write_file(const char *folder, const char *name, const void *bytes, size_t size)
+{
+    char path[4096];
+    Error error = {0};
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    *strrchr(path, '/') = 0;
+    cr_assert_eq(file_make_folders(path, &error), STATUS_OK, "%s", error.message);
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    cr_assert_eq(file_write(path, bytes, size, &error), STATUS_OK, "%s", error.message);
+}
+
+void run_or_fail(const char *format, ...)
+{
+    char line[8192];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(line, sizeof line, format, arguments);
+    va_end(arguments);
+    Command command = command_run(120, "%s", line);
+    cr_assert_eq(command.exit_status, 0, "%s\n%s", line, command.output);
+    command_free(&command);
+}
+
+/* ---- folder */
+
+static void copy_golden(const char *folder, const char *name, const char *golden)
+{
+    char path[4096], *bytes;
+    size_t size;
+    Error error = {0};
+    snprintf(path, sizeof path, "tests/goldens/data/images/%s", golden);
+    cr_assert_eq(file_read(path, 1 << 24, &bytes, &size, &error), STATUS_OK, "%s", error.message);
+    write_file(folder, name, bytes, size);
+    free(bytes);
+}
+
+/* A good JPEG with an EXIF block of nonsense put after its first marker. */
+static void write_bad_exif(const char *folder, const char *name)
+{
+    static const char EXIF[] = "\xff\xe1\x00\x10"
+                               "Exif\0\0"
+                               "MM\0*\xff\xff\xff\xff";
+    char *bytes, joined[8192];
+    size_t size, length = 18;
+    Error error = {0};
+    cr_assert_eq(file_read("tests/goldens/data/images/full444_q95_64x48.JPEG", 1 << 20, &bytes, &size, &error),
+                 STATUS_OK);
+    cr_assert(size + length < sizeof joined);
+    memcpy(joined, bytes, 2);
+    memcpy(joined + 2, EXIF, length);
+    memcpy(joined + 2 + length, bytes + 2, size - 2);
+    write_file(folder, name, joined, size + length);
+    free(bytes);
+}
+
+static void write_bombs(const char *folder)
+{
+    unsigned char png[33] = "\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\1\x86\xa0\0\1\x86\xa0\x08\x02";
+    static const unsigned char JPEG[] =
+        "\xff\xd8\xff\xc0\0\x11\x08\xff\xff\xff\xff\x03\1\x22\0\2\x11\1\3\x11\1\xff\xd9";
+    unsigned long crc = crc32(0, png + 12, 17);
+    for (int i = 0; i < 4; i++) png[29 + i] = (unsigned char)(crc >> (24 - 8 * i));
+    write_file(folder, "train/n02/bomb.png", png, sizeof png);
+    write_file(folder, "train/n02/bomb.JPEG", JPEG, sizeof JPEG - 1);
+}
+
+void write_folder_source(const char *folder)
+{
+    copy_golden(folder, "train/n01/n01_1.JPEG", "baseline420_q75_500x375.JPEG");
+    copy_golden(folder, "train/n01/n01_2.JPEG", "cmyk_q85_301x227.JPEG");
+    copy_golden(folder, "train/n01/n01_3.JPEG", "png_inside_200x150.JPEG");
+    copy_golden(folder, "train/n02/n02_1.JPEG", "ycck_q85_301x227.JPEG");
+    copy_golden(folder, "train/n02/n02_2.JPEG", "gray_q80_480x360.JPEG");
+    copy_golden(folder, "train/n02/n02_3.JPEG", "progressive420_q85_333x500.JPEG");
+    write_bad_exif(folder, "train/n02/n02_4.JPEG");
+    copy_golden(folder, "train/n01/cut_off.JPEG", "truncated_500x375.JPEG");
+    write_file(folder, "train/n01/empty.JPEG", "", 0);
+    write_file(folder, "train/n02/text.JPEG", "not an image\n", 13);
+    write_bombs(folder);
+    copy_golden(folder, "val/n02/ILSVRC2012_val_00000001.JPEG", "odd422_q80_67x53.JPEG");
+    copy_golden(folder, "val/n01/ILSVRC2012_val_00000002.JPEG", "exif_rot6_160x120.JPEG");
+}
+
+/* ---- tars and devkit */
+
+typedef struct Mat {
+    unsigned char bytes[16384];
+    size_t used;
+} Mat;
+
+static void mat_u32(Mat *mat, unsigned value)
+{
+    for (int i = 0; i < 4; i++) mat->bytes[mat->used++] = (unsigned char)(value >> 8 * i);
+}
+
+static void mat_element(Mat *mat, unsigned type, const void *data, size_t size)
+{
+    mat_u32(mat, type);
+    mat_u32(mat, (unsigned)size);
+    memcpy(mat->bytes + mat->used, data, size);
+    mat->used += (size + 7) / 8 * 8;
+}
+
+/* The head of an array; returns where its size has to be put when it is complete. */
+static size_t mat_begin(Mat *mat, unsigned class, unsigned rows, unsigned columns, const char *name)
+{
+    unsigned flags[2] = {class, 0}, dims[2] = {rows, columns};
+    mat_u32(mat, 14);
+    size_t at = mat->used;
+    mat_u32(mat, 0);
+    mat_element(mat, 6, flags, 8);
+    mat_element(mat, 5, dims, 8);
+    mat_element(mat, 1, name, strlen(name));
+    return at;
+}
+
+static void mat_end(Mat *mat, size_t at)
+{
+    size_t end = mat->used;
+    mat->used = at;
+    mat_u32(mat, (unsigned)(end - at - 4));
+    mat->used = end;
+}
+
+static void mat_number(Mat *mat, double value)
+{
+    size_t at = mat_begin(mat, 6, 1, 1, "");
+    mat_element(mat, 9, &value, 8);
+    mat_end(mat, at);
+}
+
+static void mat_text(Mat *mat, const char *text)
+{
+    unsigned short wide[64];
+    size_t length = strlen(text);
+    for (size_t i = 0; i < length; i++) wide[i] = (unsigned char)text[i];
+    size_t at = mat_begin(mat, 4, 1, (unsigned)length, "");
+    mat_element(mat, 4, wide, 2 * length);
+    mat_end(mat, at);
+}
+
+/* ids 1, 2 are n02, n01: not the sorted order; id 3 is an ancestor. Compressed, as MATLAB writes it. */
+static void write_meta(const char *folder)
+{
+    static const char FIELDS[4][16] = {"ILSVRC2012_ID", "WNID", "words", "num_children"};
+    static const char *const ROWS[3][2] = {
+        {"n02", "tench, Tinca tinca"}, {"n01", "great white shark"}, {"n00", "thing"}};
+    static Mat mat, file;
+    unsigned width = 16;
+    mat = file = (Mat){0};
+    size_t at = mat_begin(&mat, 2, 3, 1, "synsets");
+    mat_u32(&mat, 4u << 16 | 5); /* a small element */
+    mat_u32(&mat, width);
+    mat_element(&mat, 1, FIELDS, sizeof FIELDS);
+    for (int i = 0; i < 3; i++) {
+        mat_number(&mat, i + 1);
+        mat_text(&mat, ROWS[i][0]);
+        mat_text(&mat, ROWS[i][1]);
+        mat_number(&mat, i == 2 ? 2 : 0);
+    }
+    mat_end(&mat, at);
+    memcpy(file.bytes, "MATLAB 5.0 MAT-file", 19);
+    memcpy(file.bytes + 124, "\0\1IM", 4);
+    file.used = 136;
+    uLongf size = sizeof file.bytes - file.used;
+    cr_assert_eq(compress(file.bytes + file.used, &size, mat.bytes, mat.used), Z_OK);
+    file.used = 128;
+    mat_u32(&file, 15);
+    mat_u32(&file, (unsigned)size);
+    write_file(folder, "ILSVRC2012_devkit_t12/data/meta.mat", file.bytes, file.used + size);
+}
+
+void write_tar_source(const char *folder, const char *tars)
+{
+    write_meta(tars);
+    write_file(tars, "ILSVRC2012_devkit_t12/data/ILSVRC2012_validation_ground_truth.txt", "1\n2\n", 4);
+    run_or_fail("cd %s && tar czf ILSVRC2012_devkit_t12.tar.gz ILSVRC2012_devkit_t12 && rm -r ILSVRC2012_devkit_t12",
+                tars);
+    run_or_fail("cd %s/train && for c in n01 n02; do (cd $c && tar --format=ustar -cf %s/$c.tar *); done", folder,
+                tars);
+    run_or_fail("cd %s && tar cf ILSVRC2012_img_train.tar n02.tar n01.tar && rm n0*.tar", tars);
+    run_or_fail(
+        "mkdir %s/flat && cp %s/val/*/* %s/flat && cd %s/flat && tar cf ../ILSVRC2012_img_val.tar * && rm -r ../flat",
+        tars, folder, tars, tars);
+}
+
+/* ---- conversion */
+
+ConvertConfig convert_config(const char *source, const char *dest, int shards)
 {
     ConvertConfig config;
     convert_defaults(&config);
     config.source = source;
     config.dest = dest;
     config.shards = shards;
-    Error error = {0};
+    return config;
+}
+
+Status convert_all(const ConvertConfig *config, Error *error)
+{
     Convert *convert;
-    cr_assert_eq(convert_create(&convert, &config, &error), STATUS_OK, "%s", error.message);
-    cr_assert_eq(convert_run(convert, &error), STATUS_OK, "%s", error.message);
-    cr_assert_eq(convert_finish(convert, &error), STATUS_OK, "%s", error.message);
+    Status status = convert_create(&convert, config, error);
+    if (!status) status = convert_run(convert, error);
+    if (!status) status = convert_finish(convert, error);
     convert_free(convert);
+    return status;
+}
+
+void convert_or_fail(const char *source, const char *dest, int shards)
+{
+    ConvertConfig config = convert_config(source, dest, shards);
+    Error error = {0};
+    cr_assert_eq(convert_all(&config, &error), STATUS_OK, "%s", error.message);
 }
