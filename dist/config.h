@@ -80,7 +80,10 @@ void config_describe(FILE *out); /* every key: default, what it takes, meaning *
  * Returns how many. */
 int config_differences(const Config *config, const Config *was, bool every, char *text, size_t size);
 
-/* True when an AdamW rate is far from the published one scaled to this batch; `text` then says so, for a warning. */
+/* True when the rate looks left at the published value although the batch is another; `text` is then a warning. */
 bool config_lr_unscaled(const Config *config, char *text, size_t size);
+
+/* The model in words: its name, and whether keys of the architecture make it another than the published one. */
+void config_describe_model(const Config *config, char *text, size_t size);
 
 #endif

@@ -181,6 +181,11 @@ int config_key_find(const char *name)
     return -1;
 }
 
+bool config_key_is_architecture(const Key *key)
+{
+    return key->group == ARCHITECTURE;
+}
+
 static const char *name_at(const void *context, int index)
 {
     (void)context;

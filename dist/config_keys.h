@@ -62,6 +62,8 @@ const Key *config_key(int index);
 int config_key_find(const char *name);            /* -1 when there is none */
 const char *config_key_nearest(const char *name); /* NULL when nothing comes near */
 
+bool config_key_is_architecture(const Key *key); /* one of those that `model` sets */
+
 /* Sets one key, checking type and range; `where` ("FILE:LINE", "--set lr=1") opens the message. */
 Status config_assign(Config *config, const Key *key, const ConfigValue *value, const char *where, Error *error);
 

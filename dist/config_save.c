@@ -256,3 +256,20 @@ int config_differences(const Config *config, const Config *was, bool every, char
     }
     return count;
 }
+
+void config_describe_model(const Config *config, char *text, size_t size)
+{
+    Config published = *config;
+    char now[2 * CONFIG_TEXT], before[2 * CONFIG_TEXT];
+    Error none = {0};
+    int changed = 0;
+    zoo_find(config->model.name, &published.model, &none);
+    for (int i = 0; i < config_key_count(); i++) {
+        const Key *key = config_key(i);
+        if (!config_key_is_architecture(key)) continue;
+        config_format(config, key, now, sizeof now);
+        config_format(&published, key, before, sizeof before);
+        changed += strcmp(now, before) != 0;
+    }
+    snprintf(text, size, "%s%s", config->model.name, changed ? " with another architecture" : "");
+}

@@ -46,19 +46,19 @@ static double nice_step(double span, int ticks)
 
 static bool find_range(Chart *chart)
 {
-    chart->x_min = chart->y_min = INFINITY;
+    chart->x_min = 0;
+    chart->y_min = INFINITY;
     chart->x_max = chart->y_max = -INFINITY;
     for (int s = 0; s < chart->plot->count; s++) {
         const Points *points = &chart->points[s];
         for (int i = 0; i < points->count; i++) {
             if (isnan(points->y[i])) continue;
-            chart->x_min = fmin(chart->x_min, points->x[i]);
             chart->x_max = fmax(chart->x_max, points->x[i]);
             chart->y_min = fmin(chart->y_min, points->y[i]);
             chart->y_max = fmax(chart->y_max, points->y[i]);
         }
     }
-    if (!isfinite(chart->x_min)) return false;
+    if (!isfinite(chart->x_max)) return false;
     if (chart->plot->from_zero) chart->y_min = fmin(chart->y_min, 0);
     if (chart->x_max <= chart->x_min) chart->x_max = chart->x_min + 1;
     if (chart->y_max <= chart->y_min) chart->y_max = chart->y_min + (chart->y_min != 0 ? fabs(chart->y_min) : 1);

@@ -17,7 +17,7 @@ enum { PLOT_SERIES = 3 };
 
 typedef struct PlotSeries {
     const char *name;
-    const double *x; /* rising */
+    const double *x; /* rising, from 0 or more; the axis begins at 0 */
     const double *y; /* NAN leaves a gap */
     int64_t count;
 } PlotSeries;

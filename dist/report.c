@@ -227,9 +227,10 @@ static void write_page(FILE *out, const char *folder, const Config *config, cons
     write_escaped(out, folder);
     fprintf(out, "</title>\n<style>\n%s</style></head>\n<body><h1>", STYLE);
     write_escaped(out, folder);
-    fprintf(out, "</h1>\n<p>%s at %d pixels, %d classes, global batch %lld, peak learning rate %g</p>\n",
-            config->model.name, config->model.img_size, config->model.num_classes, (long long)config->batch_size,
-            config->schedule.lr);
+    char model[128];
+    config_describe_model(config, model, sizeof model);
+    fprintf(out, "</h1>\n<p>%s, at %d pixels, %d classes, global batch %lld, peak learning rate %g</p>\n", model,
+            config->model.img_size, config->model.num_classes, (long long)config->batch_size, config->schedule.lr);
     write_cards(out, summary);
     fprintf(out, "<div class=\"plots\">\n");
     write_plots(out, columns, ema);

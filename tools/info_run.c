@@ -57,7 +57,7 @@ static const char *state_of(const char *folder, const RunSummary *summary)
 
 /* ---- its checkpoints */
 
-static void print_checkpoint(const char *path, int64_t step)
+static void print_checkpoint(const char *path, int64_t step, int64_t epochs)
 {
     Checkpoint checkpoint;
     Error problem = {0};
@@ -70,12 +70,16 @@ static void print_checkpoint(const char *path, int64_t step)
     uint64_t bytes = 0;
     for (int i = 0; i < checkpoint.count; i++) bytes += checkpoint.files[i].bytes;
     const RunPosition *position = &checkpoint.position;
-    printf("whole, %.1f MB; goes on in epoch %" PRId64 " at step %" PRId64 " of it; written by %s\n",
-           (double)bytes * 1e-6, position->epoch + 1, position->epoch_step, checkpoint.code);
+    printf("whole, %.1f MB; ", (double)bytes * 1e-6);
+    if (position->epoch >= epochs)
+        printf("the end of the run");
+    else
+        printf("epoch %" PRId64 ", %" PRId64 " steps into it", position->epoch + 1, position->epoch_step);
+    printf("; written by %s\n", checkpoint.code);
     checkpoint_close(&checkpoint);
 }
 
-static Status print_checkpoints(const char *folder, Error *error)
+static Status print_checkpoints(const char *folder, int64_t epochs, Error *error)
 {
     char checkpoints[PATH], path[PATH];
     int64_t *steps;
@@ -86,7 +90,7 @@ static Status print_checkpoints(const char *folder, Error *error)
     printf("\ncheckpoints, newest first%s\n", count ? "" : ": none yet");
     for (int i = 0; i < count; i++) {
         checkpoint_path(path, checkpoints, steps[i]);
-        print_checkpoint(path, steps[i]);
+        print_checkpoint(path, steps[i], epochs);
     }
     free(steps);
     return STATUS_OK;
@@ -103,10 +107,12 @@ Status info_run(const char *path, const InfoOptions *options, Error *error)
     if (!status) status = config_load(&config, config_path, NULL, 0, error);
     if (!status && file_exists(metrics_path)) status = metrics_read(&history, path, error);
     if (status) return status;
-    printf("run of %s at %d pixels, %d classes, global batch %" PRId64 "\n\n", config.model.name, config.model.img_size,
+    char model[128];
+    config_describe_model(&config, model, sizeof model);
+    printf("run of %s, at %d pixels, %d classes, global batch %" PRId64 "\n\n", model, config.model.img_size,
            config.model.num_classes, config.batch_size);
     RunSummary summary = run_summarise(&config, &history);
     print_summary(&summary, state_of(path, &summary));
     metrics_history_free(&history);
-    return print_checkpoints(path, error);
+    return print_checkpoints(path, summary.epochs, error);
 }

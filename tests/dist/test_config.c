@@ -261,8 +261,24 @@ Test(config, an_unscaled_rate_is_noticed)
     config.batch_size = 8192;
     cr_assert(config_lr_unscaled(&config, text, sizeof text));
     cr_assert_not_null(strstr(text, "0.008"), "%s", text);
-    config.schedule.lr = 2e-3; /* square root scaling */
+    config.schedule.lr = 2e-3; /* somebody thought about it */
     cr_assert(!config_lr_unscaled(&config, text, sizeof text));
+    config.schedule.lr = 1e-3;
     config.batch_size = 32;
     cr_assert(config_lr_unscaled(&config, text, sizeof text));
+    cr_assert_not_null(strstr(text, "6.25e-05"), "%s", text);
+}
+
+Test(config, a_changed_architecture_is_told)
+{
+    Config config;
+    char text[128];
+    config_defaults(&config);
+    config.model.num_classes = 10;
+    config.model.drop_path = 0.3;
+    config_describe_model(&config, text, sizeof text);
+    cr_assert_str_eq(text, "t2t_vit_14");
+    config.model.depth = 3;
+    config_describe_model(&config, text, sizeof text);
+    cr_assert_str_eq(text, "t2t_vit_14 with another architecture");
 }

@@ -42,7 +42,7 @@ static void make_run(const char *folder)
 Test(info_run, says_where_it_stands)
 {
     static const char *const EXPECTED[] = {
-        "run of t2t_vit_14 at 224 pixels, 1000 classes, global batch 100",
+        "run of t2t_vit_14, at 224 pixels, 1000 classes, global batch 100",
         "stopped; the same command with --resume auto",
         "20 of 40, 50.0 %",
         "2 of 4 validated",
@@ -50,7 +50,7 @@ Test(info_run, says_where_it_stands)
         "50.0 images/s",
         "40s of training", /* 20 steps of 100 images at 50 images/s */
         "step 20        whole",
-        "epoch 3 at step 0 of it",
+        "epoch 3, 0 steps into it",
         "step 15        damaged: ",
     };
     char folder[512];
