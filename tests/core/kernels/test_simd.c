@@ -1,0 +1,254 @@
+/* Every instruction set's kernels against the portable reference, at lengths that leave every remainder. */
+#include <criterion/criterion.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/kernels/kernels.h"
+#include "tests/support/golden.h"
+
+enum { ROWS = 3, MOST = 300, LD = MOST + 5 };
+
+static const int LENGTHS[] = {1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 48, 63, 64, 65, 147, 197, 256, 257, 300};
+
+enum { LENGTH_COUNT = sizeof LENGTHS / sizeof LENGTHS[0] };
+
+/* Two copies of the same matrix: one for each table. */
+typedef struct Pair {
+    float want[ROWS * LD], got[ROWS * LD];
+} Pair;
+
+static void fill_pair(Pair *pair, const char *stream, double scale)
+{
+    fill_scaled(stream, scale, pair->want, ROWS * LD);
+    memcpy(pair->got, pair->want, sizeof pair->got);
+}
+
+static void expect_pair(const Pair *pair, double limit, const char *table, const char *what, int length)
+{
+    double error = max_abs_difference(pair->got, pair->want, ROWS * LD), most = max_abs(pair->want, ROWS * LD);
+    cr_assert_leq(error, limit * fmax(most, 1e-3), "%s %s at %d: off by %g of %g", table, what, length, error, most);
+}
+
+#define EACH_TABLE_AND_LENGTH(k, n)                                                                                    \
+    const Kernels *k, *const ref = &kernels_reference;                                                                 \
+    for (int table = 0; (k = kernels_at(table)) != NULL; table++)                                                      \
+        for (int l = 0, n; l < LENGTH_COUNT && (n = LENGTHS[l]) > 0; l++)
+
+static float vectors[4][MOST];
+
+static void fill_vectors(void)
+{
+    static const char *const NAMES[] = {"weight", "bias", "a", "b"};
+    for (int i = 0; i < 4; i++) fill_scaled(NAMES[i], 1.0, vectors[i], MOST);
+}
+
+Test(simd, gelu)
+{
+    static Pair y, dx, g;
+    EACH_TABLE_AND_LENGTH(k, n)
+    {
+        fill_pair(&y, "x", 6);
+        fill_pair(&dx, "x", 6);
+        fill_pair(&g, "g", 1);
+        ref->gelu(n, y.want, y.want);
+        k->gelu(n, y.got, y.got);
+        expect_pair(&y, 1e-6, k->name, "gelu", n);
+        ref->gelu_backward(n, dx.want, g.want, y.want, dx.want);
+        k->gelu_backward(n, dx.got, g.got, y.got, dx.got);
+        expect_pair(&dx, 1e-6, k->name, "gelu_backward", n);
+        expect_pair(&y, 1e-6, k->name, "gelu_backward's y", n);
+    }
+}
+
+/* Also where the normal distribution's tail is all that is left. */
+Test(simd, gelu_keeps_its_relative_accuracy_in_the_tail)
+{
+    const Kernels *k;
+    for (int table = 0; (k = kernels_at(table)) != NULL; table++)
+        for (float x = -12.5f; x < 12.5f; x += 0.01f) {
+            float want, got;
+            kernels_reference.gelu(1, &x, &want);
+            k->gelu(1, &x, &got);
+            cr_assert_lt(fabs((double)got - want), 1e-5 * fabs((double)want) + 1e-37, "%s gelu(%g) = %g, not %g",
+                         k->name, x, got, want);
+        }
+}
+
+Test(simd, not_a_number_and_infinity_pass_through)
+{
+    const Kernels *k;
+    for (int table = 0; (k = kernels_at(table)) != NULL; table++) {
+        float x[2] = {NAN, INFINITY}, y[2], f[3] = {NAN, 200.0f, -200.0f}, zero = 0.0f;
+        k->gelu(2, x, y);
+        cr_assert(isnan(y[0]) && isinf(y[1]), "%s: %g %g", k->name, y[0], y[1]);
+        k->features(1, 3, f, 3, &zero, 1, 1);
+        cr_assert(isnan(f[0]) && isinf(f[1]) && f[2] == 0.0f, "%s: %g %g %g", k->name, f[0], f[1], f[2]);
+    }
+}
+
+Test(simd, bias_and_residual)
+{
+    static Pair x, y, out;
+    fill_vectors();
+    EACH_TABLE_AND_LENGTH(k, n)
+    {
+        fill_pair(&x, "x", 3);
+        fill_pair(&y, "y", 3);
+        fill_pair(&out, "out", 3);
+        for (int with = 0; with < 2; with++) {
+            const float *bias = with ? vectors[1] : NULL;
+            ref->bias_gelu(ROWS, n, bias, x.want, LD, y.want, LD);
+            k->bias_gelu(ROWS, n, bias, x.got, LD, y.got, LD);
+            expect_pair(&x, 1e-6, k->name, "bias_gelu's x", n);
+            expect_pair(&y, 1e-6, k->name, "bias_gelu", n);
+            ref->residual(ROWS, n, y.want, LD, bias, 0.7f, x.want, LD, out.want, LD);
+            k->residual(ROWS, n, y.got, LD, bias, 0.7f, x.got, LD, out.got, LD);
+            expect_pair(&out, 1e-6, k->name, "residual", n);
+        }
+        ref->add_bias(ROWS, n, vectors[1], x.want, LD);
+        k->add_bias(ROWS, n, vectors[1], x.got, LD);
+        expect_pair(&x, 1e-6, k->name, "add_bias", n);
+        ref->scale(ROWS, n, vectors[2], x.want, LD);
+        k->scale(ROWS, n, vectors[2], x.got, LD);
+        expect_pair(&x, 1e-6, k->name, "scale", n);
+    }
+}
+
+Test(simd, layernorm)
+{
+    static Pair x, y, dy, dx, dw, db, statistics;
+    fill_vectors();
+    EACH_TABLE_AND_LENGTH(k, n)
+    {
+        fill_pair(&x, "x", 3);
+        fill_pair(&y, "y", 3);
+        fill_pair(&dy, "dy", 1);
+        fill_pair(&dx, "dx", 1);
+        fill_pair(&dw, "dw", 1);
+        fill_pair(&db, "db", 1);
+        fill_pair(&statistics, "s", 1);
+        float eps = 1e-3f; /* at one column the variance is all eps */
+        ref->layernorm(ROWS, n, x.want, LD, eps, vectors[0], vectors[1], y.want, LD, statistics.want,
+                       statistics.want + ROWS);
+        k->layernorm(ROWS, n, x.got, LD, eps, vectors[0], vectors[1], y.got, LD, statistics.got, statistics.got + ROWS);
+        expect_pair(&y, 3e-6, k->name, "layernorm", n);
+        expect_pair(&statistics, 3e-6, k->name, "layernorm's statistics", n);
+        memcpy(statistics.got, statistics.want, sizeof statistics.got);
+        ref->layernorm_apply(ROWS, n, x.want, LD, statistics.want, statistics.want + ROWS, vectors[0], vectors[1],
+                             y.want, LD);
+        k->layernorm_apply(ROWS, n, x.got, LD, statistics.got, statistics.got + ROWS, vectors[0], vectors[1], y.got,
+                           LD);
+        expect_pair(&y, 1e-6, k->name, "layernorm_apply", n);
+        for (int add = 0; add < 2; add++) {
+            ref->layernorm_backward(ROWS, n, x.want, LD, statistics.want, statistics.want + ROWS, vectors[0], dy.want,
+                                    LD, add, dx.want, LD, dw.want, db.want);
+            k->layernorm_backward(ROWS, n, x.got, LD, statistics.got, statistics.got + ROWS, vectors[0], dy.got, LD,
+                                  add, dx.got, LD, dw.got, db.got);
+            expect_pair(&dx, n == 1 ? 1e-4 : 3e-6, k->name, "layernorm_backward", n);
+            expect_pair(&dw, 1e-6, k->name, "layernorm_backward's dweight", n);
+            expect_pair(&db, 1e-6, k->name, "layernorm_backward's dbias", n);
+        }
+    }
+}
+
+Test(simd, softmax)
+{
+    static Pair s, ds, mask, state;
+    fill_vectors();
+    EACH_TABLE_AND_LENGTH(k, n)
+    {
+        fill_pair(&state, "state", 1);
+        for (int r = 0; r < ROWS; r++)
+            state.want[r] = state.got[r] = -INFINITY, state.want[ROWS + r] = state.got[ROWS + r] = 0;
+        for (int step = 0; step < 3; step++) { /* the second and third continue with the first one's state */
+            fill_pair(&s, step == 1 ? "s1" : "s0", 5.0 * (step + 1));
+            ref->softmax_step(ROWS, n, 0.5f, s.want, LD, state.want, state.want + ROWS, state.want + 2 * ROWS);
+            k->softmax_step(ROWS, n, 0.5f, s.got, LD, state.got, state.got + ROWS, state.got + 2 * ROWS);
+            expect_pair(&s, 2e-6, k->name, "softmax_step", n);
+            expect_pair(&state, 2e-6, k->name, "softmax_step's state", n);
+        }
+        fill_pair(&s, "s0", 3);
+        fill_pair(&ds, "ds", 1);
+        fill_pair(&mask, "mask", 1);
+        ref->softmax_backward(ROWS, n, 0.5f, s.want, LD, ds.want, LD, vectors[2], vectors[3], NULL);
+        k->softmax_backward(ROWS, n, 0.5f, s.got, LD, ds.got, LD, vectors[2], vectors[3], NULL);
+        expect_pair(&s, 2e-6, k->name, "softmax_backward's p", n);
+        expect_pair(&ds, 2e-6, k->name, "softmax_backward", n);
+        ref->softmax_backward(ROWS, n, 0.5f, s.want, LD, ds.want, LD, vectors[2], vectors[3], mask.want);
+        k->softmax_backward(ROWS, n, 0.5f, s.got, LD, ds.got, LD, vectors[2], vectors[3], mask.got);
+        expect_pair(&ds, 4e-6, k->name, "softmax_backward with a mask", n);
+    }
+}
+
+Test(simd, features)
+{
+    static Pair f, df, x, dx;
+    EACH_TABLE_AND_LENGTH(k, n)
+    {
+        int width = 1 + n / 2;
+        fill_pair(&f, "f", 4);
+        fill_pair(&df, "df", 1);
+        fill_pair(&x, "x", 0.3);
+        fill_pair(&dx, "dx", 1);
+        ref->features(ROWS, n, f.want, LD, x.want, LD, width);
+        k->features(ROWS, n, f.got, LD, x.got, LD, width);
+        expect_pair(&f, 3e-6, k->name, "features", n);
+        for (int add = 0; add < 2; add++) {
+            ref->features_backward(ROWS, n, f.want, LD, df.want, LD, x.want, LD, width, add, dx.want, LD);
+            k->features_backward(ROWS, n, f.got, LD, df.got, LD, x.got, LD, width, add, dx.got, LD);
+            expect_pair(&df, 1e-5, k->name, "features_backward's df", n);
+            expect_pair(&dx, 1e-5, k->name, "features_backward", n);
+        }
+    }
+}
+
+Test(simd, sums)
+{
+    static Pair x, y, sums;
+    EACH_TABLE_AND_LENGTH(k, n)
+    {
+        fill_pair(&x, "x", 1);
+        fill_pair(&y, "y", 1);
+        fill_pair(&sums, "s", 1);
+        ref->column_sums(ROWS, n, x.want, LD, sums.want);
+        k->column_sums(ROWS, n, x.got, LD, sums.got);
+        expect_pair(&sums, 1e-6, k->name, "column_sums", n);
+        ref->row_dots(ROWS, n, x.want, LD, y.want, LD, sums.want);
+        k->row_dots(ROWS, n, x.got, LD, y.got, LD, sums.got);
+        expect_pair(&sums, 1e-5, k->name, "row_dots", n);
+    }
+}
+
+/* Masks are the same bits everywhere, wherever a range starts. */
+Test(simd, dropout)
+{
+    static Pair x;
+    EACH_TABLE_AND_LENGTH(k, n)
+    {
+        for (uint64_t first = 0; first < 4; first++) {
+            fill_pair(&x, "x", 1);
+            ref->dropout(n, 77, first, 0.3, x.want, x.want);
+            k->dropout(n, 77, first, 0.3, x.got, x.got);
+            expect_pair(&x, 0, k->name, "dropout", n);
+        }
+    }
+}
+
+Test(simd, dropout_keeps_the_mean_and_its_rate)
+{
+    enum { COUNT = 1 << 20 };
+    float *x = malloc(COUNT * sizeof *x);
+    for (int i = 0; i < COUNT; i++) x[i] = 1.0f;
+    kernels_best()->dropout(COUNT, 5, 3, 0.1, x, x);
+    double sum = 0;
+    int zeros = 0;
+    for (int i = 0; i < COUNT; i++) {
+        sum += x[i];
+        zeros += x[i] == 0.0f;
+        cr_assert(x[i] == 0.0f || x[i] == (float)(1.0 / 0.9));
+    }
+    cr_assert_float_eq(sum / COUNT, 1.0, 2e-3);
+    cr_assert_float_eq((double)zeros / COUNT, 0.1, 2e-3);
+    free(x);
+}
