@@ -34,6 +34,7 @@ typedef struct ConvertConfig {
     const char *dest;        /* folder; made when it is not there */
     const char *class_names; /* NULL, or a file with one name a line, in the place of the source's */
     int64_t synthetic;       /* > 0: draw that many training images instead of reading a source */
+    int64_t limit;           /* > 0: at most so many images of each split, for a trial */
     int shards;              /* of the training split; 0: by shard_size */
     int64_t shard_size;      /* bytes, about */
     uint64_t seed;

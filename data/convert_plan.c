@@ -11,16 +11,23 @@
 /* Part of every fingerprint: raise it when the same source and options come to give other bytes. */
 enum { PLAN_VERSION = 1 };
 
-static Status make_order(Plan *plan, const Source *source, SourceSplitKind split, uint64_t seed, Error *error)
+/* A limit takes any training images, since they are shuffled, and validation images at even distances. */
+static Status make_order(Plan *plan, const Source *source, SourceSplitKind split, const ConvertConfig *config,
+                         Error *error)
 {
-    int64_t count = source->splits[split].count;
-    uint32_t *order = malloc(((size_t)count + 1) * sizeof *order);
-    if (!order) return error_set(error, STATUS_FAILED, "no memory for the order of %lld images", (long long)count);
+    int64_t total = source->splits[split].count;
+    int64_t count = config->limit > 0 && config->limit < total ? config->limit : total;
+    uint32_t *order = malloc(((size_t)total + 1) * sizeof *order);
+    if (!order) return error_set(error, STATUS_FAILED, "no memory for the order of %lld images", (long long)total);
     plan->order[split] = order;
-    for (int64_t i = 0; i < count; i++) order[i] = (uint32_t)i;
-    if (split != SPLIT_TRAIN) return STATUS_OK;
-    Rng rng = rng_make(seed, RNG_CONVERT, 0, 0);
-    for (int64_t i = count - 1; i > 0; i--) { /* Fisher and Yates */
+    plan->counts[split] = count;
+    if (split != SPLIT_TRAIN) {
+        for (int64_t i = 0; i < count; i++) order[i] = (uint32_t)(i * total / count);
+        return STATUS_OK;
+    }
+    for (int64_t i = 0; i < total; i++) order[i] = (uint32_t)i;
+    Rng rng = rng_make(config->seed, RNG_CONVERT, 0, 0);
+    for (int64_t i = total - 1; i > 0; i--) { /* Fisher and Yates */
         int64_t j = (int64_t)rng_below(&rng, (uint64_t)i + 1);
         uint32_t swapped = order[i];
         order[i] = order[j];
@@ -29,31 +36,30 @@ static Status make_order(Plan *plan, const Source *source, SourceSplitKind split
     return STATUS_OK;
 }
 
-static int64_t source_bytes(const SourceSplit *split)
+static int64_t taken_bytes(const Plan *plan, const Source *source, SourceSplitKind kind)
 {
     int64_t bytes = 0;
-    for (int64_t i = 0; i < split->count; i++) bytes += split->items[i].size;
+    for (int64_t i = 0; i < plan->counts[kind]; i++) bytes += source->splits[kind].items[plan->order[kind][i]].size;
     return bytes;
 }
 
-static int64_t shards_wanted(const Source *source, SourceSplitKind kind, const ConvertConfig *config)
+static int64_t shards_wanted(const Plan *plan, const Source *source, SourceSplitKind kind, const ConvertConfig *config)
 {
-    const SourceSplit *split = &source->splits[kind], *train = &source->splits[SPLIT_TRAIN];
-    int64_t shards;
+    int64_t count = plan->counts[kind], train = plan->counts[SPLIT_TRAIN], shards;
     if (config->shards == 0)
-        shards = (source_bytes(split) + config->shard_size - 1) / config->shard_size;
-    else if (kind == SPLIT_TRAIN || train->count == 0)
+        shards = (taken_bytes(plan, source, kind) + config->shard_size - 1) / config->shard_size;
+    else if (kind == SPLIT_TRAIN || train == 0)
         shards = config->shards;
     else /* as many images a shard as in training */
-        shards = (split->count * config->shards + train->count - 1) / train->count;
-    if (shards > split->count) shards = split->count;
+        shards = (count * config->shards + train - 1) / train;
+    if (shards > count) shards = count;
     return shards < 1 ? 1 : shards;
 }
 
 static Status cut_shards(Plan *plan, const Source *source, SourceSplitKind kind, const ConvertConfig *config,
                          Error *error)
 {
-    int64_t count = source->splits[kind].count, wanted = shards_wanted(source, kind, config);
+    int64_t count = plan->counts[kind], wanted = shards_wanted(plan, source, kind, config);
     if (count == 0) return STATUS_OK;
     if (wanted > 100000)
         return error_set(error, STATUS_USAGE, "%lld shards are too many; 100000 are possible", (long long)wanted);
@@ -119,7 +125,7 @@ Status plan_create(Plan *plan, const Source *source, const ConvertConfig *config
     *plan = (Plan){0};
     Status status = STATUS_OK;
     for (int split = 0; split < SOURCE_SPLITS && !status; split++) {
-        status = make_order(plan, source, (SourceSplitKind)split, config->seed, error);
+        status = make_order(plan, source, (SourceSplitKind)split, config, error);
         if (!status) status = cut_shards(plan, source, (SourceSplitKind)split, config, error);
     }
     if (!status) status = make_fingerprint(plan, source, config, error);

@@ -13,6 +13,7 @@ typedef struct PlanShard {
 } PlanShard;
 
 typedef struct Plan {
+    int64_t counts[SOURCE_SPLITS];  /* images that are taken: all, or config->limit */
     uint32_t *order[SOURCE_SPLITS]; /* position -> item */
     PlanShard *shards;
     int shard_count;

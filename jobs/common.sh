@@ -33,7 +33,7 @@ launcher() {
             # srun has not inherited the job's --cpus-per-task since Slurm 22.05.
             [ -n "${SLURM_CPUS_PER_TASK:-}" ] && LAUNCHER+=("--cpus-per-task=$SLURM_CPUS_PER_TASK") ;;
         mpirun)
-            LAUNCHER=(mpirun)
+            LAUNCHER=(mpirun -q)
             [ -n "${HOSTFILE:-}" ] && LAUNCHER+=(--hostfile "$HOSTFILE")
             if [ "${1:-}" = node ]; then
                 LAUNCHER+=(--map-by ppr:1:node --bind-to none)

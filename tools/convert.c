@@ -30,6 +30,7 @@ static const char USAGE[] =
     "  --decode            decode every image; without, broken ones are told by their structure alone\n"
     "  --strict            end at the first broken image, instead of listing it in DEST/rejected.tsv\n"
     "  --synthetic N       draw N training images (and N/5 for validation) of ten kinds of shapes instead of a SOURCE\n"
+    "  --limit N           at most so many images of each split, for a trial\n"
     "  --threads N         in each process (default: the processors that it may use)\n\n"
     "Interrupted, the same command goes on; the result is the same, byte for byte.\n";
 
@@ -109,6 +110,7 @@ enum {
     OPT_DECODE,
     OPT_STRICT,
     OPT_SYNTHETIC,
+    OPT_LIMIT,
     OPT_THREADS,
     OPT_HELP
 };
@@ -123,6 +125,7 @@ static const struct option OPTIONS[] = {{"shards", required_argument, NULL, OPT_
                                         {"decode", no_argument, NULL, OPT_DECODE},
                                         {"strict", no_argument, NULL, OPT_STRICT},
                                         {"synthetic", required_argument, NULL, OPT_SYNTHETIC},
+                                        {"limit", required_argument, NULL, OPT_LIMIT},
                                         {"threads", required_argument, NULL, OPT_THREADS},
                                         {"help", no_argument, NULL, OPT_HELP},
                                         {0}};
@@ -165,6 +168,9 @@ static Status parse_option(ConvertConfig *config, int option, Error *error)
         break;
     case OPT_SYNTHETIC:
         status = parse_number("synthetic", optarg, 10, 100000000, &config->synthetic, error);
+        break;
+    case OPT_LIMIT:
+        status = parse_number("limit", optarg, 1, (int64_t)1 << 40, &config->limit, error);
         break;
     case OPT_THREADS:
         status = parse_number("threads", optarg, 1, 1024, &number, error);

@@ -422,6 +422,30 @@ Test(convert_sources, drawn_shapes_are_labelled_and_seeded, .init = make_names)
     run_or_fail("! cmp -s %s/val-000.mdb %s/val-000.mdb", dest, dest2);
 }
 
+Test(convert_sources, a_limit_takes_a_part_of_each_split, .init = make_names)
+{
+    ConvertConfig config = convert_config(NULL, dest, 1);
+    Error error = {0};
+    config.synthetic = 200;
+    cr_assert_eq(convert_all(&config, &error), STATUS_OK, "%s", error.message);
+    config.dest = dest2;
+    config.limit = 20;
+    cr_assert_eq(convert_all(&config, &error), STATUS_OK, "%s", error.message);
+    Opened whole[2] = {open_split(dest, "train"), open_split(dest, "val")};
+    Opened part[2] = {open_split(dest2, "train"), open_split(dest2, "val")};
+    for (int split = 0; split < 2; split++) {
+        cr_assert_eq(dataset_count(part[split].dataset), 20);
+        /* training: the first of the shuffled order; validation: every second of the 40, in order */
+        for (int64_t i = 0; i < 20; i++)
+            cr_assert_eq(read_record(&part[split], i).hash, read_record(&whole[split], split == 0 ? i : 2 * i).hash);
+        close_split(&whole[split]);
+        close_split(&part[split]);
+    }
+    config.limit = 21;
+    Error refused = {0};
+    cr_assert_eq(convert_all(&config, &refused), STATUS_USAGE, "another limit is another conversion");
+}
+
 /* ---- options */
 
 Test(convert_sources, resize_makes_the_shorter_side_smaller_and_keeps_small_images, .init = make_folder)
