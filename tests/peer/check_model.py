@@ -138,10 +138,11 @@ def check_model(report, name):
     for i, (key, param) in enumerate(model.named_parameters()):
         if not param.requires_grad:
             continue
-        grad, norm = param.grad.double().flatten(), golden["grad_stat.l2_f64"][i].item()
-        difference = (grad[golden["grad_stat.index"][i]] - golden["grad_stat.value_f64"][i]).abs().max().item()
-        norms = max(norms, abs(grad.norm().item() - norm) / max(norm, tensors.SMALL_NORM))
-        samples = max(samples, difference / max(norm, tensors.SMALL_NORM))
+        grad, norm = param.grad.double().flatten(), golden["grad_stat.l2_f64"][i]
+        scale = norm.clamp_min(tensors.SMALL_NORM)
+        sampled = grad[golden["grad_stat.index"][i]] - golden["grad_stat.value_f64"][i]
+        norms = max(norms, tensors.number((grad.norm() - norm).abs() / scale))
+        samples = max(samples, tensors.number(sampled.abs().max() / scale))
         if "grad." + key in golden:
             full = max(full, tensors.gradient_error(param.grad, golden["grad." + key]))
     report.at_most(f"models/{name} norms of gradients", norms, GRADIENT)

@@ -11,6 +11,11 @@ class Report:
         self.failures += not good
         print(f"{'ok' if good else 'FAIL':5}{what:72} {value:.2e} (limit {limit:g})", flush=True)
 
+    def failed(self, what, why):
+        self.checks += 1
+        self.failures += 1
+        print(f"FAIL {what}: {why}", flush=True)
+
     def finish(self):
         print(f"{self.checks} checks, {self.failures} failed")
         return 1 if self.failures or not self.checks else 0

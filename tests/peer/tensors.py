@@ -122,15 +122,20 @@ def fill(model):
 SMALL_NORM = 1e-2
 
 
+def number(x):
+    """A Python number; NaN becomes infinity, which max() cannot lose."""
+    return float("inf") if x.isnan() else x.item()
+
+
 def gradient_error(got, want):
     """|got - want| / |want| over a tensor."""
     got, want = got.detach().double(), want.detach().double()
     if want.norm() < SMALL_NORM:
-        return (got - want).abs().max().item() / SMALL_NORM
-    return ((got - want).norm() / want.norm()).item()
+        return number((got - want).abs().max() / SMALL_NORM)
+    return number((got - want).norm() / want.norm())
 
 
 def relative_max(got, want):
     """The largest difference over the largest value."""
     got, want = got.detach().double(), want.detach().double()
-    return (got - want).abs().max().item() / want.abs().max().item()
+    return number((got - want).abs().max() / want.abs().max())
