@@ -140,7 +140,6 @@ check-libraries:
 
 install: $(BUILD)/t2t
 	install -D -m 755 $(BUILD)/t2t $(DESTDIR)$(PREFIX)/bin/t2t
-	install -m 755 tools/pth2safetensors $(DESTDIR)$(PREFIX)/bin/pth2safetensors
 	install -d $(DESTDIR)$(PREFIX)/share/t2t/configs $(DESTDIR)$(PREFIX)/share/t2t/jobs
 	install -m 644 configs/*.yaml $(DESTDIR)$(PREFIX)/share/t2t/configs
 	install -m 755 $$(find jobs -maxdepth 1 -type f ! -name README.md) $(DESTDIR)$(PREFIX)/share/t2t/jobs

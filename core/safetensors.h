@@ -3,7 +3,6 @@
  * Format: u64 little-endian header length N; N bytes of JSON {name: {"dtype", "shape", "data_offsets": [begin, end]},
  * "__metadata__": {string: string}}; then the data, offsets counted from the end of the header. Every header is
  * treated as hostile: lengths, overlaps, gaps, duplicates and products that overflow are checked before use.
- * Limits of our own: 16 MB of header, 8 dimensions, no control characters in names, and the types below.
  *
  *     Safetensors file = {0};
  *     if (safetensors_open(&file, path, error)) ...
