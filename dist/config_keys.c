@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "core/nearest.h"
+#include "data/erase.h"
 
 /* Names in the order of the enums. */
 static const char *const TOKENS_TYPES[] = {"performer", "transformer", "patch", NULL};
@@ -108,7 +109,7 @@ static const Key KEYS[] = {
     {AUGMENTATION, "reprob", REAL(pipeline.reprob, BETWEEN(0, 1)), FIXED, "probability of random erasing"},
     {AUGMENTATION, "remode", CHOICE(pipeline.remode, REMODES), FIXED,
      "erase with zero, one colour, or noise per pixel"},
-    {AUGMENTATION, "recount", INT(pipeline.recount, BETWEEN(1, 100)), FIXED, "most areas erased in an image"},
+    {AUGMENTATION, "recount", INT(pipeline.recount, BETWEEN(1, ERASE_MAX_COUNT)), FIXED, "most areas erased in an image"},
     {AUGMENTATION, "mixup", REAL(pipeline.mixup, BETWEEN(0, 100)), FIXED, "alpha of mixup; 0: off"},
     {AUGMENTATION, "cutmix", REAL(pipeline.cutmix, BETWEEN(0, 100)), FIXED, "alpha of cutmix; 0: off"},
     {AUGMENTATION, "mixup_prob", REAL(pipeline.mixup_prob, BETWEEN(0, 1)), FIXED, "probability of mixup or cutmix"},

@@ -213,7 +213,6 @@ Test(config, what_is_saved_loads_back_equal)
     expect_round_trip(&config, "sets");
 }
 
-/* Every key is in the table: a byte of Config that no key writes would not survive a run folder. */
 Test(config, choices_agree_with_the_zoo)
 {
     const Key *types = config_key(config_key_find("tokens_type")), *variants = config_key(config_key_find("variant"));
@@ -281,4 +280,21 @@ Test(config, a_changed_architecture_is_told)
     config.model.depth = 3;
     config_describe_model(&config, text, sizeof text);
     cr_assert_str_eq(text, "t2t_vit_14 with another architecture");
+}
+
+Test(config, help_describes_every_key)
+{
+    char *text;
+    size_t size;
+    FILE *out = open_memstream(&text, &size);
+    config_describe(out);
+    fclose(out);
+    for (int i = 0; i < config_key_count(); i++) {
+        const Key *key = config_key(i);
+        char line[512], expected[256];
+        config_expected(key, expected, sizeof expected);
+        snprintf(line, sizeof line, "\n  %-18s %s\n  %-18s %s; default ", key->name, key->meaning, "", expected);
+        cr_assert_not_null(strstr(text, line), "%s", line);
+    }
+    free(text);
 }
