@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "data/loops.h"
+
 typedef uint8_t Tables[3][256];
 
 static void map(uint8_t *pixels, int64_t count, Tables tables)
@@ -35,11 +37,6 @@ static uint8_t blend(int from, int to, float factor)
 {
     float value = (float)from + factor * (float)(to - from);
     return (uint8_t)(value <= 0.0f ? 0.0f : value >= 255.0f ? 255.0f : value);
-}
-
-static int luma(const uint8_t *pixel)
-{
-    return (int)((pixel[0] * 19595u + pixel[1] * 38470u + pixel[2] * 7471u + 0x8000u) >> 16);
 }
 
 void imageops_auto_contrast(uint8_t *pixels, int64_t count)
@@ -97,13 +94,12 @@ void imageops_posterize(uint8_t *pixels, int64_t count, int bits)
 
 void imageops_solarize(uint8_t *pixels, int64_t count, int threshold)
 {
-    for (int64_t i = 0; i < 3 * count; i++) pixels[i] = pixels[i] < threshold ? pixels[i] : (uint8_t)(255 - pixels[i]);
+    loops()->solarize(pixels, 3 * count, threshold);
 }
 
 void imageops_solarize_add(uint8_t *pixels, int64_t count, int amount)
 {
-    for (int64_t i = 0; i < 3 * count; i++)
-        if (pixels[i] < 128) pixels[i] = clip(pixels[i] + amount);
+    loops()->solarize_add(pixels, 3 * count, amount);
 }
 
 /* A blend with one gray level is a function of the byte alone. */
@@ -121,47 +117,27 @@ void imageops_brightness(uint8_t *pixels, int64_t count, double factor)
 
 void imageops_contrast(uint8_t *pixels, int64_t count, double factor)
 {
-    int64_t sum = 0;
-    for (int64_t i = 0; i < count; i++) sum += luma(pixels + 3 * i);
+    int64_t sum = loops()->luma_sum(pixels, count);
     blend_level(pixels, count, (int)((double)sum / (double)count + 0.5), factor);
 }
 
 void imageops_color(uint8_t *pixels, int64_t count, double factor)
 {
-    for (int64_t i = 0; i < count; i++, pixels += 3) {
-        int gray = luma(pixels);
-        for (int c = 0; c < 3; c++) pixels[c] = blend(gray, pixels[c], (float)factor);
-    }
-}
-
-/* Pillow sums (neighbours + 5 centre) / 13 in float, adds 0.5 and truncates. The exact sum is never within 1/26 of an
- * integer, far more than a float can err, so integers give the same byte. */
-static int smooth(unsigned neighbours, unsigned centre)
-{
-    return (int)((2 * (neighbours + 4 * centre) + 13) / 26);
-}
-
-static void sharpen_row(const uint8_t *restrict in, int64_t row, float factor, uint8_t *restrict out)
-{
-    for (int64_t i = 3; i < row - 3; i++) {
-        const uint8_t *up = in + i - row, *here = in + i, *down = in + i + row;
-        unsigned sum = 0u + up[-3] + up[0] + up[3] + here[-3] + here[0] + here[3] + down[-3] + down[0] + down[3];
-        out[i] = blend(smooth(sum, here[0]), here[0], factor);
-    }
-    for (int c = 0; c < 3; c++) {
-        out[c] = in[c];
-        out[row - 1 - c] = in[row - 1 - c];
-    }
+    loops()->color(pixels, count, (float)factor);
 }
 
 void imageops_sharpness(const uint8_t *in, int width, int height, double factor, uint8_t *out)
 {
+    const Loops *fast = loops();
     int64_t row = 3 * (int64_t)width;
     for (int y = 0; y < height; y++, in += row, out += row) {
-        if (y == 0 || y == height - 1 || width < 3)
+        if (y == 0 || y == height - 1 || width < 3) {
             memcpy(out, in, (size_t)row);
-        else
-            sharpen_row(in, row, (float)factor, out);
+            continue;
+        }
+        fast->sharpen(in, row, (float)factor, out);
+        memcpy(out, in, 3);
+        memcpy(out + row - 3, in + row - 3, 3);
     }
 }
 

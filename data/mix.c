@@ -3,6 +3,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "data/loops.h"
+
 static int clamp(int value, int high)
 {
     return value < 0 ? 0 : value > high ? high : value;
@@ -35,22 +37,11 @@ Mix mix_sample(const PipelineConfig *config, Rng *rng, int size)
     return cutmix ? mix_cutmix_box(size, size, lam, y, x) : (Mix){.lam = lam};
 }
 
-/* Weights in float and products rounded one by one, as numpy does for float32 arrays. Adding and subtracting 1.5 * 2^23
- * rounds to an integer, ties to even; the sum lies within 0 .. 255. */
-static void mixup(const uint8_t *own, const uint8_t *partner, int64_t count, double lam, uint8_t *out)
-{
-    const float keep = (float)lam, take = (float)(1.0 - lam), magic = 12582912.0f;
-    for (int64_t i = 0; i < count; i++) {
-        float sum = (float)own[i] * keep + (float)partner[i] * take;
-        out[i] = (uint8_t)(int)((sum + magic) - magic);
-    }
-}
-
 void mix_pixels(const Mix *mix, int height, int width, const uint8_t *own, const uint8_t *partner, uint8_t *out)
 {
     const int64_t row = 3 * (int64_t)width;
     if (!mix->cutmix && mix->lam < 1.0) {
-        mixup(own, partner, row * height, mix->lam, out);
+        loops()->mixup(own, partner, row * height, (float)mix->lam, (float)(1.0 - mix->lam), out);
         return;
     }
     if (out != own) memcpy(out, own, (size_t)(row * height));

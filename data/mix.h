@@ -23,7 +23,7 @@ Mix mix_cutmix_box(int height, int width, double lam, int centre_y, int centre_x
 /* What the settings draw for a square image of `size`. */
 Mix mix_sample(const PipelineConfig *config, Rng *rng, int size);
 
-/* own, partner, out: (height, width, 3); out may be own. Mixup rounds to bytes, ties to even. */
+/* own, partner, out: (height, width, 3), out distinct. Mixup rounds to bytes, ties to even. */
 void mix_pixels(const Mix *mix, int height, int width, const uint8_t *own, const uint8_t *partner, uint8_t *out);
 
 /* target: (classes). label_partner is ignored when lam is 1. */

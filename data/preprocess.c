@@ -103,7 +103,7 @@ static int choose_reduction(ImageBox box, int size)
 }
 
 static Status resized_crop(const Preprocess *preprocess, PreprocessScratch *scratch, const void *bytes, size_t size,
-                           Rng *rng, Canvas *canvas, Error *error)
+                           Rng *rng, bool mirror, Canvas *canvas, Error *error)
 {
     const PipelineConfig *config = &preprocess->config;
     ImageInfo info;
@@ -117,14 +117,14 @@ static Status resized_crop(const Preprocess *preprocess, PreprocessScratch *scra
     if (status) return status;
     const Image *image = &scratch->image;
     ResizeSource source = {image->pixels, image->width, image->height, 3 * (ptrdiff_t)image->width};
-    ResizeTarget target = {
-        .width = canvas->width, .height = canvas->height, .columns = canvas->width, .rows = canvas->height};
+    const int side = canvas->width;
+    ResizeTarget target = {.width = side, .height = side, .columns = side, .rows = side, .mirror = mirror};
     return resize(&scratch->resizer, source, target, filter, canvas->pixels, error);
 }
 
 /* Small-image recipes (CIFAR): a black border, then a crop of the original size. */
 static Status padded_crop(const Preprocess *preprocess, PreprocessScratch *scratch, const void *bytes, size_t size,
-                          Rng *rng, Canvas *canvas, Error *error)
+                          Rng *rng, bool mirror, Canvas *canvas, Error *error)
 {
     const PipelineConfig *config = &preprocess->config;
     const int side = config->img_size, pad = config->crop_padding;
@@ -144,20 +144,13 @@ static Status padded_crop(const Preprocess *preprocess, PreprocessScratch *scrat
     uint8_t *keep = canvas->pixels;
     canvas->pixels = canvas->spare;
     canvas->spare = keep;
+    if (mirror) imageops_flip_horizontal(canvas->pixels, side, side);
     return STATUS_OK;
 }
 
 static Rng key_rng(SampleKey key, RngPurpose purpose)
 {
     return rng_make(key.seed, purpose, key.epoch, key.position);
-}
-
-static void flip(const PipelineConfig *config, SampleKey key, Canvas *canvas)
-{
-    Rng rng = key_rng(key, RNG_FLIP);
-    bool horizontal = rng_uniform(&rng) < config->hflip, vertical = rng_uniform(&rng) < config->vflip;
-    if (horizontal) imageops_flip_horizontal(canvas->pixels, canvas->width, canvas->height);
-    if (vertical) imageops_flip_vertical(canvas->pixels, canvas->width, canvas->height);
 }
 
 static void augment(const Preprocess *preprocess, SampleKey key, Canvas *canvas)
@@ -180,11 +173,13 @@ Status preprocess_train(const Preprocess *preprocess, PreprocessScratch *scratch
 {
     const PipelineConfig *config = &preprocess->config;
     if (config->no_aug) return preprocess_evaluate(preprocess, scratch, bytes, size, canvas, error);
-    Rng rng = key_rng(key, RNG_CROP);
-    Status status = config->crop_padding > 0 ? padded_crop(preprocess, scratch, bytes, size, &rng, canvas, error)
-                                             : resized_crop(preprocess, scratch, bytes, size, &rng, canvas, error);
+    Rng crops = key_rng(key, RNG_CROP), flips = key_rng(key, RNG_FLIP);
+    bool mirror = rng_uniform(&flips) < config->hflip, turn = rng_uniform(&flips) < config->vflip;
+    Status status = config->crop_padding > 0
+                        ? padded_crop(preprocess, scratch, bytes, size, &crops, mirror, canvas, error)
+                        : resized_crop(preprocess, scratch, bytes, size, &crops, mirror, canvas, error);
     if (status) return status;
-    flip(config, key, canvas);
+    if (turn) imageops_flip_vertical(canvas->pixels, canvas->width, canvas->height);
     augment(preprocess, key, canvas);
     return STATUS_OK;
 }

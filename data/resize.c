@@ -40,10 +40,10 @@ static int32_t fixed_point(double weight)
     return (int32_t)(weight * (1 << RESIZE_BITS) + (weight < 0.0 ? -0.5 : 0.5));
 }
 
-/* Taps for outputs begin .. begin+outputs-1 of `size` made from `source` inputs. The order of operations is Pillow's:
+/* Taps for outputs begin .. begin+outputs-1 of `size` made from `source` inputs, backwards if mirrored. The order of operations is Pillow's:
  * another one would round differently. */
-static Status taps_build(ResizeTaps *taps, int source, int size, int begin, int outputs, Interpolation filter,
-                         Error *error)
+static Status taps_build(ResizeTaps *taps, int source, int size, int begin, int outputs, bool mirror,
+                         Interpolation filter, Error *error)
 {
     double (*const kernel)(double) = filter == INTERPOLATION_BICUBIC ? filter_bicubic : filter_bilinear;
     double scale = (double)source / size;
@@ -59,7 +59,8 @@ static Status taps_build(ResizeTaps *taps, int source, int size, int begin, int 
     taps->outputs = outputs;
     taps->groups = groups;
     for (int i = 0; i < outputs; i++) {
-        double centre = (begin + i + 0.5) * scale, sum = 0.0;
+        int output = begin + (mirror ? outputs - 1 - i : i);
+        double centre = (output + 0.5) * scale, sum = 0.0;
         int first = (int)(centre - support + 0.5), end = (int)(centre + support + 0.5);
         if (first < 0) first = 0;
         if (end > source) end = source;
@@ -149,7 +150,7 @@ static int tail_rows(int width, int rows)
 static void run_rows(Resizer *resizer, ResizeSource source, ResizeTarget target, int first, int count, ptrdiff_t stride)
 {
     const uint8_t *in = source.pixels + first * source.stride;
-    if (source.width == target.width) {
+    if (source.width == target.width && !target.mirror) {
         for (int y = 0; y < count; y++)
             memcpy(resizer->rows + y * stride, in + y * source.stride + 3 * target.x, 3 * (size_t)target.columns);
         return;
@@ -167,8 +168,10 @@ static void run_rows(Resizer *resizer, ResizeSource source, ResizeTarget target,
 Status resize(Resizer *resizer, ResizeSource source, ResizeTarget target, Interpolation filter, uint8_t *out,
               Error *error)
 {
-    Status status = taps_build(&resizer->x, source.width, target.width, target.x, target.columns, filter, error);
-    if (!status) status = taps_build(&resizer->y, source.height, target.height, target.y, target.rows, filter, error);
+    Status status =
+        taps_build(&resizer->x, source.width, target.width, target.x, target.columns, target.mirror, filter, error);
+    if (!status)
+        status = taps_build(&resizer->y, source.height, target.height, target.y, target.rows, false, filter, error);
     if (status) return status;
     const ResizeSpan *spans = resizer->y.spans;
     bool same_height = source.height == target.height;

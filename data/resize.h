@@ -30,6 +30,7 @@ typedef struct ResizeTarget {
     int width, height; /* of the whole resized image */
     int x, y;          /* the window that is wanted */
     int columns, rows;
+    bool mirror; /* left and right exchanged, for nothing */
 } ResizeTarget;
 
 /* The taps of one axis: output i is the sum over j < count of k[j] * input[first + j]. */

@@ -7,6 +7,7 @@
 #include "data/affine.h"
 #include "data/imageops.h"
 #include "data/jitter.h"
+#include "data/loops.h"
 #include "data/preprocess.h"
 #include "data/shard.h"
 #include "tests/support/golden.h"
@@ -285,6 +286,39 @@ Test(affine, vector_and_portable_transforms_agree)
         free(fast);
         free(slow);
         image_free(&image);
+    }
+}
+#endif
+
+#if defined(__x86_64__)
+Test(loops, vector_and_portable_loops_agree)
+{
+    enum { WIDTH = 61, HEIGHT = 7, ROW = 3 * WIDTH, BYTES = ROW * HEIGHT };
+    uint8_t in[BYTES], other[BYTES], slow[BYTES], fast[BYTES];
+    Rng rng = rng_make(10, RNG_SYNTHETIC, 0, 0);
+    if (!__builtin_cpu_supports("avx2")) return;
+    for (int round = 0; round < 200; round++) {
+        float lam = (float)rng_uniform(&rng), factor = (float)rng_range(&rng, 0, 2);
+        int level = (int)rng_below(&rng, 257);
+        for (int i = 0; i < BYTES; i++) {
+            in[i] = (uint8_t)rng_u64(&rng);
+            other[i] = (uint8_t)rng_u64(&rng);
+        }
+        const Loops *const both[2] = {&loops_portable, &loops_avx2};
+        for (int i = 0; i < 2; i++) {
+            uint8_t *out = i ? fast : slow, *part = out;
+            both[i]->mixup(in, other, ROW, lam, 1.0f - lam, part);
+            part += ROW;
+            memcpy(part, in, 3 * ROW);
+            both[i]->color(part, WIDTH, factor);
+            both[i]->solarize(part + ROW, ROW, level);
+            both[i]->solarize_add(part + 2 * ROW, ROW, level);
+            part += 3 * ROW;
+            memset(part, 0, ROW);
+            both[i]->sharpen(in + ROW, ROW, factor, part);
+        }
+        cr_assert_eq(memcmp(fast, slow, 5 * ROW), 0);
+        cr_assert_eq(loops_portable.luma_sum(in, BYTES / 3), loops_avx2.luma_sum(in, BYTES / 3));
     }
 }
 #endif

@@ -5,6 +5,7 @@
 
 #include "core/rng.h"
 #include "data/crop.h"
+#include "data/imageops.h"
 #include "data/shard.h"
 #include "tests/support/golden.h"
 #include "tests/support/pixels.h"
@@ -98,8 +99,13 @@ Test(resize, vector_and_portable_passes_agree)
         int width = 1 + (int)rng_below(&rng, i % 10 == 0 ? 900 : 90), height = 1 + (int)rng_below(&rng, 90);
         int w = 1 + (int)rng_below(&rng, 70), h = 1 + (int)rng_below(&rng, 70);
         int x = (int)rng_below(&rng, (uint64_t)w), y = (int)rng_below(&rng, (uint64_t)h);
-        ResizeTarget target = {
-            w, h, x, y, 1 + (int)rng_below(&rng, (uint64_t)(w - x)), 1 + (int)rng_below(&rng, (uint64_t)(h - y))};
+        ResizeTarget target = {w,
+                               h,
+                               x,
+                               y,
+                               1 + (int)rng_below(&rng, (uint64_t)(w - x)),
+                               1 + (int)rng_below(&rng, (uint64_t)(h - y)),
+                               i % 3 == 0};
         check_pair(width, height, target, i % 2 ? INTERPOLATION_BICUBIC : INTERPOLATION_BILINEAR, (uint64_t)i);
     }
 }
@@ -136,4 +142,24 @@ Test(resize, the_same_size_is_a_copy)
     cr_assert_eq(memcmp(out, image.pixels, sizeof out), 0);
     resizer_free(&resizer);
     image_free(&image);
+}
+
+Test(resize, mirrored_is_resized_then_flipped)
+{
+    Error error = {0};
+    const int widths[] = {83, 40};
+    for (int i = 0; i < 2; i++) {
+        Image image = test_image(widths[i], 61, 5);
+        Resizer resizer = {0};
+        ResizeSource source = {image.pixels, widths[i], 61, 3 * (ptrdiff_t)widths[i]};
+        ResizeTarget target = {.width = 40, .height = 40, .x = 3, .columns = 36, .rows = 40};
+        uint8_t flipped[40 * 36 * 3], mirrored[40 * 36 * 3];
+        cr_assert_eq(resize(&resizer, source, target, INTERPOLATION_BICUBIC, flipped, &error), STATUS_OK);
+        imageops_flip_horizontal(flipped, 36, 40);
+        target.mirror = true;
+        cr_assert_eq(resize(&resizer, source, target, INTERPOLATION_BICUBIC, mirrored, &error), STATUS_OK);
+        cr_assert_eq(memcmp(flipped, mirrored, sizeof flipped), 0);
+        resizer_free(&resizer);
+        image_free(&image);
+    }
 }

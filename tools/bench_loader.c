@@ -1,0 +1,237 @@
+/* bench_loader.c: `t2t bench loader`: images per second of decoding, of evaluation and of training. */
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "core/pool.h"
+#include "data/loader.h"
+#include "data/preprocess.h"
+#include "dist/config.h"
+#include "tools/bench.h"
+
+enum { MAX_SETS = 64 };
+
+static const char USAGE[] =
+    "usage: t2t bench loader --data DIR [options]\n\n"
+    "Reads images of a data set and makes them ready for a model, in three ways: decode only; the evaluation "
+    "pipeline;\n"
+    "the training pipeline with the configured augmentation (by default the published recipe's). Nothing else runs.\n"
+    "\"per core\" divides by processor time, which other work on the machine does not disturb much.\n\n"
+    "  --data DIR          a converted data set\n"
+    "  --split NAME        train or val (train)\n"
+    "  --mode MODE         decode, eval or train (all three)\n"
+    "  --images N          per measurement (2000, or what the split has if that is less)\n"
+    "  --threads N         (1)\n"
+    "  --config FILE       a configuration's augmentation and image size\n"
+    "  --set key=value     a change to it; may be repeated\n"
+    "  --json              an array of objects instead of a table\n";
+
+typedef struct Arguments {
+    const char *data, *split, *mode, *config, *sets[MAX_SETS];
+    int set_count, threads;
+    int64_t images;
+    bool json, help;
+} Arguments;
+
+typedef struct Figures {
+    double wall, processor; /* seconds */
+    int64_t images;
+} Figures;
+
+static Status parse_count(const char *name, const char *text, int64_t *value, Error *error)
+{
+    char *end;
+    *value = strtoll(text, &end, 10);
+    if (*end || end == text || *value < 1 || *value > 1000000000)
+        return error_set(error, STATUS_USAGE, "--%s wants a whole number from 1, not '%s'", name, text);
+    return STATUS_OK;
+}
+
+static Status parse(int argc, char **argv, Arguments *arguments, Error *error)
+{
+    static const struct option OPTIONS[] = {
+        {"data", required_argument, NULL, 'd'},    {"mode", required_argument, NULL, 'm'},
+        {"split", required_argument, NULL, 'p'},   {"images", required_argument, NULL, 'n'},
+        {"threads", required_argument, NULL, 't'}, {"config", required_argument, NULL, 'c'},
+        {"set", required_argument, NULL, 's'},     {"json", no_argument, NULL, 'j'},
+        {"help", no_argument, NULL, 'h'},          {0}};
+    int64_t threads = 1;
+    Status status = STATUS_OK;
+    *arguments = (Arguments){.split = "train", .images = 2000};
+    optind = 1;
+    opterr = 0;
+    for (int option; !status && (option = getopt_long(argc, argv, "", OPTIONS, NULL)) != -1;) {
+        if (option == 'd') arguments->data = optarg;
+        if (option == 'p') arguments->split = optarg;
+        if (option == 'm') arguments->mode = optarg;
+        if (option == 'c') arguments->config = optarg;
+        if (option == 'j') arguments->json = true;
+        if (option == 'h') arguments->help = true;
+        if (option == 'n') status = parse_count("images", optarg, &arguments->images, error);
+        if (option == 't') status = parse_count("threads", optarg, &threads, error);
+        if (option == 's' && arguments->set_count < MAX_SETS) arguments->sets[arguments->set_count++] = optarg;
+        if (option == '?')
+            status = error_set(error, STATUS_USAGE, "unknown or incomplete option '%s'", argv[optind - 1]);
+    }
+    if (status || arguments->help) return status;
+    arguments->threads = threads < 1024 ? (int)threads : 1024;
+    if (optind < argc) return error_set(error, STATUS_USAGE, "unexpected argument '%s'", argv[optind]);
+    if (arguments->mode && strcmp(arguments->mode, "decode") && strcmp(arguments->mode, "eval") &&
+        strcmp(arguments->mode, "train"))
+        return error_set(error, STATUS_USAGE, "--mode wants decode, eval or train, not '%s'", arguments->mode);
+    if (!arguments->data) return error_set(error, STATUS_USAGE, "--data DIR: which data set?");
+    return STATUS_OK;
+}
+
+static double seconds(clockid_t clock)
+{
+    struct timespec now;
+    clock_gettime(clock, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+static void figures_start(Figures *figures)
+{
+    figures->wall = -seconds(CLOCK_MONOTONIC);
+    figures->processor = -seconds(CLOCK_PROCESS_CPUTIME_ID);
+}
+
+static void figures_stop(Figures *figures, int64_t images)
+{
+    figures->wall += seconds(CLOCK_MONOTONIC);
+    figures->processor += seconds(CLOCK_PROCESS_CPUTIME_ID);
+    figures->images = images;
+}
+
+/* ---- decode */
+
+typedef struct DecodeThread {
+    DatasetReader *reader;
+    Image image;
+    Status status;
+    Error error;
+} DecodeThread;
+
+static void decode_task(void *context, int64_t task, int thread)
+{
+    DecodeThread *own = (DecodeThread *)context + thread;
+    Record record;
+    if (own->status) return;
+    own->status = dataset_read(own->reader, task, &record, &own->error);
+    if (!own->status) own->status = image_decode(record.bytes, record.size, &own->image, &own->error);
+}
+
+static Status measure_decode(const Dataset *dataset, int threads, int64_t images, Figures *figures, Error *error)
+{
+    Pool *pool = NULL;
+    DecodeThread *own = calloc((size_t)threads, sizeof *own);
+    if (!own) return error_set(error, STATUS_FAILED, "out of memory: %d threads", threads);
+    Status status = pool_create(&pool, threads, error);
+    for (int i = 0; i < threads && !status; i++) status = dataset_reader_create(&own[i].reader, dataset, error);
+    if (!status) {
+        figures_start(figures);
+        pool_run(pool, images, decode_task, own);
+        figures_stop(figures, images);
+    }
+    for (int i = 0; i < threads; i++) {
+        if (own[i].status && !status) status = error_set(error, own[i].status, "%s", own[i].error.message);
+        image_free(&own[i].image);
+        dataset_reader_free(own[i].reader);
+    }
+    pool_free(pool);
+    free(own);
+    return status;
+}
+
+/* ---- the pipelines */
+
+static Status drain(Loader *loader, int64_t images, Figures *figures, Error *error)
+{
+    int64_t done = 0;
+    Status status = loader_start(loader, 0, 0, error);
+    figures_start(figures);
+    while (!status && done < images) {
+        Batch *batch;
+        status = loader_next(loader, &batch, error);
+        if (status || !batch) break;
+        done += batch->count;
+        loader_release(loader, batch);
+    }
+    figures_stop(figures, done);
+    return status;
+}
+
+static Status measure_loader(const Dataset *dataset, const Config *config, int threads, int64_t images, bool training,
+                             Figures *figures, Error *error)
+{
+    const int batch = images < 32 ? (int)images : 32;
+    LoaderConfig loader_config = {.pipeline = config->pipeline,
+                                  .training = training,
+                                  .seed = config->seed,
+                                  .shuffle = true,
+                                  .global_batch = batch,
+                                  .begin = 0,
+                                  .end = training ? batch : images,
+                                  .batch = batch,
+                                  .classes = dataset_classes(dataset),
+                                  .workers = threads > 1 ? threads : 0,
+                                  .depth = 2 + threads / 4,
+                                  .max_bad_share = 1.0};
+    Loader *loader;
+    Status status = loader_create(&loader, dataset, &loader_config, error);
+    if (!status) status = drain(loader, images, figures, error);
+    loader_free(loader);
+    return status;
+}
+
+/* ---- report */
+
+static void print(const Arguments *arguments, const char *mode, const Figures *figures, bool first)
+{
+    double rate = (double)figures->images / figures->wall, per_core = (double)figures->images / figures->processor;
+    if (arguments->json)
+        printf("%s\n  {\"mode\": \"%s\", \"threads\": %d, \"images\": %lld, \"images_per_s\": %.1f, "
+               "\"images_per_s_per_core\": %.1f}",
+               first ? "[" : ",", mode, arguments->threads, (long long)figures->images, rate, per_core);
+    else
+        printf("%-8s%8d%10lld%14.1f%14.1f\n", mode, arguments->threads, (long long)figures->images, rate, per_core);
+    fflush(stdout);
+}
+
+static Status run(const Arguments *arguments, const Config *config, const Dataset *dataset, Error *error)
+{
+    static const char *const MODES[] = {"decode", "eval", "train"};
+    int64_t count = dataset_count(dataset), images = arguments->images < count ? arguments->images : count;
+    Status status = STATUS_OK;
+    if (!arguments->json) printf("%-8s%8s%10s%14s%14s\n", "mode", "threads", "images", "images/s", "per core");
+    for (int mode = 0; mode < 3 && !status; mode++) {
+        Figures figures = {0};
+        if (arguments->mode && strcmp(arguments->mode, MODES[mode]) != 0) continue;
+        if (mode == 0)
+            status = measure_decode(dataset, arguments->threads, images, &figures, error);
+        else
+            status = measure_loader(dataset, config, arguments->threads, images, mode == 2, &figures, error);
+        if (!status) print(arguments, MODES[mode], &figures, mode == 0 || arguments->mode);
+    }
+    if (!status && arguments->json) printf("\n]\n");
+    return status;
+}
+
+Status bench_loader(int argc, char **argv, Error *error)
+{
+    Arguments arguments;
+    Config config;
+    Dataset *dataset = NULL;
+    Status status = parse(argc, argv, &arguments, error);
+    if (status || arguments.help) {
+        if (!status) fputs(USAGE, stdout);
+        return status;
+    }
+    status = config_load(&config, arguments.config, arguments.sets, arguments.set_count, error);
+    if (!status) status = dataset_open(&dataset, arguments.data, arguments.split, error);
+    if (!status) status = run(&arguments, &config, dataset, error);
+    dataset_close(dataset);
+    return status;
+}
