@@ -22,7 +22,7 @@ static const char USAGE[] =
     "  --data DIR          a converted data set\n"
     "  --split NAME        train or val (train)\n"
     "  --mode MODE         decode, eval or train (all three)\n"
-    "  --images N          per measurement (2000, or what the split has if that is less)\n"
+    "  --images N          per measurement (2000)\n"
     "  --threads N         (1)\n"
     "  --config FILE       a configuration's augmentation and image size\n"
     "  --set key=value     a change to it; may be repeated\n"
@@ -109,6 +109,7 @@ static void figures_stop(Figures *figures, int64_t images)
 
 typedef struct DecodeThread {
     DatasetReader *reader;
+    int64_t count;
     Image image;
     Status status;
     Error error;
@@ -119,7 +120,7 @@ static void decode_task(void *context, int64_t task, int thread)
     DecodeThread *own = (DecodeThread *)context + thread;
     Record record;
     if (own->status) return;
-    own->status = dataset_read(own->reader, task, &record, &own->error);
+    own->status = dataset_read(own->reader, task % own->count, &record, &own->error);
     if (!own->status) own->status = image_decode(record.bytes, record.size, &own->image, &own->error);
 }
 
@@ -129,7 +130,10 @@ static Status measure_decode(const Dataset *dataset, int threads, int64_t images
     DecodeThread *own = calloc((size_t)threads, sizeof *own);
     if (!own) return error_set(error, STATUS_FAILED, "out of memory: %d threads", threads);
     Status status = pool_create(&pool, threads, error);
-    for (int i = 0; i < threads && !status; i++) status = dataset_reader_create(&own[i].reader, dataset, error);
+    for (int i = 0; i < threads && !status; i++) {
+        own[i].count = dataset_count(dataset);
+        status = dataset_reader_create(&own[i].reader, dataset, error);
+    }
     if (!status) {
         figures_start(figures);
         pool_run(pool, images, decode_task, own);
@@ -147,16 +151,21 @@ static Status measure_decode(const Dataset *dataset, int threads, int64_t images
 
 /* ---- the pipelines */
 
-static Status drain(Loader *loader, int64_t images, Figures *figures, Error *error)
+/* Counts from the time that every batch of the ring was used once. */
+static Status drain(Loader *loader, int warm_up, int64_t images, Figures *figures, Error *error)
 {
     int64_t done = 0;
     Status status = loader_start(loader, 0, 0, error);
-    figures_start(figures);
-    while (!status && done < images) {
+    for (int round = 0; !status && done < images; round++) {
         Batch *batch;
+        if (round == warm_up) {
+            figures_start(figures);
+            done = 0;
+        }
         status = loader_next(loader, &batch, error);
-        if (status || !batch) break;
-        done += batch->count;
+        if (!status && !batch) status = loader_start(loader, 0, 0, error); /* evaluation: another pass */
+        if (status || !batch) continue;
+        if (round >= warm_up) done += batch->count;
         loader_release(loader, batch);
     }
     figures_stop(figures, done);
@@ -166,14 +175,15 @@ static Status drain(Loader *loader, int64_t images, Figures *figures, Error *err
 static Status measure_loader(const Dataset *dataset, const Config *config, int threads, int64_t images, bool training,
                              Figures *figures, Error *error)
 {
-    const int batch = images < 32 ? (int)images : 32;
+    const int64_t count = dataset_count(dataset);
+    const int batch = count < 32 ? (int)count : 32;
     LoaderConfig loader_config = {.pipeline = config->pipeline,
                                   .training = training,
                                   .seed = config->seed,
                                   .shuffle = true,
                                   .global_batch = batch,
                                   .begin = 0,
-                                  .end = training ? batch : images,
+                                  .end = training ? batch : count,
                                   .batch = batch,
                                   .classes = dataset_classes(dataset),
                                   .workers = threads > 1 ? threads : 0,
@@ -181,7 +191,7 @@ static Status measure_loader(const Dataset *dataset, const Config *config, int t
                                   .max_bad_share = 1.0};
     Loader *loader;
     Status status = loader_create(&loader, dataset, &loader_config, error);
-    if (!status) status = drain(loader, images, figures, error);
+    if (!status) status = drain(loader, loader_config.depth, images, figures, error);
     loader_free(loader);
     return status;
 }
@@ -203,16 +213,15 @@ static void print(const Arguments *arguments, const char *mode, const Figures *f
 static Status run(const Arguments *arguments, const Config *config, const Dataset *dataset, Error *error)
 {
     static const char *const MODES[] = {"decode", "eval", "train"};
-    int64_t count = dataset_count(dataset), images = arguments->images < count ? arguments->images : count;
     Status status = STATUS_OK;
     if (!arguments->json) printf("%-8s%8s%10s%14s%14s\n", "mode", "threads", "images", "images/s", "per core");
     for (int mode = 0; mode < 3 && !status; mode++) {
         Figures figures = {0};
         if (arguments->mode && strcmp(arguments->mode, MODES[mode]) != 0) continue;
         if (mode == 0)
-            status = measure_decode(dataset, arguments->threads, images, &figures, error);
+            status = measure_decode(dataset, arguments->threads, arguments->images, &figures, error);
         else
-            status = measure_loader(dataset, config, arguments->threads, images, mode == 2, &figures, error);
+            status = measure_loader(dataset, config, arguments->threads, arguments->images, mode == 2, &figures, error);
         if (!status) print(arguments, MODES[mode], &figures, mode == 0 || arguments->mode);
     }
     if (!status && arguments->json) printf("\n]\n");

@@ -135,7 +135,7 @@ def main():
         data = os.path.join(folder, "data")
         subprocess.run([os.environ["T2T"], "convert", os.path.join(folder, "source"), data], check=True,
                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        command = [os.environ["T2T"], "bench", "loader", "--data", data, "--images", str(options.images), "--json"]
+        command = [os.environ["T2T"], "bench", "loader", "--data", data, "--images", str(4 * options.images), "--json"]
         for _ in range(options.rounds):
             for row in json.loads(subprocess.run(command, check=True, capture_output=True).stdout):
                 ours[row["mode"]] = max(ours.get(row["mode"], 0), row["images_per_s_per_core"])
