@@ -48,11 +48,12 @@ void command_free(Command *command)
 
 Command mpi_run(int ranks, const char *program, const char *arguments)
 {
+    const char *mpirun = getenv("T2T_TEST_MPIRUN"), *build = getenv("T2T_TEST_BUILD");
     return command_run(120,
                        "OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 "
                        "OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_hwloc_base_binding_policy=none "
-                       "mpirun -np %d " BUILD_FOLDER "/tests/mpi/%s %s",
-                       ranks, program, arguments);
+                       "%s -np %d %s/tests/mpi/%s %s",
+                       mpirun ? mpirun : "mpirun", ranks, build ? build : BUILD_FOLDER, program, arguments);
 }
 
 void mpi_test(int ranks, const char *program, const char *arguments)
