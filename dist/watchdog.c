@@ -43,7 +43,7 @@ void watchdog_free(Watchdog *watchdog)
     /* False alarms may have left calls that nobody took in. */
     MPI_Barrier(watchdog->comm);
     listen(watchdog);
-    MPI_Waitall(WATCHDOG_COLLECTORS, watchdog->calls, MPI_STATUSES_IGNORE);
+    for (int to = 0; to < WATCHDOG_COLLECTORS; to++) MPI_Wait(&watchdog->calls[to], MPI_STATUS_IGNORE);
     MPI_Comm_free(&watchdog->comm);
     free(watchdog->heard);
     *watchdog = (Watchdog){0};
@@ -78,13 +78,14 @@ static void call_collectors(Watchdog *watchdog)
 {
     watchdog->called = true;
     watchdog->heard[watchdog->rank] = watchdog->number;
-    int over = 0;
-    MPI_Testall(WATCHDOG_COLLECTORS, watchdog->calls, &over, MPI_STATUSES_IGNORE);
-    if (!over) return; /* an earlier call has not even left: nobody would hear this one */
-    watchdog->call = watchdog->number;
-    for (int to = 0; to < WATCHDOG_COLLECTORS && to < watchdog->size; to++)
-        if (to != watchdog->rank)
-            MPI_Isend(&watchdog->call, 1, MPI_INT64_T, to, TAG_CALL, watchdog->comm, &watchdog->calls[to]);
+    for (int to = 0; to < WATCHDOG_COLLECTORS && to < watchdog->size; to++) {
+        int gone = 0;
+        if (to == watchdog->rank) continue;
+        MPI_Test(&watchdog->calls[to], &gone, MPI_STATUS_IGNORE);
+        if (!gone) continue; /* an earlier call has not even left: nobody would hear this one */
+        watchdog->sent[to] = watchdog->number;
+        MPI_Isend(&watchdog->sent[to], 1, MPI_INT64_T, to, TAG_CALL, watchdog->comm, &watchdog->calls[to]);
+    }
 }
 
 /* ---- the end */

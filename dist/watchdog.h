@@ -33,7 +33,7 @@ typedef struct Watchdog {
     int bucket;        /* -1: none */
     double last_moved; /* time of the last progress */
     bool called;
-    int64_t call; /* what is being sent */
+    int64_t sent[WATCHDOG_COLLECTORS]; /* the calls under way */
     MPI_Request calls[WATCHDOG_COLLECTORS];
     int64_t *heard; /* collectors: [rank] -> the operation it last called from */
 } Watchdog;
