@@ -57,9 +57,11 @@ endif
 ROOM_SOURCES := $(wildcard core/*.c core/kernels/*.c data/*.c dist/*.c)
 TOOL_SOURCES := $(wildcard tools/*.c)
 UNIT_SOURCES := $(wildcard tests/core/*.c tests/core/kernels/*.c tests/data/*.c tests/dist/*.c tests/tools/*.c)
-SUPPORT_SOURCES := $(wildcard tests/support/*.c)
+SUPPORT_SOURCES := $(filter-out tests/support/keep_libraries.c,$(wildcard tests/support/*.c))
 MPI_TESTS    := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/mpi/*.c))
 BENCHES      := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/bench/*.c))
+
+KEEP_LIBRARIES := $(if $(findstring address,$(SANITIZER)),$(BUILD)/tests/support/keep_libraries.o)
 
 objects = $(patsubst %.c,$(BUILD)/%.o,$(1))
 ROOM_OBJECTS := $(call objects,$(ROOM_SOURCES))
@@ -75,7 +77,7 @@ endif
 .PHONY: all quickstart test test-full tests bench peer fuzz fuzzers install format lint clean check-libraries FORCE
 all: $(BUILD)/t2t
 
-$(BUILD)/t2t: $(call objects,$(TOOL_SOURCES)) $(BUILD)/libt2t.a
+$(BUILD)/t2t: $(call objects,$(TOOL_SOURCES)) $(KEEP_LIBRARIES) $(BUILD)/libt2t.a
 	$(call say,LINK,$@)$(CC) $(T2T_CFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
 
 $(BUILD)/libt2t.a: $(ROOM_OBJECTS)
@@ -98,10 +100,10 @@ $(call objects,$(wildcard tools/t2t.c dist/checkpoint.c dist/run.c)): $(BUILD)/v
 # ---- tests
 tests: $(BUILD)/t2t $(BUILD)/tests/unit $(MPI_TESTS)
 
-$(BUILD)/tests/unit: $(call objects,$(UNIT_SOURCES) $(SUPPORT_SOURCES)) $(BUILD)/libt2t.a
+$(BUILD)/tests/unit: $(call objects,$(UNIT_SOURCES) $(SUPPORT_SOURCES)) $(KEEP_LIBRARIES) $(BUILD)/libt2t.a
 	$(call say,LINK,$@)$(CC) $(T2T_CFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $^ $$($(PKG_CONFIG) --libs criterion) $(LIBS)
 
-$(MPI_TESTS) $(BENCHES): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/libt2t.a
+$(MPI_TESTS) $(BENCHES): $(BUILD)/%: $(BUILD)/%.o $(KEEP_LIBRARIES) $(BUILD)/libt2t.a
 	$(call say,LINK,$@)$(CC) $(T2T_CFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
 
 test:
