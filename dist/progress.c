@@ -2,16 +2,10 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
+
+#include "dist/clock.h"
 
 static const double DRAW_INTERVAL = 0.1; /* seconds between rewritings of the status line */
-
-static double now(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
 
 void progress_duration(double seconds, char *text, size_t size)
 {
@@ -28,7 +22,7 @@ void progress_duration(double seconds, char *text, size_t size)
 
 void progress_begin(Progress *progress, Log *log, const ProgressPlan *plan, int64_t first_step)
 {
-    *progress = (Progress){.log = log, .plan = *plan, .first_step = first_step, .began = now()};
+    *progress = (Progress){.log = log, .plan = *plan, .first_step = first_step, .began = clock_seconds()};
 }
 
 /* ---- an interval */
@@ -59,7 +53,7 @@ static TrainRecord interval_record(const Progress *progress)
 static void eta_text(const Progress *progress, int64_t step, char *text, size_t size)
 {
     /* Wall time per step since the start, so that validation and checkpoints are in it. */
-    double per_step = (now() - progress->began) / (double)(step - progress->first_step);
+    double per_step = (clock_seconds() - progress->began) / (double)(step - progress->first_step);
     progress_duration(per_step * (double)(progress->plan.total_steps - step), text, size);
 }
 
@@ -86,7 +80,7 @@ static void draw(Progress *progress, const char *text)
     int64_t done = progress->last.step < total ? progress->last.step : total;
     int cells = log_columns(progress->log) - (int)strlen(text) - (int)strlen(" [] 100%");
     if (cells > MOST) cells = MOST;
-    progress->drawn = now();
+    progress->drawn = clock_seconds();
     if (cells < LEAST) {
         log_status(progress->log, text);
         return;
@@ -118,7 +112,7 @@ bool progress_step(Progress *progress, const StepStats *stats, TrainRecord *reco
     *record = interval_record(progress);
     bool ends = interval_ends(progress);
     char line[400];
-    if (log_columns(progress->log) > 0 && (ends || now() - progress->drawn >= DRAW_INTERVAL)) {
+    if (log_columns(progress->log) > 0 && (ends || clock_seconds() - progress->drawn >= DRAW_INTERVAL)) {
         describe(progress, record, true, line, sizeof line);
         draw(progress, line);
     }
@@ -139,7 +133,7 @@ bool progress_flush(Progress *progress, TrainRecord *record)
 
 void progress_validation(Progress *progress, int64_t done, int64_t total)
 {
-    if (log_columns(progress->log) == 0 || (done < total && now() - progress->drawn < DRAW_INTERVAL)) return;
+    if (log_columns(progress->log) == 0 || (done < total && clock_seconds() - progress->drawn < DRAW_INTERVAL)) return;
     char line[128];
     snprintf(line, sizeof line, "epoch %lld/%lld validating %lld/%lld", (long long)progress->last.epoch + 1,
              (long long)progress->plan.epochs, (long long)done, (long long)total);

@@ -34,15 +34,14 @@ typedef struct Trainer {
 
 static Status run_folder_open(Trainer *trainer, Error *error)
 {
-    Status status = STATUS_OK;
-    if (trainer->world->rank == 0) {
-        char path[CHECKPOINT_PATH];
-        status = run_open(&trainer->run, trainer->options->output, trainer->config, trainer->options->resume, error);
-        if (!status) status = run_path(path, sizeof path, trainer->options->output, "log.txt", error);
-        if (!status) status = log_file(trainer->log, path, error);
-        if (!status && trainer->run.changes[0])
-            log_write(trainer->log, LOG_INFO, "settings changed since the last start:\n%s", trainer->run.changes);
-    }
+    char path[CHECKPOINT_PATH];
+    const TrainOptions *options = trainer->options;
+    bool leads = trainer->world->rank == 0;
+    Status status = run_path(path, sizeof path, options->output, "log.txt", error);
+    if (!status && leads) status = run_open(&trainer->run, options->output, trainer->config, options->resume, error);
+    if (!status) status = log_file(trainer->log, path, error);
+    if (!status && leads && trainer->run.changes[0])
+        log_write(trainer->log, LOG_INFO, "settings changed since the last start:\n%s", trainer->run.changes);
     return coordinator_agree(MPI_COMM_WORLD, status, error);
 }
 
