@@ -3,8 +3,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "core/kernels/gemm.h"
-
 /* ---- finding parameters */
 
 static const Param *find(const Finder *finder, const char *name)
@@ -67,15 +65,14 @@ void linear_transpose(const Linear *linear, const float *weights)
 
 void linear_forward(const Step *step, const Linear *linear, int rows, const float *x, int ldx, float *y, int ldy)
 {
-    (void)step;
-    gemm(GEMM_NN, rows, linear->out, linear->in, 1.0f, x, ldx, linear->transposed, linear->out, 0.0f, y, ldy);
+    step->kernels->gemm(GEMM_NN, rows, linear->out, linear->in, x, ldx, linear->transposed, linear->out, 0.0f, y, ldy);
 }
 
 void linear_backward(const Step *step, const Linear *linear, int rows, const float *dy, int lddy, float beta, float *dx,
                      int lddx)
 {
-    gemm(GEMM_NN, rows, linear->in, linear->out, 1.0f, dy, lddy, step->weights + linear->weight, linear->in, beta, dx,
-         lddx);
+    step->kernels->gemm(GEMM_NN, rows, linear->in, linear->out, dy, lddy, step->weights + linear->weight, linear->in,
+                        beta, dx, lddx);
 }
 
 /* ---- gradients of weights
@@ -147,8 +144,8 @@ static void grad_task(void *context, int64_t task, int thread)
         to = job->partials + plan->partial + chunk * (int64_t)floats_aligned((size_t)out * (size_t)in);
         beta = 0.0f;
     }
-    gemm(GEMM_TN, m, n, k, 1.0f, grad->dy + first * grad->lddy + i, grad->lddy, grad->x + first * grad->ldx + j,
-         grad->ldx, beta, to + (int64_t)i * in + j, in);
+    job->step->kernels->gemm(GEMM_TN, m, n, k, grad->dy + first * grad->lddy + i, grad->lddy,
+                             grad->x + first * grad->ldx + j, grad->ldx, beta, to + (int64_t)i * in + j, in);
 }
 
 void weight_grads(const Step *step, int64_t rows, const WeightGrad *items, int count, bool add, float *partials)

@@ -3,8 +3,6 @@
 #include <math.h>
 #include <string.h>
 
-#include "core/kernels/gemm.h"
-
 /* A tile of scores is ROWS x COLS, 64 KB: it and its operands stay in the second-level cache. 197 tokens, the common
  * case, are one tile wide. */
 enum { ROWS = 64, COLS = 256 };
@@ -31,13 +29,14 @@ typedef struct Scratch {
 static size_t scratch_carve(Scratch *scratch, float *base, int tokens, int width)
 {
     size_t used = 0, matrix = round_up((size_t)tokens * (size_t)width), tile = ROWS * COLS;
+    size_t transposed = round_up((size_t)tokens) * (size_t)width;
     struct {
         float **at;
         size_t floats;
-    } parts[] = {{&scratch->kt, matrix},    {&scratch->vt, matrix}, {&scratch->scores, tile},
-                 {&scratch->dscores, tile}, {&scratch->mask, tile}, {&scratch->dq, matrix},
-                 {&scratch->dk, matrix},    {&scratch->dv, matrix}, {&scratch->delta, round_up((size_t)tokens)},
-                 {&scratch->max, ROWS},     {&scratch->sum, ROWS},  {&scratch->correction, ROWS}};
+    } parts[] = {{&scratch->kt, transposed}, {&scratch->vt, transposed}, {&scratch->scores, tile},
+                 {&scratch->dscores, tile},  {&scratch->mask, tile},     {&scratch->dq, matrix},
+                 {&scratch->dk, matrix},     {&scratch->dv, matrix},     {&scratch->delta, round_up((size_t)tokens)},
+                 {&scratch->max, ROWS},      {&scratch->sum, ROWS},      {&scratch->correction, ROWS}};
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
         *parts[i].at = base ? base + used : NULL;
         used += parts[i].floats;
@@ -49,6 +48,14 @@ size_t attention_scratch(int tokens, int width)
 {
     Scratch scratch;
     return scratch_carve(&scratch, NULL, tokens, width);
+}
+
+static void transpose_padded(int tokens, int width, const float *in, int ld, float *out)
+{
+    int padded = (int)round_up((size_t)tokens);
+    for (int c = 0; c < width; c++)
+        memset(out + (int64_t)c * padded + tokens, 0, (size_t)(padded - tokens) * sizeof(float));
+    kernels_transpose(tokens, width, in, ld, out, padded);
 }
 
 /* The dropout mask of the tile at (i0, j0): 0 or 1/keep, leading dimension COLS. */
@@ -72,10 +79,10 @@ static void multiply_tile(int rows, int cols, const float *mask, float *s)
 void attention_forward(const Kernels *kernels, const AttentionHead *head, float *out, int ldo, float *lse,
                        float *scratch_base)
 {
-    int tokens = head->tokens, width = head->width;
+    int tokens = head->tokens, width = head->width, padded = (int)round_up((size_t)tokens);
     Scratch t;
     scratch_carve(&t, scratch_base, tokens, width);
-    kernels_transpose(tokens, width, head->k, head->ld, t.kt, tokens);
+    transpose_padded(tokens, width, head->k, head->ld, t.kt);
     for (int i = 0; i < tokens; i += ROWS) {
         int rows = min_int(ROWS, tokens - i);
         float *o = out + (int64_t)i * ldo;
@@ -84,17 +91,17 @@ void attention_forward(const Kernels *kernels, const AttentionHead *head, float 
             t.sum[r] = 0.0f;
         }
         for (int j = 0; j < tokens; j += COLS) {
-            int cols = min_int(COLS, tokens - j);
-            gemm(GEMM_NN, rows, cols, width, 1.0f, head->q + (int64_t)i * head->ld, head->ld, t.kt + j, tokens, 0.0f,
-                 t.scores, COLS);
+            int cols = min_int(COLS, tokens - j), wide = (int)round_up((size_t)cols);
+            kernels->gemm(GEMM_NN, rows, wide, width, head->q + (int64_t)i * head->ld, head->ld, t.kt + j, padded, 0.0f,
+                          t.scores, COLS);
             kernels->softmax_step(rows, cols, head->scale, t.scores, COLS, t.max, t.sum, t.correction);
             if (head->drop > 0.0) {
                 mask_tile(kernels, head, i, rows, j, cols, t.mask);
                 multiply_tile(rows, cols, t.mask, t.scores);
             }
             if (j > 0) kernels->scale(rows, width, t.correction, o, ldo);
-            gemm(GEMM_NN, rows, width, cols, 1.0f, t.scores, COLS, head->v + (int64_t)j * head->ld, head->ld,
-                 j > 0 ? 1.0f : 0.0f, o, ldo);
+            kernels->gemm(GEMM_NN, rows, width, cols, t.scores, COLS, head->v + (int64_t)j * head->ld, head->ld,
+                          j > 0 ? 1.0f : 0.0f, o, ldo);
         }
         for (int r = 0; r < rows; r++) {
             lse[i + r] = t.max[r] + logf(t.sum[r]);
@@ -113,30 +120,30 @@ static void copy_rows(int rows, int cols, const float *from, float *to, int ldt)
 void attention_backward(const Kernels *kernels, const AttentionHead *head, const float *out, const float *dout, int ldo,
                         const float *lse, float *dq, float *dk, float *dv, int ldg, float *scratch_base)
 {
-    int tokens = head->tokens, width = head->width;
+    int tokens = head->tokens, width = head->width, padded = (int)round_up((size_t)tokens);
     Scratch t;
     scratch_carve(&t, scratch_base, tokens, width);
-    kernels_transpose(tokens, width, head->k, head->ld, t.kt, tokens);
-    kernels_transpose(tokens, width, head->v, head->ld, t.vt, tokens);
+    transpose_padded(tokens, width, head->k, head->ld, t.kt);
+    transpose_padded(tokens, width, head->v, head->ld, t.vt);
     /* sum_j p_ij dp_ij = dout_i . out_i, with dropout too: the mask is in both factors once. */
     kernels->row_dots(tokens, width, out, ldo, dout, ldo, t.delta);
     for (int j = 0; j < tokens; j += COLS) {
-        int cols = min_int(COLS, tokens - j);
+        int cols = min_int(COLS, tokens - j), wide = (int)round_up((size_t)cols);
         for (int i = 0; i < tokens; i += ROWS) {
             int rows = min_int(ROWS, tokens - i);
             const float *q = head->q + (int64_t)i * head->ld, *g = dout + (int64_t)i * ldo;
-            gemm(GEMM_NN, rows, cols, width, 1.0f, q, head->ld, t.kt + j, tokens, 0.0f, t.scores, COLS);
-            gemm(GEMM_NN, rows, cols, width, 1.0f, g, ldo, t.vt + j, tokens, 0.0f, t.dscores, COLS);
+            kernels->gemm(GEMM_NN, rows, wide, width, q, head->ld, t.kt + j, padded, 0.0f, t.scores, COLS);
+            kernels->gemm(GEMM_NN, rows, wide, width, g, ldo, t.vt + j, padded, 0.0f, t.dscores, COLS);
             if (head->drop > 0.0) mask_tile(kernels, head, i, rows, j, cols, t.mask);
             kernels->softmax_backward(rows, cols, head->scale, t.scores, COLS, t.dscores, COLS, lse + i, t.delta + i,
                                       head->drop > 0.0 ? t.mask : NULL);
             float later_rows = i > 0 ? 1.0f : 0.0f, later_cols = j > 0 ? 1.0f : 0.0f;
-            gemm(GEMM_TN, cols, width, rows, 1.0f, t.scores, COLS, g, ldo, later_rows, t.dv + (int64_t)j * width,
-                 width);
-            gemm(GEMM_TN, cols, width, rows, 1.0f, t.dscores, COLS, q, head->ld, later_rows, t.dk + (int64_t)j * width,
-                 width);
-            gemm(GEMM_NN, rows, width, cols, 1.0f, t.dscores, COLS, head->k + (int64_t)j * head->ld, head->ld,
-                 later_cols, t.dq + (int64_t)i * width, width);
+            kernels->gemm(GEMM_TN, cols, width, rows, t.scores, COLS, g, ldo, later_rows, t.dv + (int64_t)j * width,
+                          width);
+            kernels->gemm(GEMM_TN, cols, width, rows, t.dscores, COLS, q, head->ld, later_rows,
+                          t.dk + (int64_t)j * width, width);
+            kernels->gemm(GEMM_NN, rows, width, cols, t.dscores, COLS, head->k + (int64_t)j * head->ld, head->ld,
+                          later_cols, t.dq + (int64_t)i * width, width);
         }
     }
     copy_rows(tokens, width, t.dq, dq, ldg);

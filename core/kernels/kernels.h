@@ -13,9 +13,14 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include "core/kernels/gemm.h"
 
 typedef struct Kernels {
     const char *name;
+
+    /* C = op(A) op(B) + beta C, as gemm.h says. */
+    void (*gemm)(GemmForm form, int m, int n, int k, const float *a, int lda, const float *b, int ldb, float beta,
+                 float *c, int ldc);
 
     /* y = gelu(x), the exact form x * Phi(x) (Hendrycks, Gimpel 2016). y may be x. */
     void (*gelu)(int64_t n, const float *x, float *y);

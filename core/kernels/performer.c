@@ -1,7 +1,5 @@
 #include "core/kernels/performer.h"
 
-#include "core/kernels/gemm.h"
-
 static const float EPSILON = 1e-8f; /* added to the denominator, as in the reference */
 
 static size_t round_up(size_t floats)
@@ -45,7 +43,7 @@ size_t performer_scratch(const Performer *performer, int rows)
 
 static void features(const Kernels *kernels, const Performer *p, int rows, const float *x, int ld, float *phi)
 {
-    gemm(GEMM_NN, rows, p->features, p->width, 1.0f, x, ld, p->w_transposed, p->features, 0.0f, phi, p->features);
+    kernels->gemm(GEMM_NN, rows, p->features, p->width, x, ld, p->w_transposed, p->features, 0.0f, phi, p->features);
     kernels->features(rows, p->features, phi, p->features, x, ld, p->width);
 }
 
@@ -54,7 +52,7 @@ static void features_backward(const Kernels *kernels, const Performer *p, int ro
                               const float *phi, float *dphi, float *dx, int ldg)
 {
     kernels->features_backward(rows, p->features, phi, p->features, dphi, p->features, x, ld, p->width, false, dx, ldg);
-    gemm(GEMM_NN, rows, p->width, p->features, 1.0f, dphi, p->features, p->w, p->width, 1.0f, dx, ldg);
+    kernels->gemm(GEMM_NN, rows, p->width, p->features, dphi, p->features, p->w, p->width, 1.0f, dx, ldg);
 }
 
 void performer_sums(const Kernels *kernels, const Performer *p, int rows, const float *k, const float *v, int ld,
@@ -63,7 +61,7 @@ void performer_sums(const Kernels *kernels, const Performer *p, int rows, const 
     Scratch t;
     scratch_carve(&t, scratch, p, rows);
     features(kernels, p, rows, k, ld, t.phi);
-    gemm(GEMM_TN, p->features, p->width, rows, 1.0f, t.phi, p->features, v, ld, 1.0f, sums, p->width);
+    kernels->gemm(GEMM_TN, p->features, p->width, rows, t.phi, p->features, v, ld, 1.0f, sums, p->width);
     kernels->column_sums(rows, p->features, t.phi, p->features, sums + p->features * p->width);
 }
 
@@ -82,7 +80,7 @@ void performer_apply(const Kernels *kernels, const Performer *p, int rows, const
     scratch_carve(&t, scratch, p, rows);
     features(kernels, p, rows, q, ld, t.phi);
     denominators(kernels, p, rows, t.phi, sums, t.inverse);
-    gemm(GEMM_NN, rows, p->width, p->features, 1.0f, t.phi, p->features, sums, p->width, 0.0f, y, ldy);
+    kernels->gemm(GEMM_NN, rows, p->width, p->features, t.phi, p->features, sums, p->width, 0.0f, y, ldy);
     kernels->scale(rows, p->width, t.inverse, y, ldy);
 }
 
@@ -107,8 +105,8 @@ void performer_apply_backward(const Kernels *kernels, const Performer *p, int ro
         }
     }
     kernels_transpose(m, width, sums, width, t.transposed, m);
-    gemm(GEMM_NN, rows, m, width, 1.0f, t.a, width, t.transposed, m, 1.0f, t.dphi, m);
-    gemm(GEMM_TN, m, width, rows, 1.0f, t.phi, m, t.a, width, 1.0f, dsums, width);
+    kernels->gemm(GEMM_NN, rows, m, width, t.a, width, t.transposed, m, 1.0f, t.dphi, m);
+    kernels->gemm(GEMM_TN, m, width, rows, t.phi, m, t.a, width, 1.0f, dsums, width);
     features_backward(kernels, p, rows, q, ld, t.phi, t.dphi, dq, ldg);
 }
 
@@ -123,7 +121,7 @@ void performer_sums_backward(const Kernels *kernels, const Performer *p, int row
     for (int r = 0; r < rows; r++)
         for (int c = 0; c < m; c++) t.dphi[r * m + c] = dsum_k[c];
     kernels_transpose(m, width, dsums, width, t.transposed, m);
-    gemm(GEMM_NN, rows, m, width, 1.0f, v, ld, t.transposed, m, 1.0f, t.dphi, m);
-    gemm(GEMM_NN, rows, width, m, 1.0f, t.phi, m, dsums, width, 1.0f, dv, ldv);
+    kernels->gemm(GEMM_NN, rows, m, width, v, ld, t.transposed, m, 1.0f, t.dphi, m);
+    kernels->gemm(GEMM_NN, rows, width, m, t.phi, m, dsums, width, 1.0f, dv, ldv);
     features_backward(kernels, p, rows, k, ld, t.phi, t.dphi, dk, ldk);
 }

@@ -177,6 +177,7 @@ static int64_t multiply_add(int64_t rounds)
 
 const Kernels kernels_reference = {
     .name = "reference",
+    .gemm = gemm_reference,
     .gelu = gelu,
     .gelu_backward = gelu_backward,
     .bias_gelu = bias_gelu,

@@ -456,8 +456,17 @@ static int64_t simd_multiply_add(int64_t rounds)
     return sum_lanes(sum[0]) > 0.0f ? rounds * CHAINS * LANES * 2 : 0;
 }
 
+#if LANES > 4
+#include "core/kernels/simd_gemm.h"
+#endif
+
 const Kernels TABLE = {
     .name = TABLE_NAME,
+#if LANES > 4
+    .gemm = simd_gemm,
+#else
+    .gemm = gemm,
+#endif
     .gelu = simd_gelu,
     .gelu_backward = simd_gelu_backward,
     .bias_gelu = simd_bias_gelu,

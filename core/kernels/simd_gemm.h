@@ -1,0 +1,143 @@
+/* simd_gemm.h: the matrix product with one micro-kernel, for the instruction sets where it beats BLIS on this model's
+ * shapes (few hundred rows, k of 64 to 1200). Included by simd_body.h.
+ *
+ * A micro-kernel keeps MICRO_ROWS x 2 vectors of C in registers; each step along k loads two vectors of a row of B and
+ * multiplies them by MICRO_ROWS broadcast elements of A (Goto, van de Geijn, ACM TOMS 2008). Nothing is packed: rows
+ * tiles are small enough that A and a panel of B lie in the second-level cache, and the loads run ahead of the
+ * multiplications. Only the columns that do not fill a vector are copied, zero-padded, to the stack.
+ */
+#include "core/kernels/gemm.h"
+
+enum {
+    MICRO_ROWS = LANES == 16 ? 12 : 6, /* 24 of 32, or 12 of 16 registers hold C */
+    PANEL = 2 * LANES,
+    DEPTH_NN = 512, /* of k at a time: a panel of B, and of TN both operands, stay in the second-level cache */
+    DEPTH_TN = 256,
+};
+
+typedef struct Operand { /* element (i, p) of A lies at a + i * row + p * step */
+    const float *a;
+    int64_t row, step;
+} Operand;
+
+/* C (rows, vectors * LANES) = A B + beta C; of the last vector only `last` columns are written. */
+INLINE void micro(const int rows, const int vectors, int depth, Operand at, const float *b, int64_t ldb, float beta,
+                  float *c, int64_t ldc, int last)
+{
+    Vec sum[MICRO_ROWS][2];
+#pragma GCC unroll 12
+    for (int i = 0; i < rows; i++)
+#pragma GCC unroll 2
+        for (int v = 0; v < vectors; v++) sum[i][v] = (Vec){0};
+    /* Four pointers and one stride reach all rows: a pointer for each would not leave registers for the loop. */
+    const float *third[4] = {at.a, at.a + 3 * at.row, at.a + 6 * at.row, at.a + 9 * at.row};
+    for (int p = 0; p < depth; p++) {
+        Vec row[2];
+#pragma GCC unroll 2
+        for (int v = 0; v < vectors; v++) row[v] = load(b + v * LANES);
+#pragma GCC unroll 12
+        for (int i = 0; i < rows; i++) {
+            float x = third[i / 3][i % 3 * at.row];
+#pragma GCC unroll 2
+            for (int v = 0; v < vectors; v++) sum[i][v] += row[v] * x;
+        }
+#pragma GCC unroll 4
+        for (int i = 0; i < 4; i++) third[i] += at.step;
+        b += ldb;
+    }
+#pragma GCC unroll 12
+    for (int i = 0; i < rows; i++)
+#pragma GCC unroll 2
+        for (int v = 0; v < vectors; v++) {
+            float *to = c + i * ldc + v * LANES;
+            if (v == vectors - 1 && last < LANES)
+                store_part(to, beta == 0.0f ? sum[i][v] : sum[i][v] + load_part(to, last) * beta, last);
+            else
+                store(to, beta == 0.0f ? sum[i][v] : sum[i][v] + load(to) * beta);
+        }
+}
+
+/* Kernels of fewer rows finish what is left of m. */
+#define MICRO_KERNEL(rows, vectors)                                                                                    \
+    static __attribute__((noinline)) void micro_##rows##x##vectors(int depth, Operand at, const float *b, int64_t ldb, \
+                                                                   float beta, float *c, int64_t ldc, int last)        \
+    {                                                                                                                  \
+        micro(rows, vectors, depth, at, b, ldb, beta, c, ldc, last);                                                   \
+    }
+#if LANES == 16
+MICRO_KERNEL(12, 2)
+MICRO_KERNEL(12, 1)
+MICRO_KERNEL(8, 2)
+MICRO_KERNEL(8, 1)
+#else
+MICRO_KERNEL(6, 2)
+MICRO_KERNEL(6, 1)
+#endif
+MICRO_KERNEL(4, 2)
+MICRO_KERNEL(4, 1)
+MICRO_KERNEL(2, 2)
+MICRO_KERNEL(2, 1)
+MICRO_KERNEL(1, 2)
+MICRO_KERNEL(1, 1)
+
+typedef void (*MicroKernel)(int depth, Operand at, const float *b, int64_t ldb, float beta, float *c, int64_t ldc,
+                            int last);
+
+typedef struct MicroRows {
+    int rows;
+    MicroKernel one, two; /* vectors */
+} MicroRows;
+
+static const MicroRows MICRO[] = {
+#if LANES == 16
+    {12, micro_12x1, micro_12x2}, {8, micro_8x1, micro_8x2},
+#else
+    {6, micro_6x1, micro_6x2},
+#endif
+    {4, micro_4x1, micro_4x2},    {2, micro_2x1, micro_2x2}, {1, micro_1x1, micro_1x2},
+};
+
+/* One panel of at most two vectors of columns, all rows. */
+static void gemm_panel(int m, int cols, int depth, Operand at, const float *b, int64_t ldb, float beta, float *c,
+                       int64_t ldc)
+{
+    const MicroRows *kernel = MICRO;
+    int last = cols > LANES ? cols - LANES : cols;
+    for (int i = 0; i < m; i += kernel->rows) {
+        while (kernel->rows > m - i) kernel++;
+        Operand rows = {at.a + i * at.row, at.row, at.step};
+        (cols > LANES ? kernel->two : kernel->one)(depth, rows, b, ldb, beta, c + i * ldc, ldc, last);
+    }
+}
+
+/* Columns that do not fill a vector. */
+static void gemm_rest(int m, int cols, int depth, Operand at, const float *b, int64_t ldb, float beta, float *c,
+                      int64_t ldc)
+{
+    float padded[DEPTH_NN * LANES];
+    for (int p = 0; p < depth; p++) store(padded + p * LANES, load_part(b + p * ldb, cols));
+    gemm_panel(m, cols, depth, at, padded, LANES, beta, c, ldc);
+}
+
+static void simd_gemm(GemmForm form, int m, int n, int k, const float *a, int lda, const float *b, int ldb, float beta,
+                      float *c, int ldc)
+{
+    if (form == GEMM_NT || k <= 0) { /* not on the models' way */
+        gemm(form, m, n, k, a, lda, b, ldb, beta, c, ldc);
+        return;
+    }
+    Operand at = {a, form == GEMM_TN ? 1 : lda, form == GEMM_TN ? lda : 1};
+    int most = form == GEMM_TN ? DEPTH_TN : DEPTH_NN, blocks = (k + most - 1) / most, depth = (k + blocks - 1) / blocks;
+    for (int p = 0; p < k; p += depth) {
+        Operand block = {a + p * at.step, at.row, at.step};
+        const float *rows = b + (int64_t)p * ldb;
+        int steps = k - p < depth ? k - p : depth, j = 0;
+        float keep = p > 0 ? 1.0f : beta;
+        for (; j + PANEL <= n; j += PANEL) gemm_panel(m, PANEL, steps, block, rows + j, ldb, keep, c + j, ldc);
+        if (j + LANES <= n) {
+            gemm_panel(m, LANES, steps, block, rows + j, ldb, keep, c + j, ldc);
+            j += LANES;
+        }
+        if (j < n) gemm_rest(m, n - j, steps, block, rows + j, ldb, keep, c + j, ldc);
+    }
+}
