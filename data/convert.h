@@ -12,7 +12,7 @@
  *     if (!status && config.rank == 0) status = convert_finish(convert, error);    // rejected.tsv, manifest.json
  *     convert_free(convert);
  *
- * Memory: the index (about 100 bytes an image) and, per thread, 32 MiB and one image.
+ * Memory: the index (about 100 bytes an image) and, per thread, some 20 MiB and one image.
  */
 #ifndef DATA_CONVERT_H
 #define DATA_CONVERT_H

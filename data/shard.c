@@ -110,10 +110,10 @@ close_file:
 
 /* ---- writing
  *
- * Records are gathered until there are about 32 MiB, then written in one transaction: a transaction that finds the map
+ * Records are gathered until there are about 8 MiB, then written in one transaction: a transaction that finds the map
  * full has to be repeated from its first record on a larger map. */
 
-enum { BATCH_BYTES = 32 << 20, BATCH_RECORDS = 4096 };
+enum { BATCH_BYTES = 8 << 20, BATCH_RECORDS = 4096 };
 
 struct ShardWriter {
     char path[4096];

@@ -60,7 +60,7 @@ Status shard_hash_file(const char *path, char hash[33], Error *error);
 
 typedef struct ShardWriter ShardWriter;
 Status shard_writer_create(ShardWriter **writer, const char *path, Error *error);
-/* Copies the record; computes record->hash itself. Memory: about 32 MiB, or the largest record if that is more. */
+/* Copies the record; computes record->hash itself. Memory: about 8 MiB, or the largest record if that is more. */
 Status shard_writer_append(ShardWriter *writer, const Record *record, Error *error);
 Status shard_writer_finish(ShardWriter *writer, Status status, ShardSummary *summary, Error *error);
 

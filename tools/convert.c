@@ -1,6 +1,7 @@
 /* t2t convert: a source of images becomes a data set. Alone, or in every process of an mpirun. */
 #include <getopt.h>
 #include <inttypes.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -262,6 +263,9 @@ Status tool_convert(int argc, char **argv, Error *error)
         fputs(USAGE, stdout);
         return STATUS_OK;
     }
+    /* LMDB frees what it wrote after each transaction: keep that memory, or every record pays for its page faults. */
+    mallopt(M_MMAP_THRESHOLD, 64 << 20);
+    mallopt(M_TRIM_THRESHOLD, 256 << 20);
     World team;
     status = team_join(&team, error);
     if (!status) status = run(&team, &config, error);

@@ -1,0 +1,83 @@
+/* t2t convert, verify and info as they are typed. */
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/file.h"
+#include "tests/support/command.h"
+#include "tests/support/sources.h"
+
+#define T2T BUILD_FOLDER "/t2t"
+#define MPIRUN                                                                                                         \
+    "OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1 "                   \
+    "OMPI_MCA_hwloc_base_binding_policy=none mpirun"
+
+static char source[4096], dest[4096];
+
+static void make_source(void)
+{
+    snprintf(source, sizeof source, "%s/source", temporary_folder());
+    snprintf(dest, sizeof dest, "%s/dest", temporary_folder());
+    write_idx_source(source, 200, 50);
+}
+
+static void expect(int status, const char *part, const char *arguments)
+{
+    Command command = command_run(60, "cd %s && %s/" T2T " %s", temporary_folder(), "$OLDPWD", arguments);
+    cr_assert_eq(command.exit_status, status, "t2t %s: %d\n%s", arguments, command.exit_status, command.output);
+    cr_assert(strstr(command.output, part), "t2t %s: no '%s' in\n%s", arguments, part, command.output);
+    command_free(&command);
+}
+
+Test(convert_command, processes_under_mpirun_give_the_bytes_of_one, .init = make_source)
+{
+    run_or_fail(T2T " convert %s %s --shards 5", source, dest);
+    run_or_fail(MPIRUN " -np 4 " T2T " convert %s %s4 --shards 5", source, dest);
+    run_or_fail("diff -r %s %s4", dest, dest);
+}
+
+Test(convert_command, a_failure_in_one_process_ends_all, .init = make_source)
+{
+    run_or_fail("truncate -s -10 %s/train-images-idx3-ubyte", source);
+    Command command = command_run(60, MPIRUN " -np 3 " T2T " convert %s %s --shards 5", source, dest);
+    cr_assert_eq(command.exit_status, 3, "%d\n%s", command.exit_status, command.output);
+    cr_assert(strstr(command.output, "cut off"), "%s", command.output);
+    command_free(&command);
+}
+
+Test(convert_command, goes_all_the_way, .init = make_source)
+{
+    expect(0, "dest: train 200 images in 1 shard, val 50 images in 1 shard, 10 classes", "convert source dest");
+    expect(0, "already converted", "convert source dest");
+    expect(0, "dest: good: 250 images", "verify dest --decode --threads 2");
+    expect(0, "val: 50 images in 1 shard", "info dest");
+    expect(0, "as training sees them", "info dest --contact-sheet sheet.png");
+    char path[8192], *bytes;
+    size_t size;
+    Error error = {0};
+    ImageInfo info;
+    snprintf(path, sizeof path, "%s/sheet.png", temporary_folder());
+    cr_assert_eq(file_read(path, 1 << 26, &bytes, &size, &error), STATUS_OK);
+    cr_assert_eq(image_check(bytes, size, &info, &error), STATUS_OK, "%s", error.message);
+    cr_assert_gt(info.height, 800);
+    free(bytes);
+    run_or_fail("truncate -s -4096 %s/val-000.mdb", dest);
+    expect(3, "val-000.mdb", "verify dest");
+}
+
+Test(convert_command, tells_wrong_usage_from_bad_data, .init = make_source)
+{
+    expect(2, "SOURCE and DEST", "convert source");
+    expect(2, "--help", "convert source dest --shard 3 --nonsense");
+    expect(2, "--quality 0: a number from 1 to 100", "convert source dest --quality 0");
+    expect(2, "--shard-size 5x", "convert source dest --shard-size 5x");
+    expect(2, "jpeg or png", "convert source dest --encode gif");
+    expect(0, "usage: t2t convert", "convert --help");
+    expect(3, "missing: cannot read the folder: No such file", "convert missing dest");
+    expect(3, "not a finished data set", "verify source");
+    expect(2, "one data set is wanted", "verify");
+    expect(0, "10 classes", "convert --synthetic 50 drawn");
+    run_or_fail("touch %s/file", temporary_folder());
+    expect(1, "file", "convert source file");
+}
