@@ -152,7 +152,7 @@ format:
 lint:
 	@clang-format --dry-run -Werror $(C_FILES)
 	@cppcheck --quiet --std=c11 --enable=warning,portability --inline-suppr --error-exitcode=1 \
-	  --suppress=missingIncludeSystem -I. core data dist tools
+	  --suppressions-list=tests/support/cppcheck.supp --suppress=missingIncludeSystem -I. core data dist tools
 clean:
 	rm -rf build
 
