@@ -27,7 +27,7 @@ void tally_free(Tally *tally)
 void tally_count(Tally *tally, int label, size_t size, const ImageInfo *info)
 {
     int side = info->width < info->height ? info->width : info->height, bin = 0;
-    while (side >= SIDE_BOUNDS[bin] && bin < SIDE_BINS - 1) bin++;
+    while (bin < SIDE_BINS - 1 && side >= SIDE_BOUNDS[bin]) bin++;
     tally->sides[bin]++;
     tally->per_class[label]++;
     tally->bytes += (int64_t)size;

@@ -51,7 +51,7 @@ static Status compare(const Safetensors *file, const ModelConfig *config, Weight
 /* Metadata is anyone's text: no control characters reach the terminal, and not more than a line of it. */
 static void print_plain(const char *text)
 {
-    for (int i = 0; text[i] && i < 200; i++) putchar((unsigned char)text[i] < 32 || text[i] == 127 ? '?' : text[i]);
+    for (int i = 0; i < 200 && text[i]; i++) putchar((unsigned char)text[i] < 32 || text[i] == 127 ? '?' : text[i]);
 }
 
 static void print_content(const Safetensors *file)
