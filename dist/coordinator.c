@@ -296,17 +296,40 @@ static bool is_due(const Coordinator *coordinator, const RunPosition *position)
     return floor(done / every) > floor((done - 1) / every);
 }
 
-void coordinator_step(Coordinator *coordinator, const RunPosition *position, const StepStats *stats)
+bool coordinator_wants_checkpoint(Coordinator *coordinator, const RunPosition *next)
 {
-    if (!coordinator->leads) return;
-    TrainRecord record;
-    Error error = {0};
-    if (progress_step(&coordinator->progress, stats, &record))
-        metrics_check(coordinator, metrics_train(&coordinator->metrics, &record, &error), &error);
+    if (!coordinator->leads) return false;
     collect(coordinator);
-    coordinator->wanted |= is_due(coordinator, position);
-    if (coordinator->wanted && !writer_busy(coordinator->writer, WRITER_CHECKPOINT))
-        begin_checkpoint(coordinator, position);
+    coordinator->wanted |= is_due(coordinator, next);
+    return coordinator->wanted && !writer_busy(coordinator->writer, WRITER_CHECKPOINT);
+}
+
+/* With zero each rank holds a slice of these. */
+static Status gather_slices(Coordinator *coordinator, bool moments, Error *error)
+{
+    const CoordinatorSetup *setup = &coordinator->setup;
+    float *vectors[] = {setup->vectors->ema, moments ? setup->vectors->moment1 : NULL,
+                        moments ? setup->vectors->moment2 : NULL};
+    Status status = STATUS_OK;
+    for (int i = 0; i < 3 && !status; i++)
+        if (vectors[i]) status = reducer_gather(setup->reducer, vectors[i], error);
+    return status;
+}
+
+Status coordinator_step(Coordinator *coordinator, const RunPosition *position, const StepStats *stats, bool checkpoint,
+                        Error *error)
+{
+    if (checkpoint) {
+        Status status = gather_slices(coordinator, true, error);
+        if (status) return status;
+    }
+    if (!coordinator->leads) return STATUS_OK;
+    TrainRecord record;
+    Error problem = {0};
+    if (progress_step(&coordinator->progress, stats, &record))
+        metrics_check(coordinator, metrics_train(&coordinator->metrics, &record, &problem), &problem);
+    if (checkpoint) begin_checkpoint(coordinator, position);
+    return STATUS_OK;
 }
 
 static Status leader_finish(Coordinator *coordinator, const RunPosition *position, Error *error)
@@ -335,7 +358,8 @@ static Status leader_finish(Coordinator *coordinator, const RunPosition *positio
 
 Status coordinator_finish(Coordinator *coordinator, const RunPosition *position, Error *error)
 {
-    Status status = coordinator->leads ? leader_finish(coordinator, position, error) : STATUS_OK;
+    Status status = gather_slices(coordinator, true, error);
+    if (!status && coordinator->leads) status = leader_finish(coordinator, position, error);
     return coordinator_agree(MPI_COMM_WORLD, status, error);
 }
 
@@ -387,8 +411,10 @@ Status coordinator_validate(Coordinator *coordinator, RunPosition *position, Err
                                  .context = coordinator};
     Model *models[] = {setup->model, coordinator->ema_model};
     Evaluation results[2] = {0};
+    Status status = gather_slices(coordinator, false, error);
+    if (status) return status;
     if (coordinator->ema_model) model_set_weights(coordinator->ema_model, setup->vectors->ema);
-    Status status = evaluate(&evaluation, models, coordinator->ema_model ? 2 : 1, results, error);
+    status = evaluate(&evaluation, models, coordinator->ema_model ? 2 : 1, results, error);
     if (status) return status;
     const Evaluation *judged = &results[coordinator->ema_model ? 1 : 0];
     bool better = position->best_epoch < 0 || evaluation_top1(judged) > position->best_top1;

@@ -6,8 +6,9 @@
  *     coordinator_create(&coordinator, &setup, error);
  *     coordinator_resume(coordinator, "auto", &position, error);        // vectors and position, if there are any
  *     while (...) {
- *         ... a step ...
- *         coordinator_step(coordinator, &position, &stats);
+ *         bool wants = coordinator_wants_checkpoint(coordinator, &next);
+ *         ... a step, in which the ranks agree on what rank 0 wants ...
+ *         coordinator_step(coordinator, &position, &stats, checkpoint, error);
  *     }
  *     coordinator_validate(coordinator, &position, error);               // at the end of an epoch
  *     coordinator_finish(coordinator, &position, error);                 // the last checkpoint is on disk
@@ -25,6 +26,7 @@
 #include "dist/config.h"
 #include "dist/log.h"
 #include "dist/progress.h"
+#include "dist/reducer.h"
 #include "dist/world.h"
 
 typedef struct Coordinator Coordinator;
@@ -39,8 +41,9 @@ typedef struct CoordinatorSetup { /* all borrowed for the coordinator's life */
     const Dataset *validation;
     const ParamTable *table;
     RunVectors *vectors;
-    Model *model; /* with the raw weights set whenever the coordinator is called */
-    int batch;    /* the model's max_batch */
+    Reducer *reducer; /* with zero, brings the slices of ema and moments together */
+    Model *model;     /* with the raw weights set whenever the coordinator is called */
+    int batch;        /* the model's max_batch */
     int64_t epoch_steps;
 } CoordinatorSetup;
 
@@ -53,8 +56,13 @@ void coordinator_free(Coordinator *coordinator); /* accepts NULL */
 Status coordinator_resume(Coordinator *coordinator, const char *resume, RunPosition *position, bool *resumed,
                           Error *error);
 
-/* After each step, with the position of the next one. Never fails: what it could not do is in the log. */
-void coordinator_step(Coordinator *coordinator, const RunPosition *position, const StepStats *stats);
+/* Whether a checkpoint should be made of the position that the next step leads to: on rank 0, else false. */
+bool coordinator_wants_checkpoint(Coordinator *coordinator, const RunPosition *next);
+
+/* Collective, after each step, with the position of the next one and what all ranks agreed on. Fails only where MPI does:
+ * what else it could not do is in the log. */
+Status coordinator_step(Coordinator *coordinator, const RunPosition *position, const StepStats *stats, bool checkpoint,
+                        Error *error);
 
 /* Collective. Validates raw and averaged weights when the epoch that just ended asks for it, records the result, keeps the
  * best weights; position->validated moves on. STATUS_STOPPED when a signal came meanwhile: nothing is recorded then. */

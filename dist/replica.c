@@ -172,7 +172,7 @@ static Status gradients(Replica *replica, const RunPosition *position, double *l
 }
 
 typedef struct Agreement { /* summed over ranks: doubles only */
-    double loss, squares, failed, stop, data_wait, comm_wait;
+    double loss, squares, failed, stop, checkpoint, data_wait, comm_wait;
 } Agreement;
 
 /* The first value of the summed gradient that is not finite, by the rank that owns it. */
@@ -215,16 +215,19 @@ static void update(Replica *replica, const RunPosition *position, double lr, dou
                optim_clip_scale(norm, config->clip_grad));
 }
 
-static void advance(const Replica *replica, RunPosition *position)
+RunPosition replica_next(const Replica *replica, const RunPosition *position)
 {
-    position->step++;
-    position->epoch_step++;
-    if (position->epoch_step < replica->epoch_steps) return;
-    position->epoch++;
-    position->epoch_step = 0;
+    RunPosition next = *position;
+    next.step++;
+    next.epoch_step++;
+    if (next.epoch_step == replica->epoch_steps) {
+        next.epoch++;
+        next.epoch_step = 0;
+    }
+    return next;
 }
 
-Status replica_step(Replica *replica, RunPosition *position, StepOutcome *outcome, Error *error)
+Status replica_step(Replica *replica, RunPosition *position, bool wants_checkpoint, StepOutcome *outcome, Error *error)
 {
     double begin = seconds(), waited = loader_counts(replica->loader).wait_seconds;
     const int ranks = replica->world->size;
@@ -232,6 +235,7 @@ Status replica_step(Replica *replica, RunPosition *position, StepOutcome *outcom
     Status status = gradients(replica, position, &agreement.loss, error);
     agreement.failed = status != STATUS_OK;
     agreement.stop = signals_caught() != 0;
+    agreement.checkpoint = wants_checkpoint;
     agreement.data_wait = loader_counts(replica->loader).wait_seconds - waited;
     agreement.comm_wait = reducer_times(replica->reducer).wait;
     int64_t slice_begin, slice_end;
@@ -262,7 +266,8 @@ Status replica_step(Replica *replica, RunPosition *position, StepOutcome *outcom
                                  .seconds = seconds() - begin,
                                  .data_wait = agreement.data_wait / ranks,
                                  .comm_wait = agreement.comm_wait / ranks};
-    outcome->stop = (int)agreement.stop;
-    advance(replica, position);
+    outcome->stop = agreement.stop > 0;
+    outcome->checkpoint = agreement.checkpoint > 0;
+    *position = replica_next(replica, position);
     return STATUS_OK;
 }

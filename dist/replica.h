@@ -48,13 +48,17 @@ void replica_part(int64_t global_batch, int rank, int ranks, int64_t *begin, int
 /* After the vectors were filled, and with the position of the first step. */
 Status replica_start(Replica *replica, const RunPosition *position, Error *error);
 
-typedef struct StepOutcome { /* the same on all ranks, except the seconds */
+typedef struct StepOutcome { /* the same on all ranks, except stats.seconds */
     StepStats stats;
-    int stop; /* ranks that were asked to stop by a signal */
+    bool stop;       /* a signal asked some rank to stop */
+    bool checkpoint; /* rank 0 wanted one of the position that this step leads to */
 } StepOutcome;
+
+/* The position that one more step leads to. */
+RunPosition replica_next(const Replica *replica, const RunPosition *position);
 
 /* Collective. One update; *position becomes that of the next step. On failure (a rank's data, gradients that are not finite)
  * all ranks return the same status, and weights and position are those before the step. */
-Status replica_step(Replica *replica, RunPosition *position, StepOutcome *outcome, Error *error);
+Status replica_step(Replica *replica, RunPosition *position, bool wants_checkpoint, StepOutcome *outcome, Error *error);
 
 #endif

@@ -88,6 +88,7 @@ static Status coordinator_make(Trainer *trainer, Error *error)
                               .validation = trainer->validation,
                               .table = replica->table,
                               .vectors = &replica->vectors,
+                              .reducer = replica->reducer,
                               .model = replica->model,
                               .batch = replica->micro_batch,
                               .epoch_steps = replica->epoch_steps};
@@ -149,6 +150,8 @@ static void introduce(const Trainer *trainer)
 static Status trainer_create(Trainer *trainer, Error *error)
 {
     const Config *config = trainer->config;
+    if (config->coordinator == COORDINATOR_DEDICATED)
+        return error_set(error, STATUS_USAGE, "coordinator: dedicated is not there yet; use shared");
     Status status = run_folder_open(trainer, error);
     if (status) return status;
     status = pool_create(&trainer->pool, config->threads, error);
@@ -185,9 +188,12 @@ static Status train_epoch(Trainer *trainer, Error *error)
     RunPosition *position = &trainer->position;
     for (int64_t epoch = position->epoch; position->epoch == epoch;) {
         StepOutcome outcome;
-        Status status = replica_step(&trainer->replica, position, &outcome, error);
+        RunPosition next = replica_next(&trainer->replica, position);
+        bool wants = coordinator_wants_checkpoint(trainer->coordinator, &next);
+        Status status = replica_step(&trainer->replica, position, wants, &outcome, error);
         if (status) return status;
-        coordinator_step(trainer->coordinator, position, &outcome.stats);
+        status = coordinator_step(trainer->coordinator, position, &outcome.stats, outcome.checkpoint, error);
+        if (status) return status;
         if (outcome.stop) return STATUS_STOPPED;
     }
     LoaderCounts counts = loader_counts(trainer->replica.loader);

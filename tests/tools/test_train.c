@@ -111,6 +111,34 @@ Test(train, ranks_do_not_change_the_result)
     }
 }
 
+#define SLICED "--set epochs=3 --set zero=1 --set checkpoint_every=2steps --set keep=99"
+
+/* Each rank updates its slice; checkpoints and validation see the whole, and another layout goes on from it. */
+Test(train, sliced_updates_give_the_same_run)
+{
+    double plain[STEPS], sliced[STEPS];
+    char path[1000], options[1200];
+    int64_t steps[STEPS];
+    make_data();
+    SUCCEEDS(train(3, "plain", "--set epochs=3"));
+    SUCCEEDS(train(3, "sliced", SLICED));
+    cr_assert_eq(tiny_losses(path_to(path, "plain"), plain, STEPS), 36);
+    cr_assert_eq(tiny_losses(path_to(path, "sliced"), sliced, STEPS), 36);
+    for (int step = 1; step <= 36; step++) cr_expect_float_eq(sliced[step], plain[step], 1e-4, "step %d", step);
+    cr_assert_geq(checkpoints_of("sliced", steps, STEPS), 2);
+    snprintf(options, sizeof options, "--set epochs=3 --resume %s/checkpoints/step-%08d", path, (int)steps[0]);
+    SUCCEEDS(train(2, "other", options));
+    double other[STEPS];
+    cr_assert_eq(tiny_losses(path_to(path, "other"), other, STEPS), 36);
+    for (int64_t step = steps[0] + 1; step <= 36; step++)
+        cr_expect_float_eq(other[step], plain[step], 1e-4, "step %ld", (long)step);
+    /* And with slices: cut and resumed on the same layout it is the same bits. */
+    snprintf(options, sizeof options, SLICED " --resume %.500s/sliced/checkpoints/step-%08d", temporary_folder(),
+             (int)steps[0]);
+    SUCCEEDS(train(3, "again", options));
+    expect_same_checkpoint("sliced", "again", 36);
+}
+
 /* A run that is cut anywhere and resumed is the run that was not cut, bit for bit. */
 Test(train, resumes_with_the_next_sample)
 {
