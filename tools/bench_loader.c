@@ -5,13 +5,15 @@
 #include <string.h>
 #include <time.h>
 
+#include "core/loss.h"
+#include "core/model.h"
 #include "core/pool.h"
 #include "data/loader.h"
 #include "data/preprocess.h"
 #include "dist/config.h"
 #include "tools/bench.h"
 
-enum { MAX_SETS = 64 };
+enum { MAX_SETS = 64, BATCH = 32, DEPTH = 3 };
 
 static const char USAGE[] =
     "usage: t2t bench loader --data DIR [options]\n\n"
@@ -21,7 +23,9 @@ static const char USAGE[] =
     "\"per core\" divides by processor time, which other work on the machine does not disturb much.\n\n"
     "  --data DIR          a converted data set\n"
     "  --split NAME        train or val (train)\n"
-    "  --mode MODE         decode, eval or train (all three)\n"
+    "  --mode MODE         decode, eval or train (all three); or step: the share of a training step that waits for "
+    "data\n"
+    "  --model NAME        what trains in mode step (t2t_vit_7)\n"
     "  --images N          per measurement (2000)\n"
     "  --threads N         (1)\n"
     "  --config FILE       a configuration's augmentation and image size\n"
@@ -30,13 +34,14 @@ static const char USAGE[] =
 
 typedef struct Arguments {
     const char *data, *split, *mode, *config, *sets[MAX_SETS];
+    char model[128];
     int set_count, threads;
     int64_t images;
     bool json, help;
 } Arguments;
 
 typedef struct Figures {
-    double wall, processor; /* seconds */
+    double wall, processor, waited; /* seconds */
     int64_t images;
 } Figures;
 
@@ -51,20 +56,27 @@ static Status parse_count(const char *name, const char *text, int64_t *value, Er
 
 static Status parse(int argc, char **argv, Arguments *arguments, Error *error)
 {
-    static const struct option OPTIONS[] = {
-        {"data", required_argument, NULL, 'd'},    {"mode", required_argument, NULL, 'm'},
-        {"split", required_argument, NULL, 'p'},   {"images", required_argument, NULL, 'n'},
-        {"threads", required_argument, NULL, 't'}, {"config", required_argument, NULL, 'c'},
-        {"set", required_argument, NULL, 's'},     {"json", no_argument, NULL, 'j'},
-        {"help", no_argument, NULL, 'h'},          {0}};
+    static const struct option OPTIONS[] = {{"data", required_argument, NULL, 'd'},
+                                            {"mode", required_argument, NULL, 'm'},
+                                            {"model", required_argument, NULL, 'M'},
+                                            {"split", required_argument, NULL, 'p'},
+                                            {"images", required_argument, NULL, 'n'},
+                                            {"threads", required_argument, NULL, 't'},
+                                            {"config", required_argument, NULL, 'c'},
+                                            {"set", required_argument, NULL, 's'},
+                                            {"json", no_argument, NULL, 'j'},
+                                            {"help", no_argument, NULL, 'h'},
+                                            {0}};
     int64_t threads = 1;
     Status status = STATUS_OK;
-    *arguments = (Arguments){.split = "train", .images = 2000};
+    *arguments = (Arguments){.split = "train", .images = 2000, .model = "model=t2t_vit_7"};
+    arguments->sets[arguments->set_count++] = arguments->model;
     optind = 1;
     opterr = 0;
     for (int option; !status && (option = getopt_long(argc, argv, "", OPTIONS, NULL)) != -1;) {
         if (option == 'd') arguments->data = optarg;
         if (option == 'p') arguments->split = optarg;
+        if (option == 'M') snprintf(arguments->model, sizeof arguments->model, "model=%s", optarg);
         if (option == 'm') arguments->mode = optarg;
         if (option == 'c') arguments->config = optarg;
         if (option == 'j') arguments->json = true;
@@ -79,8 +91,8 @@ static Status parse(int argc, char **argv, Arguments *arguments, Error *error)
     arguments->threads = threads < 1024 ? (int)threads : 1024;
     if (optind < argc) return error_set(error, STATUS_USAGE, "unexpected argument '%s'", argv[optind]);
     if (arguments->mode && strcmp(arguments->mode, "decode") && strcmp(arguments->mode, "eval") &&
-        strcmp(arguments->mode, "train"))
-        return error_set(error, STATUS_USAGE, "--mode wants decode, eval or train, not '%s'", arguments->mode);
+        strcmp(arguments->mode, "train") && strcmp(arguments->mode, "step"))
+        return error_set(error, STATUS_USAGE, "--mode wants decode, eval, train or step, not '%s'", arguments->mode);
     if (!arguments->data) return error_set(error, STATUS_USAGE, "--data DIR: which data set?");
     return STATUS_OK;
 }
@@ -172,28 +184,128 @@ static Status drain(Loader *loader, int warm_up, int64_t images, Figures *figure
     return status;
 }
 
-static Status measure_loader(const Dataset *dataset, const Config *config, int threads, int64_t images, bool training,
-                             Figures *figures, Error *error)
+static Status make_loader(Loader **loader, const Dataset *dataset, const Config *config, int workers, bool training,
+                          Error *error)
 {
     const int64_t count = dataset_count(dataset);
-    const int batch = count < 32 ? (int)count : 32;
+    const int batch = count < BATCH ? (int)count : BATCH;
     LoaderConfig loader_config = {.pipeline = config->pipeline,
                                   .training = training,
                                   .seed = config->seed,
                                   .shuffle = true,
                                   .global_batch = batch,
-                                  .begin = 0,
                                   .end = training ? batch : count,
                                   .batch = batch,
                                   .classes = dataset_classes(dataset),
-                                  .workers = threads > 1 ? threads : 0,
-                                  .depth = 2 + threads / 4,
+                                  .workers = workers,
+                                  .depth = DEPTH,
                                   .max_bad_share = 1.0};
+    return loader_create(loader, dataset, &loader_config, error);
+}
+
+static Status measure_loader(const Dataset *dataset, const Config *config, const Arguments *arguments, bool training,
+                             Figures *figures, Error *error)
+{
     Loader *loader;
-    Status status = loader_create(&loader, dataset, &loader_config, error);
-    if (!status) status = drain(loader, loader_config.depth, images, figures, error);
+    int workers = arguments->threads > 1 ? arguments->threads : 0;
+    Status status = make_loader(&loader, dataset, config, workers, training, error);
+    if (!status) status = drain(loader, DEPTH, arguments->images, figures, error);
     loader_free(loader);
     return status;
+}
+
+/* ---- a training step beside the loader */
+
+typedef struct Step {
+    Pool *pool;
+    Model *model;
+    float *weights, *grads, *logits, *dlogits;
+} Step;
+
+static Status step_create(Step *step, const ModelConfig *config, int threads, Error *error)
+{
+    Status status = pool_create(&step->pool, threads, error);
+    if (!status) status = model_create(&step->model, config, BATCH, MODEL_TRAIN, step->pool, error);
+    if (status) return status;
+    const ParamTable *table = model_params(step->model);
+    size_t outputs = (size_t)BATCH * (size_t)config->num_classes;
+    step->weights = calloc(2 * (size_t)table->size, sizeof(float));
+    step->logits = calloc(2 * outputs, sizeof(float));
+    if (!step->weights || !step->logits) return error_set(error, STATUS_FAILED, "out of memory: a model's vectors");
+    step->grads = step->weights + table->size;
+    step->dlogits = step->logits + outputs;
+    params_init(table, config, 0, step->weights);
+    model_set_weights(step->model, step->weights);
+    return STATUS_OK;
+}
+
+static void step_free(Step *step)
+{
+    model_free(step->model);
+    pool_free(step->pool);
+    free(step->weights);
+    free(step->logits);
+}
+
+static void step_run(Step *step, const Batch *batch)
+{
+    int classes = model_config(step->model)->num_classes;
+    ModelInput input = {.count = batch->count, .images = batch->images, .training = true, .samples = batch->samples};
+    model_forward(step->model, &input, step->logits);
+    loss_soft_target(step->logits, batch->targets, batch->count, classes, 1.0 / batch->count, step->dlogits);
+    model_backward(step->model, step->dlogits, step->grads, false, NULL, NULL);
+}
+
+static Status measure_step(const Dataset *dataset, Config config, const Arguments *arguments, Figures *figures,
+                           Error *error)
+{
+    Step step = {0};
+    Loader *loader = NULL;
+    config.model.num_classes = dataset_classes(dataset);
+    Status status = step_create(&step, &config.model, arguments->threads, error);
+    if (!status) status = make_loader(&loader, dataset, &config, config.workers > 0 ? config.workers : 1, true, error);
+    if (!status) status = loader_start(loader, 0, 0, error);
+    int64_t done = -1; /* the first step is not timed: the ring is empty */
+    double waited = 0;
+    while (!status && done < arguments->images) {
+        Batch *batch;
+        status = loader_next(loader, &batch, error);
+        if (status) break;
+        if (done < 0) {
+            done = 0;
+            step_run(&step, batch);
+            waited = loader_counts(loader).wait_seconds;
+            figures_start(figures);
+        } else {
+            step_run(&step, batch);
+            done += batch->count;
+        }
+        loader_release(loader, batch);
+    }
+    if (!status) {
+        figures_stop(figures, done);
+        figures->waited = loader_counts(loader).wait_seconds - waited;
+    }
+    loader_free(loader);
+    step_free(&step);
+    return status;
+}
+
+static Status report_step(const Arguments *arguments, const Config *config, const Dataset *dataset, Error *error)
+{
+    Figures figures = {0};
+    Status status = measure_step(dataset, *config, arguments, &figures, error);
+    double share = figures.waited / figures.wall, rate = (double)figures.images / figures.wall;
+    if (status) return status;
+    if (arguments->json)
+        printf(
+            "[\n  {\"mode\": \"step\", \"model\": \"%s\", \"threads\": %d, \"images\": %lld, \"images_per_s\": %.2f, "
+            "\"data_wait\": %.4f}\n]\n",
+            config->model.name, arguments->threads, (long long)figures.images, rate, share);
+    else
+        printf("%s on %d threads: %.2f images/s, %.2f %% of the time waiting for data\n", config->model.name,
+               arguments->threads, rate, 100 * share);
+    return STATUS_OK;
 }
 
 /* ---- report */
@@ -214,6 +326,7 @@ static Status run(const Arguments *arguments, const Config *config, const Datase
 {
     static const char *const MODES[] = {"decode", "eval", "train"};
     Status status = STATUS_OK;
+    if (arguments->mode && strcmp(arguments->mode, "step") == 0) return report_step(arguments, config, dataset, error);
     if (!arguments->json) printf("%-8s%8s%10s%14s%14s\n", "mode", "threads", "images", "images/s", "per core");
     for (int mode = 0; mode < 3 && !status; mode++) {
         Figures figures = {0};
@@ -221,7 +334,7 @@ static Status run(const Arguments *arguments, const Config *config, const Datase
         if (mode == 0)
             status = measure_decode(dataset, arguments->threads, arguments->images, &figures, error);
         else
-            status = measure_loader(dataset, config, arguments->threads, arguments->images, mode == 2, &figures, error);
+            status = measure_loader(dataset, config, arguments, mode == 2, &figures, error);
         if (!status) print(arguments, MODES[mode], &figures, mode == 0 || arguments->mode);
     }
     if (!status && arguments->json) printf("\n]\n");
