@@ -238,7 +238,7 @@ static void transpose_task(void *context, int64_t task, int thread)
 {
     (void)thread;
     const Model *model = context;
-    linear_transpose(model->linears[task], model->step.weights);
+    linear_transpose(&model->step, model->linears[task]);
 }
 
 void model_set_weights(Model *model, const float *weights)

@@ -58,9 +58,10 @@ void linear_carve(Linear *linear, Arena *arena)
     linear->transposed = arena_floats(arena, (size_t)linear->in * (size_t)linear->out);
 }
 
-void linear_transpose(const Linear *linear, const float *weights)
+void linear_transpose(const Step *step, const Linear *linear)
 {
-    kernels_transpose(linear->out, linear->in, weights + linear->weight, linear->in, linear->transposed, linear->out);
+    step->kernels->transpose(linear->out, linear->in, step->weights + linear->weight, linear->in, linear->transposed,
+                             linear->out);
 }
 
 void linear_forward(const Step *step, const Linear *linear, int rows, const float *x, int ldx, float *y, int ldy)

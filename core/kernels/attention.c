@@ -50,12 +50,12 @@ size_t attention_scratch(int tokens, int width)
     return scratch_carve(&scratch, NULL, tokens, width);
 }
 
-static void transpose_padded(int tokens, int width, const float *in, int ld, float *out)
+static void transpose_padded(const Kernels *kernels, int tokens, int width, const float *in, int ld, float *out)
 {
     int padded = (int)round_up((size_t)tokens);
     for (int c = 0; c < width; c++)
         memset(out + (int64_t)c * padded + tokens, 0, (size_t)(padded - tokens) * sizeof(float));
-    kernels_transpose(tokens, width, in, ld, out, padded);
+    kernels->transpose(tokens, width, in, ld, out, padded);
 }
 
 /* The dropout mask of the tile at (i0, j0): 0 or 1/keep, leading dimension COLS. */
@@ -82,7 +82,7 @@ void attention_forward(const Kernels *kernels, const AttentionHead *head, float 
     int tokens = head->tokens, width = head->width, padded = (int)round_up((size_t)tokens);
     Scratch t;
     scratch_carve(&t, scratch_base, tokens, width);
-    transpose_padded(tokens, width, head->k, head->ld, t.kt);
+    transpose_padded(kernels, tokens, width, head->k, head->ld, t.kt);
     for (int i = 0; i < tokens; i += ROWS) {
         int rows = min_int(ROWS, tokens - i);
         float *o = out + (int64_t)i * ldo;
@@ -123,8 +123,8 @@ void attention_backward(const Kernels *kernels, const AttentionHead *head, const
     int tokens = head->tokens, width = head->width, padded = (int)round_up((size_t)tokens);
     Scratch t;
     scratch_carve(&t, scratch_base, tokens, width);
-    transpose_padded(tokens, width, head->k, head->ld, t.kt);
-    transpose_padded(tokens, width, head->v, head->ld, t.vt);
+    transpose_padded(kernels, tokens, width, head->k, head->ld, t.kt);
+    transpose_padded(kernels, tokens, width, head->v, head->ld, t.vt);
     /* sum_j p_ij dp_ij = dout_i . out_i, with dropout too: the mask is in both factors once. */
     kernels->row_dots(tokens, width, out, ldo, dout, ldo, t.delta);
     for (int j = 0; j < tokens; j += COLS) {

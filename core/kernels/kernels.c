@@ -25,16 +25,3 @@ const Kernels *kernels_best(void)
 {
     return kernels_at(0);
 }
-
-void kernels_transpose(int rows, int cols, const float *in, int ldi, float *out, int ldo)
-{
-    enum { TILE = 16 }; /* a cache line of floats each way */
-    for (int r0 = 0; r0 < rows; r0 += TILE) {
-        int r1 = r0 + TILE < rows ? r0 + TILE : rows;
-        for (int c0 = 0; c0 < cols; c0 += TILE) {
-            int c1 = c0 + TILE < cols ? c0 + TILE : cols;
-            for (int c = c0; c < c1; c++)
-                for (int r = r0; r < r1; r++) out[(int64_t)c * ldo + r] = in[(int64_t)r * ldi + c];
-        }
-    }
-}

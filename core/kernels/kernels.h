@@ -77,6 +77,8 @@ typedef struct Kernels {
      * A draw is 32 bits: half of rng_at(key, index / 2), the low half first. */
     void (*dropout)(int64_t n, uint64_t key, uint64_t first, double p, const float *x, float *y);
 
+    void (*transpose)(int rows, int cols, const float *in, int ldi, float *out, int ldo); /* out (cols, rows) = in^T */
+
     /* Nothing but multiply-adds in registers: returns how many floating-point operations it did, for measuring the
      * peak of a core. */
     int64_t (*multiply_add)(int64_t rounds);
@@ -85,8 +87,5 @@ typedef struct Kernels {
 extern const Kernels kernels_reference;
 const Kernels *kernels_best(void);
 const Kernels *kernels_at(int index); /* those this processor can run, best first; NULL past the last */
-
-/* out (cols, rows) = in (rows, cols) transposed */
-void kernels_transpose(int rows, int cols, const float *in, int ldi, float *out, int ldo);
 
 #endif

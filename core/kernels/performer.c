@@ -104,7 +104,7 @@ void performer_apply_backward(const Kernels *kernels, const Performer *p, int ro
             dsum_k[c] += t.dd[r] * t.phi[r * m + c];
         }
     }
-    kernels_transpose(m, width, sums, width, t.transposed, m);
+    kernels->transpose(m, width, sums, width, t.transposed, m);
     kernels->gemm(GEMM_NN, rows, m, width, t.a, width, t.transposed, m, 1.0f, t.dphi, m);
     kernels->gemm(GEMM_TN, m, width, rows, t.phi, m, t.a, width, 1.0f, dsums, width);
     features_backward(kernels, p, rows, q, ld, t.phi, t.dphi, dq, ldg);
@@ -120,7 +120,7 @@ void performer_sums_backward(const Kernels *kernels, const Performer *p, int row
     features(kernels, p, rows, k, ld, t.phi);
     for (int r = 0; r < rows; r++)
         for (int c = 0; c < m; c++) t.dphi[r * m + c] = dsum_k[c];
-    kernels_transpose(m, width, dsums, width, t.transposed, m);
+    kernels->transpose(m, width, dsums, width, t.transposed, m);
     kernels->gemm(GEMM_NN, rows, m, width, v, ld, t.transposed, m, 1.0f, t.dphi, m);
     kernels->gemm(GEMM_NN, rows, width, m, t.phi, m, dsums, width, 1.0f, dv, ldv);
     features_backward(kernels, p, rows, k, ld, t.phi, t.dphi, dk, ldk);

@@ -168,6 +168,12 @@ static void dropout(int64_t n, uint64_t key, uint64_t first, double p, const flo
     }
 }
 
+static void transpose(int rows, int cols, const float *in, int ldi, float *out, int ldo)
+{
+    for (int r = 0; r < rows; r++)
+        for (int c = 0; c < cols; c++) out[(int64_t)c * ldo + r] = in[(int64_t)r * ldi + c];
+}
+
 static int64_t multiply_add(int64_t rounds)
 {
     volatile float sum = 0.0f;
@@ -194,5 +200,6 @@ const Kernels kernels_reference = {
     .row_dots = row_dots,
     .scale = scale_rows,
     .dropout = dropout,
+    .transpose = transpose,
     .multiply_add = multiply_add,
 };

@@ -104,7 +104,7 @@ static void carve_block(Fixture *layer, Block *block, BlockBuffers *buffers)
     block_carve_saved(block, &layer->arena, IMAGES);
     block_carve_buffers(block, buffers, &layer->arena, IMAGES);
     carve_scratch(layer, block_scratch(block));
-    for (int i = 0; layer->arena.base && i < count; i++) linear_transpose(linears[i], layer->weights);
+    for (int i = 0; layer->arena.base && i < count; i++) linear_transpose(&layer->step, linears[i]);
 }
 
 static void start_block(Fixture *layer, Block *block, BlockBuffers *buffers, const char *prefix,
@@ -186,7 +186,7 @@ static void carve_token_layer(Fixture *layer, TokenLayer *token, TokenBuffers *b
     token_layer_carve_saved(token, &layer->arena, IMAGES);
     token_layer_carve_buffers(token, buffers, &layer->arena, IMAGES, true);
     carve_scratch(layer, token_layer_scratch(token));
-    for (int i = 0; layer->arena.base && i < count; i++) linear_transpose(linears[i], layer->weights);
+    for (int i = 0; layer->arena.base && i < count; i++) linear_transpose(&layer->step, linears[i]);
 }
 
 /* The goldens begin after the soft split: a split of 1 x 1 windows over a grid of tokens hands them through. */

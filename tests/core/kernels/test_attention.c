@@ -199,7 +199,7 @@ static void run_performer(float *y)
     const int starts[] = {0, 9}, counts[] = {9, TOKENS - 9};
     fill_scaled("w", 1.2, w, FEATURES * WIDTH);
     fill_scaled("dy", 1, dy, TOKENS * WIDTH);
-    kernels_transpose(FEATURES, WIDTH, w, WIDTH, wt, FEATURES);
+    k->transpose(FEATURES, WIDTH, w, WIDTH, wt, FEATURES);
     for (int t = 0; t < 2; t++)
         performer_sums(k, &p, counts[t], kqv + starts[t] * LD, kqv + starts[t] * LD + 2 * WIDTH, LD, sums, scratch);
     for (int t = 0; t < 2; t++) {

@@ -220,6 +220,28 @@ Test(simd, sums)
     }
 }
 
+Test(simd, transpose)
+{
+    static Pair x;
+    static float in[MOST * 70];
+    fill_scaled("in", 1, in, MOST * 70);
+    EACH_TABLE_AND_LENGTH(k, n)
+    {
+        for (int rows = 1; rows <= ROWS; rows++) { /* tall and flat */
+            fill_pair(&x, "x", 1);
+            ref->transpose(n, rows, in, 70, x.want, LD);
+            k->transpose(n, rows, in, 70, x.got, LD);
+            expect_pair(&x, 0, k->name, "transpose", n);
+        }
+        int rows = n % 64 + 1, cols = ROWS * LD / rows / 2;
+        if (cols > 70) cols = 70;
+        fill_pair(&x, "x", 1);
+        ref->transpose(rows, cols, in, 70, x.want, rows + 1);
+        k->transpose(rows, cols, in, 70, x.got, rows + 1);
+        expect_pair(&x, 0, k->name, "transpose", rows);
+    }
+}
+
 /* Masks are the same bits everywhere, wherever a range starts. */
 Test(simd, dropout)
 {
