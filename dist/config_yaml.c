@@ -151,7 +151,8 @@ static Status note_lines(yaml_document_t *document, const yaml_node_t *root, con
         int line = (int)name->start_mark.line + 1;
         char where[WHERE];
         snprintf(where, sizeof where, "%s:%d", origins->path, line);
-        if (name->type != YAML_SCALAR_NODE) return error_set(error, STATUS_USAGE, "%s: a key that is a list", where);
+        if (name->type != YAML_SCALAR_NODE)
+            return error_set(error, STATUS_USAGE, "%s: a key that is not a word", where);
         const char *text = (const char *)name->data.scalar.value;
         int key = config_key_find(text);
         if (key < 0) return refuse_key(text, where, error);

@@ -7,10 +7,17 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 enum { LINE = 4096 };
+
+static bool is_pipe(int fd)
+{
+    struct stat status;
+    return fstat(fd, &status) == 0 && (S_ISFIFO(status.st_mode) || S_ISSOCK(status.st_mode));
+}
 
 /* mpirun gives its children a pipe for stderr, whatever its own is; so under a launcher the parent's is looked at. */
 static int find_terminal(int stream)
@@ -18,7 +25,7 @@ static int find_terminal(int stream)
     const char *term = getenv("TERM");
     if (!term || strcmp(term, "dumb") == 0) return -1;
     if (isatty(stream)) return dup(stream);
-    if (!getenv("OMPI_COMM_WORLD_RANK") && !getenv("PMI_RANK")) return -1;
+    if (!is_pipe(stream) || (!getenv("OMPI_COMM_WORLD_RANK") && !getenv("PMI_RANK"))) return -1;
     char path[64];
     snprintf(path, sizeof path, "/proc/%d/fd/2", (int)getppid());
     int fd = open(path, O_WRONLY | O_NOCTTY | O_CLOEXEC);

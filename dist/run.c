@@ -10,6 +10,7 @@
 
 #include "core/file.h"
 #include "dist/checkpoint.h"
+#include "dist/clock.h"
 
 enum { PATH = 1100 };
 
@@ -77,6 +78,9 @@ static Status compare(Run *run, const Config *config, const char *config_path, b
     return STATUS_OK;
 }
 
+/* A job that is started again at once may meet the last breath of the one before. */
+static const double LOCK_PATIENCE = 3; /* seconds */
+
 /* flock works on every file system that matters; where it does not, going on is better than not training. */
 static Status take_lock(Run *run, Error *error)
 {
@@ -85,8 +89,12 @@ static Status take_lock(Run *run, Error *error)
     if (status) return status;
     run->lock = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
     if (run->lock < 0) return error_set(error, STATUS_FAILED, "%s: cannot open: %s", path, strerror(errno));
-    if (flock(run->lock, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) return STATUS_OK;
-    return error_set(error, STATUS_USAGE,
+    for (double began = clock_seconds();;) {
+        if (flock(run->lock, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) return STATUS_OK;
+        if (clock_seconds() - began > LOCK_PATIENCE) break;
+        usleep(100000);
+    }
+    return error_set(error, STATUS_FAILED,
                      "%s: another process is training in this folder; wait for its end, or choose another --output",
                      run->folder);
 }

@@ -167,16 +167,17 @@ Test(config, set_model_replaces_the_architecture_of_a_resolved_file)
     char path[512];
     snprintf(path, sizeof path, "%s/resolved.yaml", temporary_folder());
     const char *first[] = {"model=t2t_vit_dense", "num_classes=10", "drop_path=0.3"};
-    const char *second[] = {"model=t2t_vit_19"};
+    const char *second[] = {"model=t2t_vit_19"}, *both[] = {"model=t2t_vit_19", "num_classes=10", "drop_path=0.3"};
     Config config, expected;
+    char text[1024];
     Error error = {0};
     cr_assert_eq(config_load(&config, NULL, first, 3, &error), STATUS_OK, "%s", error.message);
     cr_assert_eq(config_save(&config, path, &error), STATUS_OK, "%s", error.message);
     cr_assert_eq(config_load(&config, path, second, 1, &error), STATUS_OK, "%s", error.message);
-    cr_assert_eq(zoo_find("t2t_vit_19", &expected.model, &error), STATUS_OK);
-    expected.model.num_classes = 10;
-    expected.model.drop_path = 0.3;
-    cr_assert_eq(memcmp(&config.model, &expected.model, sizeof config.model), 0);
+    cr_assert_eq(config_load(&expected, NULL, both, 3, &error), STATUS_OK, "%s", error.message);
+    cr_assert_eq(config_differences(&config, &expected, true, text, sizeof text), 0, "%s", text);
+    cr_assert_eq(config.model.growth_rate, 0);
+    cr_assert_eq(config.model.depth, 19);
 }
 
 static void expect_round_trip(const Config *config, const char *what)
@@ -189,7 +190,10 @@ static void expect_round_trip(const Config *config, const char *what)
     cr_assert_eq(config_load(&back, path, NULL, 0, &error), STATUS_OK, "%s: %s", what, error.message);
     cr_assert_eq(config_differences(&back, config, true, differences, sizeof differences), 0, "%s:\n%s", what,
                  differences);
-    cr_assert_eq(memcmp(&back, config, sizeof back), 0, "%s: fields outside the table differ", what);
+    /* What is in no row of the table follows from what is. */
+    cr_assert_eq(back.pipeline.img_size, config->model.img_size, "%s", what);
+    cr_assert_eq(back.optim.ema_decay, config->optim.ema_decay, "%s", what);
+    cr_assert_eq(back.model.in_chans, config->model.in_chans, "%s", what);
 }
 
 Test(config, what_is_saved_loads_back_equal)
@@ -208,7 +212,6 @@ Test(config, what_is_saved_loads_back_equal)
                           "bucket_mb=0.0001"};
     Config config;
     Error error = {0};
-    memset(&config, 0, sizeof config);
     cr_assert_eq(config_load(&config, NULL, sets, 12, &error), STATUS_OK, "%s", error.message);
     expect_round_trip(&config, "sets");
 }
