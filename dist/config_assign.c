@@ -55,7 +55,7 @@ static Status read_real(const Target *target, int item, double *out)
     /* strtod also takes "nan", "inf", hexadecimal and leading blanks. */
     bool plain = !target->value->items[item].quoted && text[0] && *end == '\0' &&
                  strspn(text, "+-.0123456789eE") == strlen(text);
-    if (!plain || !isfinite(number) || !in_range(number, &target->key->range)) return refuse_item(target, item);
+    if (!plain || !in_range(number, &target->key->range)) return refuse_item(target, item);
     *out = number;
     return STATUS_OK;
 }
@@ -190,7 +190,7 @@ static const Unit *read_quantity(const Target *target, double *out)
     for (size_t i = 0; i < sizeof UNITS / sizeof UNITS[0]; i++) {
         if (strcmp(UNITS[i].name, end + strspn(end, " ")) != 0) continue;
         *out = number * UNITS[i].value;
-        return isfinite(*out) && in_range(*out, &target->key->range) ? &UNITS[i] : NULL;
+        return in_range(*out, &target->key->range) ? &UNITS[i] : NULL;
     }
     return NULL;
 }

@@ -100,6 +100,7 @@ Test(config, refuses_wrong_types_and_impossible_values)
 {
     expect_refused("\nlr: fast\n", "run.yaml:2", "lr: expected a number more than 0, found 'fast'");
     expect_refused("lr: 0\n", "run.yaml:1", "more than 0");
+    expect_refused("lr: 1e999\n", "run.yaml:1", "1e999");
     expect_refused("lr: nan\n", "run.yaml:1", "'nan'");
     expect_refused("lr: 0x10\n", "run.yaml:1", "'0x10'");
     expect_refused("lr: \"1e-3\"\n", "run.yaml:1", "found \"1e-3\"");
@@ -190,6 +191,8 @@ static void expect_round_trip(const Config *config, const char *what)
     cr_assert_eq(config_load(&back, path, NULL, 0, &error), STATUS_OK, "%s: %s", what, error.message);
     cr_assert_eq(config_differences(&back, config, true, differences, sizeof differences), 0, "%s:\n%s", what,
                  differences);
+    cr_assert_eq(back.schedule.lr, config->schedule.lr, "%s", what); /* to the last bit */
+    cr_assert_eq(back.model.qk_scale, config->model.qk_scale, "%s", what);
     /* What is in no row of the table follows from what is. */
     cr_assert_eq(back.pipeline.img_size, config->model.img_size, "%s", what);
     cr_assert_eq(back.optim.ema_decay, config->optim.ema_decay, "%s", what);

@@ -131,6 +131,26 @@ Test(metrics, resumed_runs_leave_the_same_files)
     free(summary);
 }
 
+/* A checkpoint is taken, the validation follows, the run is cut: resumed, it validates again. */
+Test(metrics, a_repeated_validation_is_recorded_once)
+{
+    const char *folder = temporary_folder();
+    Metrics metrics;
+    Error error = {0};
+    open_at(&metrics, folder, 0);
+    train(&metrics, 0, 20);
+    metrics_close(&metrics);
+    char *lines = text_of(folder, "metrics.jsonl"), *summary = text_of(folder, "summary.csv");
+    open_at(&metrics, folder, 20);
+    ValidationRecord again = {.step = 20, .epoch = 1, .count = 100, .has_ema = true};
+    cr_assert_eq(metrics_validation(&metrics, &again, &error), STATUS_OK);
+    metrics_close(&metrics);
+    expect_text(folder, "metrics.jsonl", lines);
+    expect_text(folder, "summary.csv", summary);
+    free(lines);
+    free(summary);
+}
+
 Test(metrics, torn_and_foreign_lines)
 {
     const char *folder = temporary_folder();
