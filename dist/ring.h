@@ -31,7 +31,7 @@
 #include "core/status.h"
 #include "dist/wire.h"
 
-enum { RING_WINDOW = 4 }; /* messages under way in each direction */
+enum { RING_WINDOW = 8 }; /* most messages under way in each direction */
 
 typedef struct RingPart {
     int64_t begin, end; /* floats of the vector */
@@ -47,21 +47,22 @@ typedef struct Ring {
     MPI_Comm comm; /* the caller's */
     int rank, size, tag;
     WireType wire;
+    int window;        /* messages under way in each direction */
     int64_t max_chunk; /* floats of the largest message; may be changed between sums, down from its initial value */
 
     float *vector; /* the sum under way */
     float *residual;
     const RingPart *parts;
-    int64_t chunk, chunks;    /* floats per message, messages per step */
-    int64_t turn, last;       /* the message that starts the all-gather, and one past the end */
-    int64_t first;            /* messages count up from here, the same in both directions: */
-    int64_t posted, received; /* receives posted, and finished with their sum */
-    int64_t sent, flushed;    /* sends posted, and finished */
-    MPI_Request receiving[RING_WINDOW], sending[RING_WINDOW];
-    char *memory; /* RING_WINDOW chunks to receive into, as many to send from */
+    int64_t chunk, chunks;                 /* floats per message, messages per step */
+    int64_t turn, last;                    /* the message that starts the all-gather, and one past the end */
+    int64_t first;                         /* messages count up from here, the same in both directions: */
+    int64_t posted, received;              /* receives posted, and finished with their sum */
+    int64_t sent, flushed;                 /* sends posted, and finished */
+    MPI_Request requests[2 * RING_WINDOW]; /* of receives, of sends; MPI_REQUEST_NULL: finished */
+    float *memory;                         /* a window of chunks to receive into, and one to send from */
 } Ring;
 
-Status ring_create(Ring *ring, MPI_Comm comm, int tag, WireType wire, Error *error);
+Status ring_create(Ring *ring, MPI_Comm comm, int tag, WireType wire, Error *error); /* collective */
 void ring_free(Ring *ring); /* accepts a zeroed ring; nothing may be under way */
 
 /* vector[0 .. count) becomes the sum over ranks, in place; count may be 0 or less than the ranks. fp32 only on the
