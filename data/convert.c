@@ -124,7 +124,7 @@ static void image_done(void *context, int64_t bytes, bool rejected)
 /* Whether an earlier attempt finished this shard: its receipt is of this plan, its file has the receipt's hash. */
 static Status is_finished(Convert *convert, const PlanShard *shard, bool *finished, Error *error)
 {
-    char path[4096], hash[33];
+    char path[4096], hash[33] = "";
     snprintf(path, sizeof path, "%s/%s", convert->config.dest, shard->file);
     Receipt receipt;
     Status status = receipt_read(&receipt, convert->config.dest, shard, convert->plan.fingerprint,

@@ -121,7 +121,8 @@ Status dataset_reader_create(DatasetReader **result, const Dataset *dataset, Err
         free(shards);
         return error_set(error, STATUS_FAILED, "no memory to read a data set");
     }
-    *reader = (DatasetReader){dataset, shards};
+    reader->dataset = dataset;
+    reader->shards = shards;
     *result = reader;
     return STATUS_OK;
 }

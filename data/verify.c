@@ -102,7 +102,7 @@ static void find_damage(const char *path, Error *error)
 
 static Status check_hash(const char *path, const ManifestShard *shard, Error *error)
 {
-    char hash[33];
+    char hash[33] = "";
     Status status = shard_check_file(path, &shard->summary, error);
     if (!status) status = shard_hash_file(path, hash, error);
     if (status || strcmp(hash, shard->summary.hash) == 0) return status;

@@ -228,26 +228,26 @@ static void print_result(const char *dest)
     manifest_free(&manifest);
 }
 
-static Status run(const World *team, ConvertConfig *config, Error *error)
+static Status run(const World *team, ConvertConfig config, Error *error)
 {
     Bar bar = bar_begin(team->rank != 0);
-    config->progress = show_progress;
-    config->context = &bar;
-    config->rank = team->rank;
-    config->ranks = team->size;
+    config.progress = show_progress;
+    config.context = &bar;
+    config.rank = team->rank;
+    config.ranks = team->size;
     int threads = pool_allowed_cpus() / team->local_size;
-    if (!config->threads) config->threads = threads < 1 ? 1 : threads;
+    if (!config.threads) config.threads = threads < 1 ? 1 : threads;
 
     Convert *convert;
-    Status status = team_agree(team, convert_create(&convert, config, error));
+    Status status = team_agree(team, convert_create(&convert, &config, error));
     if (status) goto free_convert;
     bool done = convert_is_done(convert);
     status = team_agree(team, convert_run(convert, error));
     if (status || team->rank != 0) goto free_convert;
     status = convert_finish(convert, error);
     if (status) goto free_convert;
-    if (done) printf("already converted; nothing to do (`t2t verify %s` checks it)\n", config->dest);
-    print_result(config->dest);
+    if (done) printf("already converted; nothing to do (`t2t verify %s` checks it)\n", config.dest);
+    print_result(config.dest);
 free_convert:
     convert_free(convert);
     return team_agree(team, status);
@@ -268,7 +268,7 @@ Status tool_convert(int argc, char **argv, Error *error)
     mallopt(M_TRIM_THRESHOLD, 256 << 20);
     World team;
     status = team_join(&team, error);
-    if (!status) status = run(&team, &config, error);
+    if (!status) status = run(&team, config, error);
     world_end(&team);
     return status;
 }
