@@ -87,9 +87,22 @@ static bool exif_is_sound(const uint8_t *tiff, size_t size)
     return true;
 }
 
-static Status read_frame(const uint8_t *segment, size_t length, ImageInfo *info, Error *error)
+/* Baseline, extended and progressive, by Huffman or arithmetic codes: what libjpeg-turbo decodes. */
+static bool can_be_decoded(int marker)
+{
+    return marker == SOF0 || marker == SOF0 + 1 || marker == SOF0 + 2 || marker == SOF0 + 9 || marker == SOF0 + 10;
+}
+
+static Status read_frame(int marker, const uint8_t *segment, size_t length, ImageInfo *info, Error *error)
 {
     if (length < 8) return error_set(error, STATUS_DATA, "broken JPEG: a frame header of %zu bytes", length);
+    if (!can_be_decoded(marker) || segment[2] != 8)
+        return error_set(error, STATUS_DATA,
+                         "a JPEG of kind SOF%d with samples of %d bits; 8-bit SOF0, 1, 2, 9 and 10 "
+                         "can be decoded",
+                         marker - SOF0, segment[2]);
+    if (segment[7] == 0 || segment[7] == 2 || segment[7] > 4)
+        return error_set(error, STATUS_DATA, "a JPEG of %d components; 1, 3 and 4 can be decoded", segment[7]);
     info->height = (int)big16(segment + 3);
     info->width = (int)big16(segment + 5);
     info->components = segment[7];
@@ -117,7 +130,7 @@ Status jpeg_scan(const uint8_t *bytes, size_t size, bool whole, ImageInfo *info,
                              cursor.at, size);
         const uint8_t *segment = bytes + cursor.at;
         if (is_frame(marker) && !info->width) {
-            Status status = read_frame(segment, length, info, error);
+            Status status = read_frame(marker, segment, length, info, error);
             if (status || !whole) return status;
         }
         if (marker == APP1 && length >= 8 && memcmp(segment + 2, "Exif\0\0", 6) == 0 &&

@@ -303,3 +303,47 @@ Test(image, sizes_past_the_limit_are_refused_before_memory_is_asked_for)
     cr_assert_eq(image_reserve(&image, 0, 5, &error), STATUS_DATA);
     cr_assert_eq(image_reserve(&image, INT32_MAX, INT32_MAX, &error), STATUS_DATA);
 }
+
+/* A progressive file may repeat a scan for ever; each costs as much as a decode. */
+Test(image, a_thousand_scans_are_refused)
+{
+    Bytes file = load("progressive420_q85_333x500.JPEG");
+    size_t scan = 0, length;
+    for (size_t i = 0; i + 1 < file.size; i++)
+        if ((uint8_t)file.bytes[i] == 0xff && (uint8_t)file.bytes[i + 1] == 0xda) scan = i;
+    length = file.size - 2 - scan;
+    char *bomb = malloc(file.size + 1000 * length);
+    memcpy(bomb, file.bytes, file.size - 2);
+    size_t size = file.size - 2;
+    for (int i = 0; i < 1000; i++, size += length) memcpy(bomb + size, file.bytes + scan, length);
+    memcpy(bomb + size, "\xff\xd9", 2);
+    Image image = {0};
+    Error error = {0};
+    cr_assert_eq(image_decode(bomb, size + 2, &image, &error), STATUS_DATA);
+    cr_assert(strstr(error.message, "scans"), "%s", error.message);
+    image_free(&image);
+    free(bomb);
+    free(file.bytes);
+}
+
+Test(image, kinds_of_jpeg_that_cannot_be_decoded_are_told_by_their_header)
+{
+    static const struct {
+        int offset, value; /* in the frame header */
+        const char *part;
+    } CHANGES[] = {{1, 0xc3, "SOF3"}, {1, 0xc7, "SOF7"}, {4, 12, "12 bits"}, {9, 2, "2 components"}};
+    for (size_t i = 0; i < sizeof CHANGES / sizeof CHANGES[0]; i++) {
+        Bytes file = load("full444_q95_64x48.JPEG");
+        char *frame = memmem(file.bytes, file.size, "\xff\xc0", 2);
+        cr_assert(frame);
+        frame[CHANGES[i].offset] = (char)CHANGES[i].value;
+        ImageInfo info;
+        Image image = {0};
+        Error error = {0}, error2 = {0};
+        cr_assert_eq(image_check(file.bytes, file.size, &info, &error), STATUS_DATA);
+        cr_assert(strstr(error.message, CHANGES[i].part), "%s", error.message);
+        cr_assert_eq(image_decode(file.bytes, file.size, &image, &error2), STATUS_DATA);
+        image_free(&image);
+        free(file.bytes);
+    }
+}
