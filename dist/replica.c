@@ -148,6 +148,15 @@ static double compute(Replica *replica, const Batch *batch)
     return loss;
 }
 
+/* "EPOCH STEP IMAGE IMAGE ...": numbers in the data set. Whole lines, so that a killed run leaves whole lines. */
+static void tell_samples(FILE *out, const Batch *batch)
+{
+    fprintf(out, "%" PRId64 " %" PRId64, batch->epoch, batch->step);
+    for (int i = 0; i < batch->count; i++) fprintf(out, " %" PRId64, batch->indices[i]);
+    fputc('\n', out);
+    fflush(out);
+}
+
 /* A rank without data still takes part in the sum, with zeros, so that all reach the end of the step and stop together. */
 static Status gradients(Replica *replica, const RunPosition *position, double *loss, Error *error)
 {
@@ -164,6 +173,7 @@ static Status gradients(Replica *replica, const RunPosition *position, double *l
         memset(replica->grads, 0, (size_t)replica->table->size * sizeof *replica->grads);
         reducer_ready(replica->reducer, 0, replica->table->size);
     } else {
+        if (replica->samples) tell_samples(replica->samples, batch);
         *loss = compute(replica, batch);
     }
     if (batch) loader_release(replica->loader, batch);

@@ -12,6 +12,7 @@
 #ifndef DIST_REPLICA_H
 #define DIST_REPLICA_H
 
+#include <stdio.h>
 #include "core/arena.h"
 #include "core/model.h"
 #include "data/loader.h"
@@ -36,6 +37,7 @@ typedef struct Replica {
     int64_t part;    /* images of a global batch that are this rank's */
     int micro_batch; /* of them at a time: ceil(part / accumulate) */
     int64_t epoch_steps;
+    FILE *samples; /* NULL, or where the images of each step are told; the caller's */
 } Replica;
 
 Status replica_create(Replica *replica, const Config *config, const World *world, const Dataset *dataset, Pool *pool,

@@ -1,5 +1,6 @@
 #include "dist/trainer.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>
@@ -27,6 +28,7 @@ typedef struct Trainer {
     const char *metadata[8];
     Coordinator *coordinator;
     RunPosition position;
+    FILE *samples;
     int64_t bad_told; /* unusable records that the log knows of */
 } Trainer;
 
@@ -73,6 +75,17 @@ static Status metadata_make(Trainer *trainer, Error *error)
     if (!trainer->class_names) return error_set(error, STATUS_FAILED, "out of memory for the names of the classes");
     const char *metadata[] = {"format", "pt", "config", trainer->config_text, "class_names", trainer->class_names};
     memcpy(trainer->metadata, metadata, sizeof metadata);
+    return STATUS_OK;
+}
+
+static Status samples_open(Trainer *trainer, Error *error)
+{
+    if (!trainer->options->samples) return STATUS_OK;
+    char path[CHECKPOINT_PATH];
+    snprintf(path, sizeof path, "%.4000s.%d", trainer->options->samples, trainer->world->rank);
+    trainer->samples = fopen(path, "ae");
+    if (!trainer->samples) return error_set(error, STATUS_FAILED, "%s: cannot open: %s", path, strerror(errno));
+    trainer->replica.samples = trainer->samples;
     return STATUS_OK;
 }
 
@@ -160,11 +173,13 @@ static Status trainer_create(Trainer *trainer, Error *error)
         status = replica_create(&trainer->replica, config, trainer->world, trainer->images, trainer->pool, error);
     if (!status && trainer->world->rank == 0) status = metadata_make(trainer, error);
     if (!status) status = coordinator_make(trainer, error);
+    if (!status) status = samples_open(trainer, error);
     return coordinator_agree(MPI_COMM_WORLD, status, error);
 }
 
 static void trainer_free(Trainer *trainer)
 {
+    if (trainer->samples) fclose(trainer->samples);
     coordinator_free(trainer->coordinator);
     free(trainer->class_names);
     free(trainer->config_text);

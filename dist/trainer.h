@@ -16,8 +16,9 @@
 #include "dist/world.h"
 
 typedef struct TrainOptions {
-    const char *output; /* the run folder, made when missing */
-    const char *resume; /* NULL: a new run; "auto"; or a checkpoint or run folder */
+    const char *output;  /* the run folder, made when missing */
+    const char *resume;  /* NULL: a new run; "auto"; or a checkpoint or run folder */
+    const char *samples; /* NULL, or a file: rank R appends to it, with ".R", the images of each step */
 } TrainOptions;
 
 typedef struct TrainResult {
