@@ -8,6 +8,7 @@
 #include "core/rng.h"
 #include "data/dataset.h"
 #include "data/manifest.h"
+#include "data/resize.h"
 #include "tests/support/command.h"
 #include "tests/support/sources.h"
 
@@ -478,6 +479,41 @@ Test(convert_sources, resize_makes_the_shorter_side_smaller_and_keeps_small_imag
     cr_assert_eq(manifest_split(&manifest, "train")->tally.gray, 1, "gray stays gray");
     cr_assert_eq(manifest_split(&manifest, "train")->tally.cmyk, 0, "CMYK becomes RGB");
     manifest_free(&manifest);
+}
+
+Test(convert_sources, what_resize_makes_is_the_bicubic_image_to_the_last_bit, .init = make_folder)
+{
+    ConvertConfig config = convert_config(folder, dest, 1);
+    Error error = {0};
+    config.resize = 100;
+    config.encode = IMAGE_PNG; /* so that nothing hides behind a second JPEG */
+    cr_assert_eq(convert_all(&config, &error), STATUS_OK, "%s", error.message);
+    char path[8192], *bytes;
+    size_t size;
+    Image original = {0}, stored = {0};
+    Resizer resizer = {0};
+    snprintf(path, sizeof path, "%s/train/n02/n02_3.JPEG", folder); /* 333 x 500 */
+    cr_assert_eq(file_read(path, 1 << 24, &bytes, &size, &error), STATUS_OK);
+    cr_assert_eq(image_decode(bytes, size, &original, &error), STATUS_OK);
+    ResizeSource from = {original.pixels, original.width, original.height, 3 * (ptrdiff_t)original.width};
+    ResizeTarget to = {.width = 100, .height = 150, .columns = 100, .rows = 150};
+    static uint8_t expected[100 * 150 * 3];
+    cr_assert_eq(resize(&resizer, from, to, INTERPOLATION_BICUBIC, expected, &error), STATUS_OK);
+    Opened train = open_split(dest, "train");
+    int found = 0;
+    for (int64_t i = 0; i < dataset_count(train.dataset); i++) {
+        Record record = read_record(&train, i);
+        if (record.width != 100 || record.height != 150) continue;
+        cr_assert_eq(image_decode(record.bytes, record.size, &stored, &error), STATUS_OK);
+        cr_assert_eq(memcmp(stored.pixels, expected, sizeof expected), 0);
+        found++;
+    }
+    cr_assert_eq(found, 1);
+    close_split(&train);
+    resizer_free(&resizer);
+    image_free(&original);
+    image_free(&stored);
+    free(bytes);
 }
 
 Test(convert_sources, class_names_can_be_given, .init = make_names)
