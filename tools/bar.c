@@ -7,9 +7,7 @@
 
 Bar bar_begin(bool silent)
 {
-    Bar bar = {.terminal = isatty(STDERR_FILENO), .silent = silent};
-    clock_gettime(CLOCK_MONOTONIC, &bar.begin);
-    return bar;
+    return (Bar){.terminal = isatty(STDERR_FILENO), .silent = silent};
 }
 
 static double seconds_since(const struct timespec *begin)
@@ -31,12 +29,12 @@ static void print_bar(double share)
 static void print_state(const Bar *bar, const BarState *state, double seconds)
 {
     double share = state->total ? (double)state->done / (double)state->total : 1;
-    double rate = seconds > 0 ? (double)state->fresh / seconds : 0;
+    double rate = seconds > 1e-3 ? (double)state->fresh / seconds : 0;
     long left = rate > 0 ? (long)((double)(state->total - state->done) / rate + 0.5) : 0;
     if (bar->terminal) print_bar(share);
     fprintf(stderr, "%5.1f %%  %" PRId64 "/%" PRId64 " images", 100 * share, state->done, state->total);
-    if (state->fresh) fprintf(stderr, "  %.0f/s", rate);
-    if (state->bytes) fprintf(stderr, "  %.1f MB/s", (double)state->bytes / seconds / 1e6);
+    if (rate > 0) fprintf(stderr, "  %.0f/s", rate);
+    if (rate > 0 && state->bytes) fprintf(stderr, "  %.1f MB/s", (double)state->bytes / seconds / 1e6);
     if (state->kept) fprintf(stderr, "  %" PRId64 " kept", state->kept);
     if (state->bad) fprintf(stderr, "  %" PRId64 " %s", state->bad, state->bad_word);
     if (left) fprintf(stderr, "  %ld:%02ld:%02ld left", left / 3600, left / 60 % 60, left % 60);
@@ -48,6 +46,7 @@ void bar_show(Bar *bar, const BarState *state)
 {
     bool last = state->done == state->total;
     if (bar->silent || (!last && state->done % 16)) return; /* asking for the time costs more than an image header */
+    if (!bar->begin.tv_sec) clock_gettime(CLOCK_MONOTONIC, &bar->begin); /* what was prepared before does not count */
     double seconds = seconds_since(&bar->begin);
     if (!last && seconds - bar->last < (bar->terminal ? 0.2 : 30)) return;
     bar->last = seconds;

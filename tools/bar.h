@@ -8,8 +8,8 @@
 
 typedef struct Bar {
     bool terminal, silent;
-    struct timespec begin;
-    double last; /* seconds after begin */
+    struct timespec begin; /* of the first bar_show */
+    double last;           /* seconds after begin */
 } Bar;
 
 typedef struct BarState {
