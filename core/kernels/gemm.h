@@ -1,7 +1,7 @@
 /* gemm.h: the matrix product, row-major, serial: our threads call it side by side.
  *
  * gemm is BLIS (or whatever BLAS was linked). A model calls through its table, kernels->gemm, which on AVX2 and AVX-512
- * is a micro-kernel of our own for NN and TN, and this function elsewhere.
+ * is a micro-kernel of our own, and this function elsewhere.
  *
  *     C (m, n) = op(A) op(B) + beta C
  *

@@ -110,34 +110,39 @@ static void gemm_panel(int m, int cols, int depth, Operand at, const float *b, i
     }
 }
 
-/* Columns that do not fill a vector. */
-static void gemm_rest(int m, int cols, int depth, Operand at, const float *b, int64_t ldb, float beta, float *c,
-                      int64_t ldc)
+/* The same through a zero-padded copy of one vector of columns: of those that do not fill it, and of B transposed. */
+static void gemm_copied(bool transposed, int m, int cols, int depth, Operand at, const float *b, int ldb, float beta,
+                        float *c, int64_t ldc)
 {
     float padded[DEPTH_NN * LANES];
-    for (int p = 0; p < depth; p++) store(padded + p * LANES, load_part(b + p * ldb, cols));
+    if (transposed) {
+        if (cols < LANES) memset(padded, 0, (size_t)depth * LANES * sizeof(float));
+        simd_transpose(cols, depth, b, ldb, padded, LANES);
+    } else {
+        for (int p = 0; p < depth; p++) store(padded + p * LANES, load_part(b + (int64_t)p * ldb, cols));
+    }
     gemm_panel(m, cols, depth, at, padded, LANES, beta, c, ldc);
 }
 
 static void simd_gemm(GemmForm form, int m, int n, int k, const float *a, int lda, const float *b, int ldb, float beta,
                       float *c, int ldc)
 {
-    if (form == GEMM_NT || k <= 0) { /* not on the models' way */
-        gemm(form, m, n, k, a, lda, b, ldb, beta, c, ldc);
-        return;
-    }
     Operand at = {a, form == GEMM_TN ? 1 : lda, form == GEMM_TN ? lda : 1};
-    int most = form == GEMM_TN ? DEPTH_TN : DEPTH_NN, blocks = (k + most - 1) / most, depth = (k + blocks - 1) / blocks;
-    for (int p = 0; p < k; p += depth) {
+    int64_t step_b = form == GEMM_NT ? 1 : ldb, column_b = form == GEMM_NT ? ldb : 1;
+    int most = form == GEMM_TN ? DEPTH_TN : DEPTH_NN, blocks = k > 0 ? (k + most - 1) / most : 1;
+    int depth = (k + blocks - 1) / blocks, p = 0;
+    do { /* once even without depth: C = beta C */
         Operand block = {a + p * at.step, at.row, at.step};
-        const float *rows = b + (int64_t)p * ldb;
+        const float *rows = b + p * step_b;
         int steps = k - p < depth ? k - p : depth, j = 0;
         float keep = p > 0 ? 1.0f : beta;
-        for (; j + PANEL <= n; j += PANEL) gemm_panel(m, PANEL, steps, block, rows + j, ldb, keep, c + j, ldc);
-        if (j + LANES <= n) {
+        for (; form != GEMM_NT && j + PANEL <= n; j += PANEL)
+            gemm_panel(m, PANEL, steps, block, rows + j, ldb, keep, c + j, ldc);
+        for (; form != GEMM_NT && j + LANES <= n; j += LANES)
             gemm_panel(m, LANES, steps, block, rows + j, ldb, keep, c + j, ldc);
-            j += LANES;
-        }
-        if (j < n) gemm_rest(m, n - j, steps, block, rows + j, ldb, keep, c + j, ldc);
-    }
+        for (; j < n; j += LANES)
+            gemm_copied(form == GEMM_NT, m, n - j < LANES ? n - j : LANES, steps, block, rows + j * column_b, ldb, keep,
+                        c + j, ldc);
+        p += depth;
+    } while (p < k);
 }
