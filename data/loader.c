@@ -194,7 +194,7 @@ static void unit_done(Loader *loader, const WorkUnit *unit, const WorkResult *re
     }
     slot->bad += result->bad;
     if (--slot->units_left == 0) slot->state = SLOT_READY;
-    pthread_cond_broadcast(&loader->ready);
+    if (slot->state == SLOT_READY || loader->status || loader->busy == 0) pthread_cond_broadcast(&loader->ready);
 }
 
 /* Claims and does one unit; false when there is none. Called with the lock held, which is released for the work. */

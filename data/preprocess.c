@@ -54,7 +54,7 @@ Status preprocess_init(Preprocess *preprocess, const PipelineConfig *config, Err
     Status status = check(config, error);
     if (!status) status = randaugment_parse(&preprocess->policy, config->aa, error);
     if (status) return status;
-    normalise_table(&preprocess->table, config->mean, config->std);
+    preprocess->normalise = normalise_make(config->mean, config->std);
     normal_table(&preprocess->normal);
     for (int c = 0; c < 3; c++) preprocess->fill[c] = (uint8_t)fmin(255.0, rint(255.0 * config->mean[c]));
     return STATUS_OK;
@@ -187,7 +187,7 @@ Status preprocess_train(const Preprocess *preprocess, PreprocessScratch *scratch
 void preprocess_floats(const Preprocess *preprocess, const uint8_t *pixels, float *out)
 {
     int64_t size = preprocess->config.img_size;
-    normalise(&preprocess->table, pixels, size * size, out);
+    normalise_apply(&preprocess->normalise, pixels, size * size, out);
 }
 
 void preprocess_erase(const Preprocess *preprocess, SampleKey key, float *image)

@@ -25,7 +25,7 @@
 typedef struct Preprocess {
     PipelineConfig config;
     RandAugment policy;
-    NormaliseTable table;
+    Normalise normalise;
     NormalTable normal;
     uint8_t fill[3]; /* what geometric operations leave outside the image: the mean colour */
 } Preprocess;
