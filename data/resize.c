@@ -58,6 +58,7 @@ static Status taps_build(ResizeTaps *taps, int source, int size, int begin, int 
     if (status) return status;
     taps->outputs = outputs;
     taps->groups = groups;
+    taps->used = 0;
     for (int i = 0; i < outputs; i++) {
         int output = begin + (mirror ? outputs - 1 - i : i);
         double centre = (output + 0.5) * scale, sum = 0.0;
@@ -75,6 +76,7 @@ static Status taps_build(ResizeTaps *taps, int source, int size, int begin, int 
             half[j / 4 * 8 + 4 + j % 4] = (int16_t)high;
         }
         taps->spans[i] = (ResizeSpan){first, count};
+        if ((count + 3) / 4 > taps->used) taps->used = (count + 3) / 4;
     }
     return STATUS_OK;
 }
@@ -140,10 +142,16 @@ static ResizeColumns choose_columns(const Resizer *resizer)
     return resize_columns;
 }
 
-static int tail_rows(int width, int rows)
+/* How far past the source's last pixel the vector pass may read: every sum takes `used` whole groups. */
+static size_t slack(const ResizeTaps *taps)
 {
-    int tail = 1 + RESIZE_SLACK / (3 * width);
-    return tail < rows ? tail : rows;
+    return 12 * (size_t)taps->used + 16;
+}
+
+static int tail_rows(const ResizeTaps *taps, int width, int rows)
+{
+    size_t tail = 1 + slack(taps) / (3 * (size_t)width);
+    return tail < (size_t)rows ? (int)tail : rows;
 }
 
 /* Source rows first .. first+count-1, resampled (or, at the same width, copied) into resizer->rows. */
@@ -155,10 +163,10 @@ static void run_rows(Resizer *resizer, ResizeSource source, ResizeTarget target,
             memcpy(resizer->rows + y * stride, in + y * source.stride + 3 * target.x, 3 * (size_t)target.columns);
         return;
     }
-    /* What lies behind the last row may not be ours to read: the rows that end within RESIZE_SLACK of it are copied. */
+    /* What lies behind the last row may not be ours to read: the rows that end close to it are copied. */
     ResizeRows rows = choose_rows(resizer);
     size_t width = 3 * (size_t)source.width;
-    int tail = tail_rows(source.width, count);
+    int tail = tail_rows(&resizer->x, source.width, count);
     rows(&resizer->x, in, source.stride, count - tail, resizer->rows, stride);
     in += (count - tail) * source.stride;
     for (int y = 0; y < tail; y++) memcpy(resizer->tail + (size_t)y * width, in + y * source.stride, width);
@@ -179,8 +187,8 @@ Status resize(Resizer *resizer, ResizeSource source, ResizeTarget target, Interp
     int end = same_height ? target.y + target.rows : spans[target.rows - 1].first + spans[target.rows - 1].count;
     ptrdiff_t stride = (3 * (ptrdiff_t)target.columns + 1 + 31) / 32 * 32;
     status = grow(&resizer->rows, &resizer->rows_size, (size_t)(end - first) * (size_t)stride, error);
-    size_t tail = 3 * (size_t)source.width * (size_t)tail_rows(source.width, end - first) + RESIZE_SLACK;
-    if (!status) status = grow(&resizer->tail, &resizer->tail_size, tail, error);
+    size_t tail = 3 * (size_t)source.width * (size_t)tail_rows(&resizer->x, source.width, end - first);
+    if (!status) status = grow(&resizer->tail, &resizer->tail_size, tail + slack(&resizer->x), error);
     if (status) return status;
     run_rows(resizer, source, target, first, end - first, stride);
     ResizeColumns columns = choose_columns(resizer);

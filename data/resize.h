@@ -39,7 +39,8 @@ typedef struct ResizeSpan {
 } ResizeSpan;
 
 typedef struct ResizeTaps {
-    int outputs, groups; /* taps per output, in groups of four, the rest zero */
+    int outputs, groups; /* room for taps per output, in groups of four, the rest zero */
+    int used;            /* groups that the longest sum needs */
     ResizeSpan *spans;   /* (outputs) */
     int32_t *taps;       /* (outputs, groups, 4) with 22 fraction bits */
     int16_t *halves;     /* (outputs, groups, 2, 4): tap = high << 14 + low, low halves first: for 16-bit multipliers */
@@ -62,7 +63,7 @@ Status resize(Resizer *resizer, ResizeSource source, ResizeTarget target, Interp
 void resizer_free(Resizer *resizer);
 
 /* The two passes over rows, portable and AVX2. in, out: `count` rows; out rows have `out_stride` >= 3 * outputs + 1
- * bytes and `in` must be readable RESIZE_SLACK bytes past the last pixel of the last row. */
+ * bytes and `in` must be readable 12 * taps->used + 16 bytes past the last pixel of the last row. */
 typedef void (*ResizeRows)(const ResizeTaps *taps, const uint8_t *in, ptrdiff_t in_stride, int count, uint8_t *out,
                            ptrdiff_t out_stride);
 /* rows: the first row of the horizontal pass's result, source row number `first_row`; out: one finished row of `bytes`
@@ -78,6 +79,6 @@ void resize_rows_avx2(const ResizeTaps *taps, const uint8_t *in, ptrdiff_t in_st
 void resize_columns_avx2(const ResizeTaps *taps, int output, const uint8_t *in, ptrdiff_t in_stride, int first_row,
                          uint8_t *out, int bytes);
 
-enum { RESIZE_BITS = 22, RESIZE_SPLIT = 14, RESIZE_SLACK = 16 };
+enum { RESIZE_BITS = 22, RESIZE_SPLIT = 14 };
 
 #endif
