@@ -5,9 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/file.h"
-#include "data/preprocess.h"
 #include "tools/classifier.h"
+#include "tools/pictures.h"
 #include "tools/tools.h"
 
 static const char USAGE[] =
@@ -19,7 +18,7 @@ static const char USAGE[] =
     "  --set key=value   a change, such as img_size=384; may be repeated\n"
     "  --top K           classes per image (5)\n";
 
-enum { MAX_TOP = 100, LARGEST_IMAGE = 1 << 28 };
+enum { MAX_TOP = 100 };
 
 typedef struct Arguments {
     ClassifierSource source;
@@ -63,9 +62,7 @@ static Status parse(int argc, char **argv, Arguments *arguments, Error *error)
 
 typedef struct Predictor {
     Classifier classifier;
-    Preprocess preprocess;
-    PreprocessScratch scratch;
-    Canvas canvas;
+    Pictures pictures;
     float *image;  /* (1, 3, S, S) */
     float *logits; /* (1, classes) */
 } Predictor;
@@ -78,8 +75,7 @@ static Status predictor_create(Predictor *predictor, const ClassifierSource *sou
     const Config *config = &predictor->classifier.config;
     size_t side = (size_t)config->model.img_size;
     status = classifier_prepare(&predictor->classifier, 1, 0, error);
-    if (!status) status = preprocess_init(&predictor->preprocess, &config->pipeline, error);
-    if (!status) status = canvas_create(&predictor->canvas, config->model.img_size, error);
+    if (!status) status = pictures_create(&predictor->pictures, &config->pipeline, error);
     predictor->image = malloc(3 * side * side * sizeof(float));
     predictor->logits = malloc((size_t)config->model.num_classes * sizeof(float));
     if (!status && (!predictor->image || !predictor->logits))
@@ -91,21 +87,14 @@ static void predictor_free(Predictor *predictor)
 {
     free(predictor->logits);
     free(predictor->image);
-    canvas_free(&predictor->canvas);
-    preprocess_scratch_free(&predictor->scratch);
+    pictures_free(&predictor->pictures);
     classifier_close(&predictor->classifier);
 }
 
 static Status predict(Predictor *predictor, const char *path, Error *error)
 {
-    char *bytes;
-    size_t size;
-    Status status = file_read(path, LARGEST_IMAGE, &bytes, &size, error);
+    Status status = pictures_read(&predictor->pictures, path, predictor->image, NULL, error);
     if (status) return status;
-    status = preprocess_evaluate(&predictor->preprocess, &predictor->scratch, bytes, size, &predictor->canvas, error);
-    free(bytes);
-    if (status) return error_add(error, "  while reading %s", path);
-    preprocess_floats(&predictor->preprocess, predictor->canvas.pixels, predictor->image);
     ModelInput input = {.count = 1, .images = predictor->image};
     model_forward(predictor->classifier.model, &input, predictor->logits);
     return STATUS_OK;

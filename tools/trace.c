@@ -8,6 +8,7 @@
 #include "core/model.h"
 #include "core/weights.h"
 #include "dist/config.h"
+#include "tools/pictures.h"
 #include "tools/tools.h"
 
 static const char USAGE[] =
@@ -20,6 +21,9 @@ static const char USAGE[] =
     "  --input FILE       safetensors: `input` F32 (B, 3, H, W), normalised; for the gradients also `target` I64 (B) "
     "or\n"
     "                     `soft_target` F32 (B, classes). Labels are smoothed by the configuration's `smoothing`.\n"
+    "  --images FILE...   instead of --input: image files, through the evaluation pipeline; writes `pixels` U8 (B, H, "
+    "W, 3) "
+    "too\n"
     "  --output FILE      `logits`; with targets also `loss`, the mean over the batch, and `grad.NAME` for each "
     "trainable\n"
     "                     tensor\n"
@@ -30,6 +34,8 @@ enum { MAX_SETS = 64 };
 typedef struct Arguments {
     const char *config, *sets[MAX_SETS], *weights, *input, *output;
     int set_count, threads;
+    char **images; /* what --images names */
+    int image_count;
     char model[128];
     bool help;
 } Arguments;
@@ -37,16 +43,13 @@ typedef struct Arguments {
 static Status parse(int argc, char **argv, Arguments *arguments, Error *error)
 {
     static const struct option OPTIONS[] = {
-        {"model", required_argument, NULL, 'm'},
-        {"config", required_argument, NULL, 'c'},
-        {"set", required_argument, NULL, 's'},
-        {"weights", required_argument, NULL, 'w'},
-        {"input", required_argument, NULL, 'i'},
-        {"output", required_argument, NULL, 'o'},
-        {"threads", required_argument, NULL, 't'},
-        {"help", no_argument, NULL, 'h'},
-        {NULL, 0, NULL, 0},
+        {"model", required_argument, NULL, 'm'},  {"config", required_argument, NULL, 'c'},
+        {"set", required_argument, NULL, 's'},    {"weights", required_argument, NULL, 'w'},
+        {"input", required_argument, NULL, 'i'},  {"images", no_argument, NULL, 'f'},
+        {"output", required_argument, NULL, 'o'}, {"threads", required_argument, NULL, 't'},
+        {"help", no_argument, NULL, 'h'},         {NULL, 0, NULL, 0},
     };
+    bool images = false;
     for (int option; (option = getopt_long(argc, argv, "", OPTIONS, NULL)) != -1;) {
         if ((option == 'm' || option == 's') && arguments->set_count == MAX_SETS)
             return error_set(error, STATUS_USAGE, "--set: at most %d times", MAX_SETS);
@@ -67,6 +70,9 @@ static Status parse(int argc, char **argv, Arguments *arguments, Error *error)
         case 'i':
             arguments->input = optarg;
             break;
+        case 'f':
+            images = true;
+            break;
         case 'o':
             arguments->output = optarg;
             break;
@@ -80,12 +86,19 @@ static Status parse(int argc, char **argv, Arguments *arguments, Error *error)
             return error_set(error, STATUS_USAGE, "see `t2t trace --help`");
         }
     }
-    if (optind < argc) return error_set(error, STATUS_USAGE, "unexpected argument '%s'", argv[optind]);
+    if (images) {
+        arguments->images = argv + optind;
+        arguments->image_count = argc - optind;
+    } else if (optind < argc) {
+        return error_set(error, STATUS_USAGE, "unexpected argument '%s'", argv[optind]);
+    }
     if (arguments->threads < 0) return error_set(error, STATUS_USAGE, "--threads %d: at least 1", arguments->threads);
     if (!arguments->model[0] && !arguments->config)
         return error_set(error, STATUS_USAGE, "which model? --model NAME or --config FILE");
-    if (!arguments->weights || !arguments->input || !arguments->output)
-        return error_set(error, STATUS_USAGE, "--weights, --input and --output are needed");
+    if (!arguments->weights || !arguments->output)
+        return error_set(error, STATUS_USAGE, "--weights and --output are needed");
+    if (!arguments->input == !arguments->image_count)
+        return error_set(error, STATUS_USAGE, "either --input FILE or --images FILE... is needed");
     return STATUS_OK;
 }
 
@@ -100,6 +113,7 @@ typedef struct Trace {
     float *images, *targets; /* targets: NULL when the input has none */
     float *logits, *dlogits;
     float loss;
+    uint8_t *pixels; /* (B, H, W, 3), or NULL */
 } Trace;
 
 static float *allocate(int64_t count, Error *error)
@@ -186,6 +200,23 @@ static Status read_input(Trace *trace, const char *path, Error *error)
     return status;
 }
 
+static Status read_pictures(Trace *trace, const Arguments *arguments, Error *error)
+{
+    const int64_t side = trace->config.model.img_size, size = 3 * side * side;
+    Pictures pictures;
+    trace->batch = arguments->image_count;
+    trace->images = allocate(trace->batch * size, error);
+    trace->pixels = calloc((size_t)trace->batch, (size_t)size);
+    if (!trace->images || !trace->pixels)
+        return error_set(error, STATUS_FAILED, "out of memory for %d images", trace->batch);
+    Status status = pictures_create(&pictures, &trace->config.pipeline, error);
+    for (int i = 0; !status && i < trace->batch; i++)
+        status =
+            pictures_read(&pictures, arguments->images[i], trace->images + i * size, trace->pixels + i * size, error);
+    pictures_free(&pictures);
+    return status;
+}
+
 /* ---- running */
 
 static Status run(Trace *trace, const Arguments *arguments, Error *error)
@@ -223,7 +254,8 @@ static Status run(Trace *trace, const Arguments *arguments, Error *error)
 static Status write_output(const Trace *trace, const char *path, Error *error)
 {
     const ParamTable *table = model_params(trace->model);
-    SafetensorsTensor *tensors = calloc((size_t)table->count + 2, sizeof *tensors);
+    const int64_t side = trace->config.model.img_size;
+    SafetensorsTensor *tensors = calloc((size_t)table->count + 3, sizeof *tensors);
     char(*names)[sizeof table->items->name + 8] = calloc((size_t)table->count, sizeof *names);
     Status status = STATUS_FAILED;
     int count = 0;
@@ -233,6 +265,8 @@ static Status write_output(const Trace *trace, const char *path, Error *error)
     }
     tensors[count++] =
         (SafetensorsTensor){"logits", DTYPE_F32, 2, {trace->batch, trace->config.model.num_classes}, trace->logits};
+    if (trace->pixels)
+        tensors[count++] = (SafetensorsTensor){"pixels", DTYPE_U8, 4, {trace->batch, side, side, 3}, trace->pixels};
     if (trace->targets) tensors[count++] = (SafetensorsTensor){"loss", DTYPE_F32, 1, {1}, &trace->loss};
     for (int i = 0; trace->targets && i < table->count; i++) {
         const Param *param = &table->items[i];
@@ -257,6 +291,7 @@ static void trace_free(Trace *trace)
     free(trace->weights);
     free(trace->grads);
     free(trace->images);
+    free(trace->pixels);
     free(trace->targets);
     free(trace->logits);
     free(trace->dlogits);
@@ -272,7 +307,9 @@ Status tool_trace(int argc, char **argv, Error *error)
         return STATUS_OK;
     }
     if (!status) status = config_load(&trace.config, arguments.config, arguments.sets, arguments.set_count, error);
-    if (!status) status = read_input(&trace, arguments.input, error);
+    if (!status)
+        status =
+            arguments.input ? read_input(&trace, arguments.input, error) : read_pictures(&trace, &arguments, error);
     if (!status) status = run(&trace, &arguments, error);
     if (!status) status = write_output(&trace, arguments.output, error);
     trace_free(&trace);

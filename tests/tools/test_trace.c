@@ -133,3 +133,51 @@ Test(trace, refuses_what_does_not_fit)
     command_free(&command);
     trial_end(&trial);
 }
+
+/* Images go through the evaluation pipeline: Pillow's pixels, and the logits of those pixels, normalised. */
+Test(trace, images_give_pillows_pixels_and_their_logits)
+{
+    enum { SIDE = 224, PLANE = SIDE * SIDE };
+    static const float MEAN[] = {0.485f, 0.456f, 0.406f}, STD[] = {0.229f, 0.224f, 0.225f};
+    const char *folder = temporary_folder();
+    ModelConfig config = golden_model("tiny_performer");
+    char path[4096];
+    Error error = {0};
+    config.img_size = SIDE;
+    Trial trial = trial_start(&config, 2, MODEL_EVAL, 2);
+    snprintf(path, sizeof path, "%s/weights.safetensors", folder);
+    cr_assert_eq(weights_save(path, trial.table, trial.weights, NULL, &error), STATUS_OK, "%s", error.message);
+    Command command = command_run(60,
+                                  BUILD_FOLDER "/t2t trace " SETTINGS " --set img_size=224 --weights %s --images "
+                                               "tests/goldens/data/images/baseline420_q75_500x375.JPEG "
+                                               "tests/goldens/data/images/gray_q80_480x360.JPEG "
+                                               "--output %s/output.safetensors",
+                                  path, folder);
+    cr_assert_eq(command.exit_status, 0, "%s", command.output);
+    command_free(&command);
+
+    Safetensors file = open_output(folder), golden = golden_open("data/eval");
+    const char *name = "eval224.baseline420_q75_500x375.JPEG";
+    const SafetensorsEntry *entry = safetensors_find(&file, "pixels");
+    unsigned char *pixels = malloc(2 * 3 * PLANE), *want = malloc(3 * PLANE);
+    cr_assert(entry && entry->dtype == DTYPE_U8 && entry->shape[0] == 2 && entry->shape[3] == 3);
+    cr_assert_eq(safetensors_read(&file, entry, pixels, &error), STATUS_OK);
+    cr_assert_eq(safetensors_read(&golden, safetensors_find(&golden, name), want, &error), STATUS_OK);
+    cr_expect_arr_eq(pixels, want, 3 * PLANE);
+    for (int b = 0; b < 2; b++)
+        for (int c = 0; c < 3; c++)
+            for (int i = 0; i < PLANE; i++)
+                trial.images[(b * 3 + c) * PLANE + i] =
+                    ((float)pixels[(b * PLANE + i) * 3 + c] / 255 - MEAN[c]) / STD[c];
+    trial_forward(&trial);
+    int64_t count;
+    float *logits = golden_floats(&file, "logits", &count);
+    cr_assert_eq(count, 20);
+    cr_expect_lt(max_abs_difference(logits, trial.logits, count), 1e-4 * max_abs(trial.logits, count));
+    free(logits);
+    free(want);
+    free(pixels);
+    safetensors_close(&golden);
+    safetensors_close(&file);
+    trial_end(&trial);
+}
