@@ -4,9 +4,9 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "core/file.h"
+#include "dist/clock.h"
 #include "dist/evaluate.h"
 #include "dist/run.h"
 #include "dist/signals.h"
@@ -29,13 +29,6 @@ struct Coordinator {
     bool wanted;      /* due, and not yet begun */
     double last_time; /* when the newest one was begun */
 };
-
-static double seconds(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
 
 Status coordinator_agree(MPI_Comm comm, Status status, Error *error)
 {
@@ -87,7 +80,7 @@ Status coordinator_create(Coordinator **out, const CoordinatorSetup *setup, Erro
     coordinator->setup = *setup;
     coordinator->leads = setup->world->rank == 0;
     coordinator->proved = -1;
-    coordinator->last_time = seconds();
+    coordinator->last_time = clock_seconds();
     Status status = STATUS_OK;
     if (setup->vectors->ema)
         status =
@@ -280,7 +273,7 @@ static void begin_checkpoint(Coordinator *coordinator, const RunPosition *positi
     metrics_check(coordinator, metrics_sync(&coordinator->metrics, &error), &error);
     writer_checkpoint(coordinator->writer, setup->pool, setup->vectors, position);
     coordinator->wanted = false;
-    coordinator->last_time = seconds();
+    coordinator->last_time = clock_seconds();
 }
 
 static bool is_due(const Coordinator *coordinator, const RunPosition *position)
@@ -288,7 +281,7 @@ static bool is_due(const Coordinator *coordinator, const RunPosition *position)
     const Config *config = coordinator->setup.config;
     if (position->epoch >= schedule_total_epochs(&config->schedule)) return true;
     if (config->checkpoint_unit == CHECKPOINT_SECONDS)
-        return seconds() - coordinator->last_time >= config->checkpoint_every;
+        return clock_seconds() - coordinator->last_time >= config->checkpoint_every;
     double every = config->checkpoint_every;
     if (config->checkpoint_unit == CHECKPOINT_EPOCHS) every *= (double)coordinator->setup.epoch_steps;
     if (every < 1) every = 1;

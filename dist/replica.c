@@ -3,20 +3,13 @@
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
-#include <time.h>
 
 #include "core/loss.h"
 #include "core/optim.h"
+#include "dist/clock.h"
 #include "dist/coordinator.h"
 #include "dist/evaluate.h"
 #include "dist/signals.h"
-
-static double seconds(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
 
 /* ---- creation */
 
@@ -69,7 +62,8 @@ static Status reducer_make(Replica *replica, Error *error)
                              .bucket_mb = config->bucket_mb,
                              .wire = config->wire,
                              .zero = config->zero == 1,
-                             .watchdog = config->watchdog};
+                             .watchdog = config->watchdog,
+                             .timeline = replica->timeline};
     Status status = reducer_create(&replica->reducer, &reducer, replica->table->size, error);
     if (status) return status;
     replica->grads = reducer_grads(replica->reducer);
@@ -78,9 +72,9 @@ static Status reducer_make(Replica *replica, Error *error)
 }
 
 Status replica_create(Replica *replica, const Config *config, const World *world, const Dataset *dataset, Pool *pool,
-                      Error *error)
+                      Timeline *timeline, Error *error)
 {
-    *replica = (Replica){.config = config, .world = world, .pool = pool};
+    *replica = (Replica){.config = config, .world = world, .pool = pool, .timeline = timeline};
     if (config->batch_size < world->size)
         return error_set(error, STATUS_USAGE, "batch_size: %" PRId64 " images for %d ranks; each needs at least one",
                          config->batch_size, world->size);
@@ -123,7 +117,7 @@ Status replica_start(Replica *replica, const RunPosition *position, Error *error
 
 /* Forward and backward over this rank's part, a micro-batch at a time; adds the part's share of the loss. The scale is that
  * of the whole global batch, so sums over micro-batches and ranks are means, whatever their sizes. */
-static double compute(Replica *replica, const Batch *batch)
+static double compute(Replica *replica, const Batch *batch, int64_t step)
 {
     const int classes = replica->config->model.num_classes;
     const size_t image = (size_t)replica->config->model.in_chans * (size_t)replica->config->model.img_size *
@@ -139,11 +133,15 @@ static double compute(Replica *replica, const Batch *batch)
                             .seed = replica->config->seed,
                             .epoch = (uint64_t)batch->epoch,
                             .samples = batch->samples + begin};
+        double start = clock_seconds();
         model_forward(replica->model, &input, replica->logits);
+        double middle = clock_seconds();
+        timeline_add(replica->timeline, TIMELINE_COMPUTE, "forward", step, start, middle);
         loss += loss_soft_target(replica->logits, batch->targets + (size_t)begin * (size_t)classes, count, classes,
                                  scale, replica->grad_logits);
         model_backward(replica->model, replica->grad_logits, replica->grads, begin > 0, last ? reducer_ready : NULL,
                        replica->reducer);
+        timeline_add(replica->timeline, TIMELINE_COMPUTE, "backward", step, middle, clock_seconds());
     }
     return loss;
 }
@@ -161,8 +159,10 @@ static void tell_samples(FILE *out, const Batch *batch)
 static Status gradients(Replica *replica, const RunPosition *position, double *loss, Error *error)
 {
     Batch *batch = NULL;
+    double start = clock_seconds();
     *loss = 0;
     Status status = loader_next(replica->loader, &batch, error);
+    timeline_add(replica->timeline, TIMELINE_COMPUTE, "wait for data", position->step, start, clock_seconds());
     if (!status && (batch->epoch != position->epoch || batch->step != position->epoch_step))
         status = error_set(error, STATUS_FAILED,
                            "the loader gave step %" PRId64 " of epoch %" PRId64 "; step %" PRId64 " of epoch %" PRId64
@@ -174,10 +174,12 @@ static Status gradients(Replica *replica, const RunPosition *position, double *l
         reducer_ready(replica->reducer, 0, replica->table->size);
     } else {
         if (replica->samples) tell_samples(replica->samples, batch);
-        *loss = compute(replica, batch);
+        *loss = compute(replica, batch, position->step);
     }
     if (batch) loader_release(replica->loader, batch);
+    start = clock_seconds();
     Status reduced = reducer_wait(replica->reducer, error);
+    timeline_add(replica->timeline, TIMELINE_COMPUTE, "wait for sums", position->step, start, clock_seconds());
     return status ? status : reduced;
 }
 
@@ -239,15 +241,17 @@ RunPosition replica_next(const Replica *replica, const RunPosition *position)
 
 Status replica_step(Replica *replica, RunPosition *position, bool wants_checkpoint, StepOutcome *outcome, Error *error)
 {
-    double begin = seconds(), waited = loader_counts(replica->loader).wait_seconds;
+    double begin = clock_seconds(), waited = loader_counts(replica->loader).wait_seconds;
     const int ranks = replica->world->size;
     Agreement agreement = {0};
     Status status = gradients(replica, position, &agreement.loss, error);
     agreement.failed = status != STATUS_OK;
     agreement.stop = signals_caught() != 0;
     agreement.checkpoint = wants_checkpoint;
-    agreement.data_wait = loader_counts(replica->loader).wait_seconds - waited;
-    agreement.comm_wait = reducer_times(replica->reducer).wait;
+    const double data_wait = loader_counts(replica->loader).wait_seconds - waited;
+    const double comm_wait = reducer_times(replica->reducer).wait;
+    agreement.data_wait = data_wait;
+    agreement.comm_wait = comm_wait;
     int64_t slice_begin, slice_end;
     reducer_slice(replica->reducer, &slice_begin, &slice_end);
     agreement.squares = optim_sum_squares(replica->pool, reducer_total(replica->reducer), slice_begin, slice_end);
@@ -260,6 +264,7 @@ Status replica_step(Replica *replica, RunPosition *position, bool wants_checkpoi
     if (!isfinite(agreement.squares) || !isfinite(agreement.loss))
         return refuse_nonfinite(replica, position, agreement.loss, error);
 
+    const double mine = clock_seconds() - begin - data_wait - comm_wait, updating = clock_seconds();
     double norm = sqrt(agreement.squares);
     double lr = schedule_lr(&replica->config->schedule, (int)position->epoch,
                             (double)position->epoch_step / (double)replica->epoch_steps);
@@ -267,15 +272,17 @@ Status replica_step(Replica *replica, RunPosition *position, bool wants_checkpoi
     status = reducer_gather(replica->reducer, replica->vectors.weights, error);
     if (status) return status;
     model_set_weights(replica->model, replica->vectors.weights);
+    timeline_add(replica->timeline, TIMELINE_COMPUTE, "update", position->step, updating, clock_seconds());
     outcome->stats = (StepStats){.step = position->step + 1,
                                  .epoch = position->epoch,
                                  .loss = agreement.loss,
                                  .lr = lr,
                                  .grad_norm = norm,
                                  .images = replica->config->batch_size,
-                                 .seconds = seconds() - begin,
+                                 .seconds = clock_seconds() - begin,
                                  .data_wait = agreement.data_wait / ranks,
                                  .comm_wait = agreement.comm_wait / ranks};
+    outcome->compute = mine;
     outcome->stop = agreement.stop > 0;
     outcome->checkpoint = agreement.checkpoint > 0;
     *position = replica_next(replica, position);

@@ -3,7 +3,7 @@
  * A Replica owns the model, the flat vectors, the loader of this rank's part of each global batch, and the reducer. All
  * ranks' replicas hold the same weights, bit for bit, after every step.
  *
- *     replica_create(&replica, &config, &world, dataset, pool, error);
+ *     replica_create(&replica, &config, &world, dataset, pool, NULL, error);
  *     params_init(...) or coordinator_resume(...);             // into replica.vectors
  *     replica_start(&replica, &position, error);
  *     while (...) status = replica_step(&replica, &position, &outcome, error);
@@ -20,6 +20,7 @@
 #include "dist/config.h"
 #include "dist/progress.h"
 #include "dist/reducer.h"
+#include "dist/timeline.h"
 #include "dist/world.h"
 
 typedef struct Replica {
@@ -37,11 +38,13 @@ typedef struct Replica {
     int64_t part;    /* images of a global batch that are this rank's */
     int micro_batch; /* of them at a time: ceil(part / accumulate) */
     int64_t epoch_steps;
-    FILE *samples; /* NULL, or where the images of each step are told; the caller's */
+    Timeline *timeline; /* NULL, or what each step did when; the caller's */
+    FILE *samples;      /* NULL, or where the images of each step are told; the caller's */
 } Replica;
 
+/* timeline: NULL, or where the reducer and each step tell what they did when; the caller's. */
 Status replica_create(Replica *replica, const Config *config, const World *world, const Dataset *dataset, Pool *pool,
-                      Error *error);
+                      Timeline *timeline, Error *error);
 void replica_free(Replica *replica); /* accepts a zeroed one */
 
 /* The part [*begin, *end) of a global batch that is a rank's: parts differ by one image, or two, at most. */
@@ -50,8 +53,9 @@ void replica_part(int64_t global_batch, int rank, int ranks, int64_t *begin, int
 /* After the vectors were filled, and with the position of the first step. */
 Status replica_start(Replica *replica, const RunPosition *position, Error *error);
 
-typedef struct StepOutcome { /* the same on all ranks, except stats.seconds */
+typedef struct StepOutcome { /* the same on all ranks, except stats.seconds and compute */
     StepStats stats;
+    double compute;  /* seconds that this rank neither waited for data nor for others */
     bool stop;       /* a signal asked some rank to stop */
     bool checkpoint; /* rank 0 wanted one of the position that this step leads to */
 } StepOutcome;

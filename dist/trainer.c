@@ -15,6 +15,8 @@
 #include "dist/run.h"
 #include "dist/signals.h"
 
+enum { TIMELINE_EVENTS = 200000 };
+
 typedef struct Trainer {
     const World *world;
     Log *log;
@@ -28,6 +30,7 @@ typedef struct Trainer {
     const char *metadata[8];
     Coordinator *coordinator;
     RunPosition position;
+    Timeline *timeline;
     FILE *samples;
     int64_t bad_told; /* unusable records that the log knows of */
 } Trainer;
@@ -150,12 +153,12 @@ static void introduce(const Trainer *trainer)
               config->data, dataset_count(trainer->images), dataset_count(trainer->validation),
               dataset_classes(trainer->images));
     log_write(log, LOG_INFO,
-              "global batch %" PRId64
-              ": %d ranks, up to %d images at a time, %d micro-batches per step; lr %g; %" PRId64
+              "global batch %" PRId64 ", up to %d images at a time on each rank; lr %g; %" PRId64
               " steps per epoch, %d epochs",
-              config->batch_size, trainer->world->size, replica->micro_batch, config->accumulate, config->schedule.lr,
-              replica->epoch_steps, schedule_total_epochs(&config->schedule));
-    log_write(log, LOG_INFO, "run folder %s", trainer->options->output);
+              config->batch_size, replica->micro_batch, config->schedule.lr, replica->epoch_steps,
+              schedule_total_epochs(&config->schedule));
+    log_write(log, LOG_INFO, "run folder %s; gradients summed by %s", trainer->options->output,
+              reducer_kind(replica->reducer));
     if (trainer->world->rank == 0 && config_lr_unscaled(config, text, sizeof text))
         log_write(log, LOG_WARNING, "%s", text);
 }
@@ -168,9 +171,11 @@ static Status trainer_create(Trainer *trainer, Error *error)
     Status status = run_folder_open(trainer, error);
     if (status) return status;
     status = pool_create(&trainer->pool, config->threads, error);
+    if (!status && trainer->options->trace) status = timeline_create(&trainer->timeline, TIMELINE_EVENTS, error);
     if (!status) status = datasets_open(trainer, error);
     if (!status)
-        status = replica_create(&trainer->replica, config, trainer->world, trainer->images, trainer->pool, error);
+        status = replica_create(&trainer->replica, config, trainer->world, trainer->images, trainer->pool,
+                                trainer->timeline, error);
     if (!status && trainer->world->rank == 0) status = metadata_make(trainer, error);
     if (!status) status = coordinator_make(trainer, error);
     if (!status) status = samples_open(trainer, error);
@@ -184,6 +189,7 @@ static void trainer_free(Trainer *trainer)
     free(trainer->class_names);
     free(trainer->config_text);
     replica_free(&trainer->replica);
+    timeline_free(trainer->timeline);
     dataset_close(trainer->validation);
     dataset_close(trainer->images);
     pool_free(trainer->pool);
@@ -197,10 +203,34 @@ static bool ended(const Trainer *trainer)
     return trainer->position.epoch >= schedule_total_epochs(&trainer->config->schedule);
 }
 
+/* The all-reduce makes all ranks' steps equally long, so who holds the others up shows only in what each computes. */
+static Status tell_stragglers(Trainer *trainer, double compute, int64_t steps, Error *error)
+{
+    ReducerSpread spread;
+    Status status = reducer_spread(trainer->replica.reducer, 1e3 * compute / (double)steps, &spread, error);
+    if (status || trainer->world->size == 1) return status;
+    log_write(trainer->log, spread.max > 1.2 * spread.median ? LOG_INFO : LOG_DEBUG,
+              "computing takes %.1f ms a step on the fastest rank, %d, %.1f in the middle, %.1f on the slowest, %d",
+              spread.min, spread.min_rank, spread.median, spread.max, spread.max_rank);
+    return STATUS_OK;
+}
+
+static void tell_bad_records(Trainer *trainer)
+{
+    LoaderCounts counts = loader_counts(trainer->replica.loader);
+    if (counts.bad > trainer->bad_told)
+        log_write(trainer->log, LOG_WARNING,
+                  "%" PRId64 " records could not be used since the start, others took their places; the first: %s",
+                  counts.bad, counts.bad_example);
+    trainer->bad_told = counts.bad;
+}
+
 /* Steps to the end of the epoch. */
 static Status train_epoch(Trainer *trainer, Error *error)
 {
     RunPosition *position = &trainer->position;
+    const int64_t first = position->step;
+    double compute = 0;
     for (int64_t epoch = position->epoch; position->epoch == epoch;) {
         StepOutcome outcome;
         RunPosition next = replica_next(&trainer->replica, position);
@@ -209,15 +239,11 @@ static Status train_epoch(Trainer *trainer, Error *error)
         if (status) return status;
         status = coordinator_step(trainer->coordinator, position, &outcome.stats, outcome.checkpoint, error);
         if (status) return status;
+        compute += outcome.compute;
         if (outcome.stop) return STATUS_STOPPED;
     }
-    LoaderCounts counts = loader_counts(trainer->replica.loader);
-    if (counts.bad > trainer->bad_told)
-        log_write(trainer->log, LOG_WARNING,
-                  "%" PRId64 " records could not be used since the start, others took their places; the first: %s",
-                  counts.bad, counts.bad_example);
-    trainer->bad_told = counts.bad;
-    return STATUS_OK;
+    tell_bad_records(trainer);
+    return tell_stragglers(trainer, compute, position->step - first, error);
 }
 
 /* An epoch counts as over when it is validated, so a run that was cut between the two validates first. */
@@ -272,6 +298,10 @@ Status train(const World *world, Log *log, const Config *config, const TrainOpti
         status = replica_start(&trainer.replica, &trainer.position, error);
         status = coordinator_agree(MPI_COMM_WORLD, status, error);
         if (!status) status = conclude(&trainer, train_epochs(&trainer, error), error);
+        if (trainer.timeline && (!status || status == STATUS_STOPPED)) {
+            Status written = timeline_write(trainer.timeline, MPI_COMM_WORLD, options->trace, error);
+            if (written) status = written;
+        }
     }
     result->position = trainer.position;
 release:

@@ -19,6 +19,7 @@ typedef struct TrainOptions {
     const char *output;  /* the run folder, made when missing */
     const char *resume;  /* NULL: a new run; "auto"; or a checkpoint or run folder */
     const char *samples; /* NULL, or a file: rank R appends to it, with ".R", the images of each step */
+    const char *trace;   /* NULL, or a file for a timeline of all ranks (timeline.h) */
 } TrainOptions;
 
 typedef struct TrainResult {

@@ -5,7 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
+
+#include "dist/clock.h"
 
 enum { VECTORS = 4, MAX_METADATA = 32, MAX_FILES = 4 };
 
@@ -31,13 +32,6 @@ struct CheckpointWriter {
     pthread_cond_t changed;
     pthread_t thread;
 };
-
-static double seconds(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
 
 /* ---- the thread */
 
@@ -117,10 +111,10 @@ static void *writer_main(void *argument)
         }
         Job *job = &writer->jobs[next];
         pthread_mutex_unlock(&writer->lock);
-        double start = seconds();
+        double start = clock_seconds();
         job->report.status = next == WRITER_VALIDATED ? write_validated(writer, job, &job->report.error)
                                                       : write_checkpoint(writer, job, &job->report.error);
-        job->report.write_seconds = seconds() - start;
+        job->report.write_seconds = clock_seconds() - start;
         pthread_mutex_lock(&writer->lock);
         job->state = JOB_DONE;
         pthread_cond_broadcast(&writer->changed);
@@ -229,12 +223,12 @@ static void copy_task(void *context, int64_t task, int thread)
 static void job_start(CheckpointWriter *writer, WriterJob kind, Pool *pool, Copy *copy, const RunPosition *position)
 {
     Job *job = &writer->jobs[kind];
-    double start = seconds();
+    double start = clock_seconds();
     copy->size = writer->config.table->size;
     copy->blocks = (copy->size + COPY_BLOCK - 1) / COPY_BLOCK;
     pool_run(pool, VECTORS * copy->blocks, copy_task, copy);
     job->position = *position;
-    job->report = (WriterReport){.step = position->step, .copy_seconds = seconds() - start};
+    job->report = (WriterReport){.step = position->step, .copy_seconds = clock_seconds() - start};
     pthread_mutex_lock(&writer->lock);
     job->state = JOB_PENDING;
     pthread_cond_broadcast(&writer->changed);

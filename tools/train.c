@@ -19,6 +19,7 @@ static const char USAGE[] =
     "  --resume auto     go on from the newest good checkpoint in the run folder; begin when there is none\n"
     "  --resume DIR      go on from that checkpoint, or from the newest of that run\n"
     "  --samples FILE    rank R appends to FILE.R which images each step saw\n"
+    "  --trace FILE      a timeline of all ranks, for chrome://tracing or ui.perfetto.dev\n"
     "  --debug           tell more\n\n"
     "USR1, USR2, TERM and Ctrl-C write a checkpoint and end the run with status 75; a second one ends it at once.\n\n"
     "Settings:\n";
@@ -47,13 +48,10 @@ static void default_output(Arguments *arguments)
 static Status parse(int argc, char **argv, Arguments *arguments, Error *error)
 {
     static const struct option OPTIONS[] = {
-        {"set", required_argument, NULL, 's'},
-        {"output", required_argument, NULL, 'o'},
-        {"resume", required_argument, NULL, 'r'},
-        {"debug", no_argument, NULL, 'd'},
-        {"help", no_argument, NULL, 'h'},
-        {"samples", required_argument, NULL, 'i'},
-        {0},
+        {"set", required_argument, NULL, 's'},    {"output", required_argument, NULL, 'o'},
+        {"resume", required_argument, NULL, 'r'}, {"debug", no_argument, NULL, 'd'},
+        {"help", no_argument, NULL, 'h'},         {"samples", required_argument, NULL, 'i'},
+        {"trace", required_argument, NULL, 't'},  {0},
     };
     optind = 1;
     for (int option; (option = getopt_long(argc, argv, "", OPTIONS, NULL)) != -1;) {
@@ -71,6 +69,9 @@ static Status parse(int argc, char **argv, Arguments *arguments, Error *error)
             break;
         case 'i':
             arguments->options.samples = optarg;
+            break;
+        case 't':
+            arguments->options.trace = optarg;
             break;
         case 'd':
             arguments->debug = true;
