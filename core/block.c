@@ -104,17 +104,20 @@ void block_carve_saved(Block *block, Arena *arena, int batch)
 {
     BlockSaved *saved = &block->saved;
     size_t rows = (size_t)batch * (size_t)block->tokens, dim = (size_t)block->dim;
+    size_t later = block->class_only ? (size_t)batch : rows; /* rows after attention */
     if (block->transition) {
         saved->hidden = arena_floats(arena, rows * (size_t)block->out);
         return;
     }
-    float **statistics[] = {&saved->mean1, &saved->rstd1, &saved->mean2, &saved->rstd2};
-    for (int i = 0; i < 4; i++) *statistics[i] = arena_floats(arena, rows);
+    saved->mean1 = arena_floats(arena, rows);
+    saved->rstd1 = arena_floats(arena, rows);
+    saved->mean2 = arena_floats(arena, later);
+    saved->rstd2 = arena_floats(arena, later);
     saved->qkv = arena_floats(arena, rows * 3 * dim);
-    saved->attention = arena_floats(arena, rows * dim);
-    saved->lse = arena_floats(arena, rows * (size_t)block->heads);
-    saved->x2 = arena_floats(arena, rows * dim);
-    saved->hidden = arena_floats(arena, rows * (size_t)block->fc1.out);
+    saved->attention = arena_floats(arena, later * dim);
+    saved->lse = arena_floats(arena, later * (size_t)block->heads);
+    saved->x2 = arena_floats(arena, later * dim);
+    saved->hidden = arena_floats(arena, later * (size_t)block->fc1.out);
     saved->factors = arena_floats(arena, 2 * (size_t)batch);
     if (block->se) {
         saved->projected = arena_floats(arena, rows * dim);
@@ -129,9 +132,20 @@ void block_carve_buffers(Block *block, BlockBuffers *buffers, Arena *arena, int 
     Linear *linears[MAX_BLOCK_LINEARS];
     int count = block_linears(block, linears);
     for (int i = 0; i < count; i++) sums += weight_grads_partials((int64_t)rows, linears[i]);
+    int64_t tiles = tile_count((int64_t)rows);
+    if (block->class_only) {
+        Linear keys_values = class_keys_values(block);
+        sums += weight_grads_partials((int64_t)rows, &keys_values);
+        tiles += class_tile_count(batch);
+    }
     buffers->weight_sums = arena_floats(arena, sums);
-    buffers->row_sums = arena_floats(arena, (size_t)tile_count((int64_t)rows) * (size_t)block->row_sum_size);
+    buffers->row_sums = arena_floats(arena, (size_t)(tiles * block->row_sum_size));
     if (block->transition) return;
+    if (block->class_only) {
+        float **rows_of_class[] = {&buffers->class_stream, &buffers->class_dnorm, &buffers->class_dq,
+                                   &buffers->class_norm};
+        for (int i = 0; i < 4; i++) *rows_of_class[i] = arena_floats(arena, (size_t)batch * dim);
+    }
     buffers->dz_mlp = arena_floats(arena, rows * dim);
     buffers->dz_attention = arena_floats(arena, rows * dim);
     buffers->act = arena_floats(arena, rows * (size_t)block->fc2.in);
@@ -339,6 +353,10 @@ void block_forward(Block *block, const Step *step, const float *x, float *out)
     }
     for (int i = 0; i < 2; i++)
         drop_path_factors(step, block->layer, i, block->drop_path, block->saved.factors + (int64_t)i * step->batch);
+    if (block->class_only) {
+        class_block_forward(block, step, x, out);
+        return;
+    }
     pool_run(step->pool, tiles, qkv_task, &job);
     pool_run(step->pool, (int64_t)step->batch * block->heads, attention_task, &job);
     if (block->se) {

@@ -35,8 +35,9 @@ typedef struct BlockBuffers {
     float *dattention;            /* (R, dim) */
     float *dqkv;                  /* (R, 3 * dim) */
     float *row_sums;              /* (tiles, row_sum_size) */
-    float *gate_sums;             /* SE: (batch, 2 * dim * se_hidden) */
-    float *weight_sums;           /* scratch of weight_grads */
+    float *class_stream, *class_dnorm, *class_dq, *class_norm; /* class_only: (batch, dim) */
+    float *gate_sums;                                          /* SE: (batch, 2 * dim * se_hidden) */
+    float *weight_sums;                                        /* scratch of weight_grads */
 } BlockBuffers;
 
 enum { BLOCK_SUMS = 16, MAX_BLOCK_LINEARS = 7 };
@@ -45,6 +46,7 @@ typedef struct Block {
     int layer, tokens, dim, out, heads, se_hidden;
     float scale; /* of the scores */
     bool transition, ghost, se, dense;
+    bool class_only; /* the model reads only the first row of each image */
     double drop, attn_drop, drop_path;
     Norm norm1, norm2;
     Linear qkv[3];

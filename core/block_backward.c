@@ -14,14 +14,16 @@ typedef struct BackwardJob {
     int64_t rows;
 } BackwardJob;
 
-/* Where a tile gathers its share of the gradient at offset `grad`. */
+float *block_sum(const Block *block, float *sums, int64_t grad)
+{
+    for (int i = 0; i < block->row_sum_count; i++)
+        if (block->row_sums[i].grad == grad) return sums + block->row_sums[i].at;
+    return NULL;
+}
+
 static float *row_sum(const BackwardJob *job, int64_t tile, int64_t grad)
 {
-    const Block *block = job->block;
-    for (int i = 0; i < block->row_sum_count; i++)
-        if (block->row_sums[i].grad == grad)
-            return job->buffers->row_sums + tile * block->row_sum_size + block->row_sums[i].at;
-    return NULL;
+    return block_sum(job->block, job->buffers->row_sums + tile * job->block->row_sum_size, grad);
 }
 
 static void sum_bias(const BackwardJob *job, int64_t tile, const Linear *linear, int rows, const float *dy, int lddy)
@@ -249,6 +251,10 @@ void block_backward(Block *block, const Step *step, const BlockBuffers *buffers,
     int64_t tiles = tile_count(job.rows);
     if (block->transition) {
         transition_backward(&job);
+        return;
+    }
+    if (block->class_only) {
+        class_block_backward(block, step, buffers, x, dx);
         return;
     }
     pool_run(step->pool, tiles, upper_task, &job);

@@ -8,6 +8,9 @@
 
 enum { BRANCH_ATTENTION, BRANCH_MLP };
 
+/* Where a tile, whose sums start at `sums`, gathers its share of the gradient at offset `grad`. */
+float *block_sum(const Block *block, float *sums, int64_t grad);
+
 AttentionHead block_head(const Block *block, const Step *step, int64_t task); /* task = image * heads + head */
 Branch block_branch(const Block *block, const Step *step, int which);
 Gate block_gate(const Block *block, const Step *step);
@@ -16,5 +19,12 @@ int block_tile_rows(int64_t rows, int64_t tile);
 /* What lies between gelu and fc2 for rows `first` .. of the batch: ghost's cheap channels (which hold their own GELU, so
  * act is computed from hidden, fc1's output with bias) and dropout. act (rows, fc2.in) in place otherwise. */
 void block_activate(const Block *block, const Step *step, int64_t first, int rows, const float *hidden, float *act);
+
+/* class_block.c: the block when class_only */
+void class_block_forward(Block *block, const Step *step, const float *x, float *out);
+void class_block_backward(Block *block, const Step *step, const BlockBuffers *buffers, const float *x, float *dx);
+Linear class_queries(const Block *block);
+Linear class_keys_values(const Block *block);
+int64_t class_tile_count(int batch);
 
 #endif

@@ -29,6 +29,7 @@ static Status build_layers(Model *model, Error *error)
         BlockShape shape = zoo_block(config, i);
         snprintf(prefix, sizeof prefix, "blocks.%d.", i);
         block_build(&model->blocks[i], &finder, config, &shape, 1 + TOKEN_LAYERS + i, model->tokens);
+        model->blocks[i].class_only = config->variant == VARIANT_PLAIN && i == model->block_count - 1;
     }
     if (!finder.missing) return STATUS_OK;
     return error_set(error, STATUS_FAILED, "%s: the parameter table has no '%s'", config->name, finder.missing);

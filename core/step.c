@@ -39,6 +39,7 @@ Linear find_linear(Finder *finder, const char *name, int in, int out)
 {
     return (Linear){.in = in,
                     .out = out,
+                    .ld = out,
                     .weight = find_member(finder, name, "weight", false),
                     .bias = find_member(finder, name, "bias", true)};
 }
@@ -61,12 +62,12 @@ void linear_carve(Linear *linear, Arena *arena)
 void linear_transpose(const Step *step, const Linear *linear)
 {
     step->kernels->transpose(linear->out, linear->in, step->weights + linear->weight, linear->in, linear->transposed,
-                             linear->out);
+                             linear->ld);
 }
 
 void linear_forward(const Step *step, const Linear *linear, int rows, const float *x, int ldx, float *y, int ldy)
 {
-    step->kernels->gemm(GEMM_NN, rows, linear->out, linear->in, x, ldx, linear->transposed, linear->out, 0.0f, y, ldy);
+    step->kernels->gemm(GEMM_NN, rows, linear->out, linear->in, x, ldx, linear->transposed, linear->ld, 0.0f, y, ldy);
 }
 
 void linear_backward(const Step *step, const Linear *linear, int rows, const float *dy, int lddy, float beta, float *dx,

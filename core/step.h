@@ -22,6 +22,7 @@ typedef struct Linear {
     int in, out;
     int64_t weight, bias; /* offsets in a flat vector; bias is -1 when there is none */
     float *transposed;    /* (in, out), made by model_set_weights; belongs to the model */
+    int ld;               /* of `transposed`: out, but for a part of a larger layer */
 } Linear;
 
 typedef struct Norm {

@@ -68,6 +68,7 @@ void token_layer_build(TokenLayer *layer, Finder *finder, const ModelConfig *con
         layer->drop = config->token_dropout;
         layer->w = find_offset(finder, "w");
         layer->features = (Linear){.in = width, .out = zoo_performer_features(config), .weight = layer->w, .bias = -1};
+        layer->features.ld = layer->features.out;
         layer->qkv = find_linear(finder, "kqv", in, 3 * width);
         layer->proj = find_linear(finder, "proj", width, width);
         layer->fc1 = find_linear(finder, "mlp.0", width, width);
