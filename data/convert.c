@@ -42,21 +42,38 @@ static Status check_config(const ConvertConfig *config, Error *error)
     return STATUS_OK;
 }
 
+static Status check_shards(const Manifest *manifest, const char *dest, Error *error)
+{
+    for (int i = 0; i < manifest->split_count; i++)
+        for (int j = 0; j < manifest->splits[i].shard_count; j++) {
+            const ManifestShard *shard = &manifest->splits[i].shards[j];
+            char path[4096];
+            snprintf(path, sizeof path, "%s/%s", dest, shard->file);
+            if (shard_check_file(path, &shard->summary, error) == STATUS_OK) continue;
+            return error_add(error, "  hint: or remove %s and run the same command again", dest);
+        }
+    return STATUS_OK;
+}
+
 /* DEST may hold nothing, an interrupted conversion of the same plan, or the finished one. */
 static Status look_at_dest(Convert *convert, Error *error)
 {
+    const char *dest = convert->config.dest;
     char path[4096];
-    snprintf(path, sizeof path, "%s/manifest.json", convert->config.dest);
+    snprintf(path, sizeof path, "%s/manifest.json", dest);
     if (!file_exists(path)) return STATUS_OK;
     Manifest manifest;
-    Status status = manifest_read(&manifest, convert->config.dest, error);
+    Status status = manifest_read(&manifest, dest, error);
     if (status) return status;
     convert->done = strcmp(manifest.fingerprint, convert->plan.fingerprint) == 0;
+    if (convert->done) {
+        status = check_shards(&manifest, dest, error);
+    } else {
+        error_set(error, STATUS_USAGE, "%s: holds a finished data set of another source or with other options", dest);
+        status = error_add(error, "  hint: convert into another folder, or remove this one first");
+    }
     manifest_free(&manifest);
-    if (convert->done) return STATUS_OK;
-    error_set(error, STATUS_USAGE, "%s: holds a finished data set of another source or with other options",
-              convert->config.dest);
-    return error_add(error, "  hint: convert into another folder, or remove this one first");
+    return status;
 }
 
 static Status make_folders(const ConvertConfig *config, Error *error)

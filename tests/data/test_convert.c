@@ -119,6 +119,15 @@ Test(convert, a_finished_one_is_left_alone, .init = make_whole)
     convert_free(convert);
 }
 
+Test(convert, a_finished_one_that_has_lost_a_shard_is_not_called_done, .init = make_whole)
+{
+    run_or_fail("rm %s/train-003.mdb", whole);
+    ConvertConfig config = convert_config(source, whole, SHARDS);
+    Error error = {0};
+    cr_assert_eq(convert_all(&config, &error), STATUS_DATA);
+    cr_assert(strstr(error.message, "train-003.mdb: missing"), "%s", error.message);
+}
+
 Test(convert, refuses_to_mix_two_conversions, .init = make_whole)
 {
     Error error = {0};
