@@ -1,6 +1,7 @@
 #include "dist/reducer.h"
 
 #include <errno.h>
+#include <math.h>
 #include <pthread.h>
 #include <sched.h>
 #include <semaphore.h>
@@ -13,6 +14,8 @@
 #include "dist/exchange.h"
 #include "dist/watchdog.h"
 #include "dist/world.h"
+
+static const double NAP_MIN = 20e-6, NAP_MAX = 200e-6; /* seconds */
 
 /* Who holds `driving` may call MPI and touch the exchange: the communication thread while the caller computes, the
  * caller itself from reducer_wait on, since its core is idle then anyway. */
@@ -51,17 +54,18 @@ static bool drive(Reducer *reducer)
     return moved;
 }
 
-/* Between two fruitless looks at the network while the machine computes. A sleep, however short, lets go of the core at
- * once and gets it back soon, while sched_yield would have to wait for the computing thread's time slice. */
-static void nap(void)
+/* After a fruitless look at the network, while the machine computes. A sleep lets go of the core at once and gets it back
+ * soon; sched_yield would wait for the computing thread's time slice. Its length follows the pace of the network. */
+static void nap(double seconds)
 {
-    struct timespec time = {.tv_nsec = 20000};
+    struct timespec time = {.tv_nsec = (long)(seconds * 1e9)};
     nanosleep(&time, NULL);
 }
 
 static void *communicate(void *argument)
 {
     Reducer *reducer = argument;
+    double pause = NAP_MIN;
     for (;;) {
         while (sem_wait(&reducer->wake) != 0 && errno == EINTR) {
         }
@@ -73,7 +77,12 @@ static void *communicate(void *argument)
             int ready = atomic_load_explicit(&reducer->ready, memory_order_acquire);
             under_way = reducer->status == STATUS_OK && reducer->exchange.finished < ready;
             pthread_mutex_unlock(&reducer->driving);
-            if (!moved && under_way) nap();
+            if (moved) {
+                pause = fmax(pause * 0.7, NAP_MIN);
+            } else if (under_way) {
+                nap(pause);
+                pause = fmin(pause * 1.25, NAP_MAX);
+            }
         }
     }
 }
