@@ -16,8 +16,6 @@ typedef struct Loops {
     void (*solarize)(uint8_t *bytes, int64_t count, int threshold);
     void (*solarize_add)(uint8_t *bytes, int64_t count, int amount);
     int64_t (*luma_sum)(const uint8_t *pixels, int64_t count); /* (count, 3) */
-    /* every third byte of `pixels` -> (count) floats */
-    void (*normalise)(const uint8_t *pixels, int64_t count, float shift, float scale, float *out);
 } Loops;
 
 extern const Loops loops_portable, loops_avx2;

@@ -65,9 +65,4 @@ static int64_t luma_sum(const uint8_t *pixels, int64_t count)
     return sum;
 }
 
-static void normalise(const uint8_t *restrict pixels, int64_t count, float shift, float scale, float *restrict out)
-{
-    for (int64_t i = 0; i < count; i++) out[i] = ((float)pixels[3 * i] - shift) / scale;
-}
-
-const Loops LOOPS = {mixup, color, sharpen, solarize, solarize_add, luma_sum, normalise};
+const Loops LOOPS = {mixup, color, sharpen, solarize, solarize_add, luma_sum};

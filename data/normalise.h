@@ -13,4 +13,9 @@ Normalise normalise_make(const double mean[3], const double std[3]);
 /* pixels: (count, 3) -> out: (3, count) */
 void normalise_apply(const Normalise *normalise, const uint8_t *pixels, int64_t count, float *out);
 
+/* One channel, portable and AVX2, which writes past the caches: the batch is read much later, and what the next image
+ * needs stays in them. pixels: every third byte of 3 * count, beginning with the channel's first. */
+void normalise_plane(const uint8_t *pixels, int64_t count, float shift, float scale, float *out);
+void normalise_plane_avx2(const uint8_t *pixels, int64_t count, float shift, float scale, float *out);
+
 #endif

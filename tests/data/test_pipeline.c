@@ -93,6 +93,26 @@ Test(pipeline, normalises_as_timm)
     safetensors_close(&file);
 }
 
+#if defined(__x86_64__)
+Test(pipeline, vector_and_portable_normalisation_agree)
+{
+    enum { MOST = 100 };
+    float slow[MOST], fast[MOST + 8];
+    if (!__builtin_cpu_supports("avx2")) return;
+    for (int count = 0; count <= MOST; count++) {
+        uint8_t *pixels = malloc(3 * (size_t)count + 1); /* exactly, so that a sanitizer sees what is read */
+        for (int i = 0; i < 3 * count; i++) pixels[i] = (uint8_t)(37 * i + 11 * count);
+        for (int c = 0; c < 3 && count > 0; c++) {
+            float *out = fast + (count + c) % 8;
+            normalise_plane(pixels + c, count, 123.675f, 58.395f, slow);
+            normalise_plane_avx2(pixels + c, count, 123.675f, 58.395f, out);
+            cr_assert_eq(memcmp(slow, out, (size_t)count * sizeof(float)), 0, "%d values", count);
+        }
+        free(pixels);
+    }
+}
+#endif
+
 Test(pipeline, the_fill_is_the_mean_colour)
 {
     PipelineConfig config = test_pipeline(16);
