@@ -59,10 +59,10 @@ static double cubic(const double v[4], double d) /* a = -1 */
 static double sample(const uint8_t *in, int width, int height, int x, int y, double dx, double dy, bool is_cubic)
 {
     int taps = is_cubic ? 4 : 2, first = is_cubic ? -1 : 0;
-    double column[4];
+    double column[4] = {0};
     for (int j = 0; j < taps; j++) {
         const uint8_t *row = in + 3 * (int64_t)width * clamp(y + first + j, height);
-        double v[4];
+        double v[4] = {0};
         for (int i = 0; i < taps; i++) v[i] = row[3 * clamp(x + first + i, width)];
         column[j] = is_cubic ? cubic(v, dx) : linear(v[0], v[1], dx);
     }

@@ -42,16 +42,20 @@ static __m256d cubic(const __m256d v[4], __m256d d)
     return _mm256_add_pd(v[1], _mm256_mul_pd(d, sum));
 }
 
+static __m256d row_linear(const uint8_t *row, int left, int right, double dx)
+{
+    if (dx == 0.0) return pixel(row + left);
+    return linear(pixel(row + left), pixel(row + right), _mm256_set1_pd(dx));
+}
+
 static __m256d sample_linear(const Source *source, int x, int y, double dx, double dy)
 {
     int64_t stride = 3 * (int64_t)source->width;
-    const uint8_t *rows[2] = {source->in + stride * clamp(y, source->height),
-                              source->in + stride * clamp(y + 1, source->height)};
     int left = 3 * clamp(x, source->width), right = 3 * clamp(x + 1, source->width);
-    __m256d column[2], across = _mm256_set1_pd(dx);
-    for (int j = 0; j < (dy == 0.0 ? 1 : 2); j++)
-        column[j] = dx == 0.0 ? pixel(rows[j] + left) : linear(pixel(rows[j] + left), pixel(rows[j] + right), across);
-    return dy == 0.0 ? column[0] : linear(column[0], column[1], _mm256_set1_pd(dy));
+    __m256d near = row_linear(source->in + stride * clamp(y, source->height), left, right, dx);
+    if (dy == 0.0) return near;
+    __m256d far = row_linear(source->in + stride * clamp(y + 1, source->height), left, right, dx);
+    return linear(near, far, _mm256_set1_pd(dy));
 }
 
 static __m256d row_cubic(const uint8_t *row, const int at[4], double dx)

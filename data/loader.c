@@ -229,8 +229,13 @@ static size_t round_up(size_t bytes)
     return (bytes + 63) / 64 * 64;
 }
 
+static void *part(void *memory, size_t offset)
+{
+    return (char *)memory + offset;
+}
+
 /* Carves a batch's arrays out of `memory`, or only adds them up. */
-static size_t carve_batch(const Loader *loader, Batch *batch, char *memory)
+static size_t carve_batch(const Loader *loader, Batch *batch, void *memory)
 {
     const LoaderConfig *config = &loader->config;
     const size_t images = (size_t)loader->local, side = (size_t)config->pipeline.img_size;
@@ -240,11 +245,11 @@ static size_t carve_batch(const Loader *loader, Batch *batch, char *memory)
     size_t at[6] = {0};
     for (int i = 0; i < 5; i++) at[i + 1] = at[i] + round_up(sizes[i]);
     if (memory) {
-        batch->images = (float *)(memory + at[0]);
-        batch->targets = config->training ? (float *)(memory + at[1]) : NULL;
-        batch->labels = (int64_t *)(memory + at[2]);
-        batch->samples = (uint64_t *)(memory + at[3]);
-        batch->indices = (int64_t *)(memory + at[4]);
+        batch->images = part(memory, at[0]);
+        batch->targets = config->training ? part(memory, at[1]) : NULL;
+        batch->labels = part(memory, at[2]);
+        batch->samples = part(memory, at[3]);
+        batch->indices = part(memory, at[4]);
     }
     return at[5];
 }
