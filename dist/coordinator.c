@@ -8,16 +8,17 @@
 #include "core/file.h"
 #include "dist/clock.h"
 #include "dist/evaluate.h"
+#include "dist/keeper.h"
 #include "dist/run.h"
 #include "dist/signals.h"
-#include "dist/writer.h"
 
 struct Coordinator {
     CoordinatorSetup setup;
     bool leads; /* rank 0 */
     Model *ema_model;
     /* The leader's: */
-    CheckpointWriter *writer;
+    CheckpointWriter *writer;     /* shared */
+    Courier *courier;             /* dedicated */
     char folder[CHECKPOINT_PATH]; /* RUN/checkpoints */
     char *config_text;
     char layout[64];
@@ -25,9 +26,10 @@ struct Coordinator {
     bool metrics_open, metrics_failed;
     Progress progress;
     bool progressing;
-    int64_t proved;   /* step of the newest checkpoint that is on disk and good; -1: none */
-    bool wanted;      /* due, and not yet begun */
-    double last_time; /* when the newest one was begun */
+    int64_t proved;     /* step of the newest checkpoint that is on disk and good; -1: none */
+    bool wanted;        /* due, and not yet begun */
+    RunPosition judged; /* validated and best_* as the keeper last told */
+    double last_time;   /* when the newest one was begun */
 };
 
 Status coordinator_agree(MPI_Comm comm, Status status, Error *error)
@@ -48,27 +50,38 @@ Status coordinator_agree(MPI_Comm comm, Status status, Error *error)
 
 /* ---- creation */
 
+Status coordinator_writer_config(const CoordinatorSetup *setup, char *folder, char *layout, char **text,
+                                 WriterConfig *writer, Error *error)
+{
+    char path[CHECKPOINT_PATH];
+    size_t size;
+    Status status = run_path(folder, CHECKPOINT_PATH, setup->output, "checkpoints", error);
+    if (!status) status = run_path(path, sizeof path, setup->output, "config.yaml", error);
+    if (!status) status = file_read(path, 1 << 20, text, &size, error);
+    if (status) return status;
+    snprintf(layout, 64, "%d ranks x %d threads", setup->world->size, pool_threads(setup->pool));
+    *writer = (WriterConfig){.folder = folder,
+                             .run = setup->output,
+                             .table = setup->table,
+                             .config = *text,
+                             .layout = layout,
+                             .metadata = setup->metadata,
+                             .keep = setup->config->keep,
+                             .ema = setup->config->optim.ema_decay > 0,
+                             .moment1 = true,
+                             .moment2 = setup->config->optim.kind == OPT_ADAMW};
+    return STATUS_OK;
+}
+
 static Status leader_create(Coordinator *coordinator, Error *error)
 {
     const CoordinatorSetup *setup = &coordinator->setup;
-    char path[CHECKPOINT_PATH];
-    size_t size;
-    Status status = run_path(coordinator->folder, sizeof coordinator->folder, setup->output, "checkpoints", error);
-    if (!status) status = run_path(path, sizeof path, setup->output, "config.yaml", error);
-    if (!status) status = file_read(path, 1 << 20, &coordinator->config_text, &size, error);
+    WriterConfig writer;
+    Status status = coordinator_writer_config(setup, coordinator->folder, coordinator->layout,
+                                              &coordinator->config_text, &writer, error);
     if (status) return status;
-    snprintf(coordinator->layout, sizeof coordinator->layout, "%d ranks x %d threads", setup->world->size,
-             pool_threads(setup->pool));
-    WriterConfig writer = {.folder = coordinator->folder,
-                           .run = setup->output,
-                           .table = setup->table,
-                           .config = coordinator->config_text,
-                           .layout = coordinator->layout,
-                           .metadata = setup->metadata,
-                           .keep = setup->config->keep,
-                           .ema = setup->vectors->ema,
-                           .moment1 = setup->vectors->moment1,
-                           .moment2 = setup->vectors->moment2};
+    if (setup->keeper >= 0)
+        return courier_create(&coordinator->courier, setup->job, setup->keeper, setup->table, setup->vectors, error);
     return writer_create(&coordinator->writer, &writer, error);
 }
 
@@ -82,7 +95,7 @@ Status coordinator_create(Coordinator **out, const CoordinatorSetup *setup, Erro
     coordinator->proved = -1;
     coordinator->last_time = clock_seconds();
     Status status = STATUS_OK;
-    if (setup->vectors->ema)
+    if (setup->vectors->ema && setup->keeper < 0)
         status =
             model_create(&coordinator->ema_model, &setup->config->model, setup->batch, MODEL_EVAL, setup->pool, error);
     if (!status && coordinator->leads) status = leader_create(coordinator, error);
@@ -98,6 +111,8 @@ void coordinator_free(Coordinator *coordinator)
 {
     if (!coordinator) return;
     writer_free(coordinator->writer);
+    if (coordinator->courier) courier_order(coordinator->courier, NULL, ORDER_QUIT, NULL, &(RunPosition){0}, false);
+    courier_free(coordinator->courier);
     if (coordinator->progressing) progress_end(&coordinator->progress);
     if (coordinator->metrics_open) metrics_close(&coordinator->metrics);
     model_free(coordinator->ema_model);
@@ -200,6 +215,7 @@ static Status leader_resume(Coordinator *coordinator, const char *resume, RunPos
                          .interval = setup->config->log_interval};
     progress_begin(&coordinator->progress, setup->log, &plan, position->step);
     coordinator->progressing = true;
+    if (coordinator->courier) courier_order(coordinator->courier, setup->pool, ORDER_BEGIN, NULL, position, false);
     return STATUS_OK;
 }
 
@@ -210,16 +226,16 @@ Status coordinator_resume(Coordinator *coordinator, const char *resume, RunPosit
     Status status = STATUS_OK;
     *resumed = false;
     if (coordinator->leads) status = leader_resume(coordinator, resume, position, resumed, error);
-    status = coordinator_agree(MPI_COMM_WORLD, status, error);
+    status = coordinator_agree(setup->world->comm, status, error);
     if (status) return status;
     int flag = *resumed;
-    MPI_Bcast(&flag, 1, MPI_INT, 0, MPI_COMM_WORLD);
+    MPI_Bcast(&flag, 1, MPI_INT, 0, setup->world->comm);
     *resumed = flag;
     if (!flag) return STATUS_OK;
-    MPI_Bcast(position, (int)sizeof *position, MPI_BYTE, 0, MPI_COMM_WORLD);
+    MPI_Bcast(position, (int)sizeof *position, MPI_BYTE, 0, setup->world->comm);
     float *vectors[] = {setup->vectors->weights, setup->vectors->ema, setup->vectors->moment1, setup->vectors->moment2};
     for (int i = 0; i < 4; i++)
-        if (vectors[i]) MPI_Bcast(vectors[i], (int)setup->table->size, MPI_FLOAT, 0, MPI_COMM_WORLD);
+        if (vectors[i]) MPI_Bcast(vectors[i], (int)setup->table->size, MPI_FLOAT, 0, setup->world->comm);
     return STATUS_OK;
 }
 
@@ -241,27 +257,74 @@ static void flush_interval(Coordinator *coordinator)
         metrics_check(coordinator, metrics_train(&coordinator->metrics, &record, &error), &error);
 }
 
+static void record_validation(Coordinator *coordinator, const RunPosition *position, const Evaluation *results,
+                              bool has_ema)
+{
+    Error error = {0};
+    ValidationRecord record = {.step = position->step,
+                               .epoch = position->epoch - 1,
+                               .count = results[0].count,
+                               .loss = evaluation_loss(&results[0]),
+                               .top1 = evaluation_top1(&results[0]),
+                               .top5 = evaluation_top5(&results[0]),
+                               .has_ema = has_ema};
+    if (record.has_ema) {
+        record.loss_ema = evaluation_loss(&results[1]);
+        record.top1_ema = evaluation_top1(&results[1]);
+        record.top5_ema = evaluation_top5(&results[1]);
+    }
+    flush_interval(coordinator);
+    progress_validated(&coordinator->progress, &record);
+    metrics_check(coordinator, metrics_validation(&coordinator->metrics, &record, &error), &error);
+}
+
 /* ---- checkpoints */
+
+static void note_checkpoint(Coordinator *coordinator, const WriterReport *report)
+{
+    Log *log = coordinator->setup.log;
+    if (!report->status) {
+        coordinator->proved = report->step;
+        log_write(log, LOG_INFO, "checkpoint of step %" PRId64 ": %.1f MB in %.1f s, copied in %.3f s", report->step,
+                  (double)report->bytes * 1e-6, report->write_seconds, report->copy_seconds);
+    } else if (coordinator->proved >= 0) {
+        log_write(log, LOG_WARNING,
+                  "checkpoint of step %" PRId64 " failed: %s; that of step %" PRId64 " stays the last good one",
+                  report->step, report->error.message, coordinator->proved);
+    } else {
+        log_write(log, LOG_WARNING, "checkpoint of step %" PRId64 " failed: %s", report->step, report->error.message);
+    }
+}
+
+static void note_reply(Coordinator *coordinator, const KeeperReply *reply)
+{
+    if (reply->kind == REPLY_CHECKPOINT) note_checkpoint(coordinator, &reply->report);
+    if (reply->kind != REPLY_VALIDATION) return;
+    coordinator->judged = reply->position;
+    if (!reply->report.status)
+        record_validation(coordinator, &reply->position, reply->results, coordinator->setup.vectors->ema != NULL);
+    else if (reply->report.status != STATUS_STOPPED)
+        log_write(coordinator->setup.log, LOG_WARNING, "epoch %" PRId64 " was not validated: %s", reply->position.epoch,
+                  reply->report.error.message);
+}
 
 static void collect(Coordinator *coordinator)
 {
-    Log *log = coordinator->setup.log;
-    WriterReport report;
-    if (writer_collect(coordinator->writer, WRITER_CHECKPOINT, &report)) {
-        if (!report.status) {
-            coordinator->proved = report.step;
-            log_write(log, LOG_INFO, "checkpoint of step %" PRId64 ": %.1f MB in %.1f s, copied in %.3f s", report.step,
-                      (double)report.bytes * 1e-6, report.write_seconds, report.copy_seconds);
-        } else if (coordinator->proved >= 0) {
-            log_write(log, LOG_WARNING,
-                      "checkpoint of step %" PRId64 " failed: %s; that of step %" PRId64 " stays the last good one",
-                      report.step, report.error.message, coordinator->proved);
-        } else {
-            log_write(log, LOG_WARNING, "checkpoint of step %" PRId64 " failed: %s", report.step, report.error.message);
-        }
+    if (coordinator->courier) {
+        KeeperReply reply;
+        while (courier_reply(coordinator->courier, &reply, false)) note_reply(coordinator, &reply);
+        return;
     }
+    WriterReport report;
+    if (writer_collect(coordinator->writer, WRITER_CHECKPOINT, &report)) note_checkpoint(coordinator, &report);
     if (writer_collect(coordinator->writer, WRITER_VALIDATED, &report) && report.status)
-        log_write(log, LOG_WARNING, "best.safetensors was not written: %s", report.error.message);
+        log_write(coordinator->setup.log, LOG_WARNING, "best.safetensors was not written: %s", report.error.message);
+}
+
+static bool writing(Coordinator *coordinator)
+{
+    return coordinator->courier ? courier_busy(coordinator->courier)
+                                : writer_busy(coordinator->writer, WRITER_CHECKPOINT);
 }
 
 static void begin_checkpoint(Coordinator *coordinator, const RunPosition *position)
@@ -271,7 +334,10 @@ static void begin_checkpoint(Coordinator *coordinator, const RunPosition *positi
     /* So that the record up to a checkpoint is whole, and a resumed run appends to it as if it had never stopped. */
     flush_interval(coordinator);
     metrics_check(coordinator, metrics_sync(&coordinator->metrics, &error), &error);
-    writer_checkpoint(coordinator->writer, setup->pool, setup->vectors, position);
+    if (coordinator->courier)
+        courier_order(coordinator->courier, setup->pool, ORDER_CHECKPOINT, setup->vectors, position, false);
+    else
+        writer_checkpoint(coordinator->writer, setup->pool, setup->vectors, position);
     coordinator->wanted = false;
     coordinator->last_time = clock_seconds();
 }
@@ -294,7 +360,7 @@ bool coordinator_wants_checkpoint(Coordinator *coordinator, const RunPosition *n
     if (!coordinator->leads) return false;
     collect(coordinator);
     coordinator->wanted |= is_due(coordinator, next);
-    return coordinator->wanted && !writer_busy(coordinator->writer, WRITER_CHECKPOINT);
+    return coordinator->wanted && !writing(coordinator);
 }
 
 /* With zero each rank holds a slice of these. */
@@ -325,38 +391,67 @@ Status coordinator_step(Coordinator *coordinator, const RunPosition *position, c
     return STATUS_OK;
 }
 
-static Status leader_finish(Coordinator *coordinator, const RunPosition *position, Error *error)
+static Status finish_failed(const Coordinator *coordinator, const WriterReport *report, Error *error)
 {
+    *error = report->error;
+    if (coordinator->proved >= 0)
+        error_add(error, "  the last good checkpoint is that of step %" PRId64, coordinator->proved);
+    return report->status;
+}
+
+static Status keeper_finish(Coordinator *coordinator, RunPosition *position, Error *error)
+{
+    const CoordinatorSetup *setup = &coordinator->setup;
+    bool fresh = courier_step(coordinator->courier) != position->step && coordinator->proved != position->step;
+    KeeperReply reply;
+    flush_interval(coordinator);
+    courier_order(coordinator->courier, setup->pool, ORDER_FINISH, fresh ? setup->vectors : NULL, position,
+                  signals_caught() != 0);
+    while (courier_reply(coordinator->courier, &reply, true) && reply.kind != REPLY_FINISHED)
+        note_reply(coordinator, &reply);
+    if (reply.report.status) return finish_failed(coordinator, &reply.report, error);
+    if (reply.report.bytes) note_checkpoint(coordinator, &reply.report);
+    position->validated = reply.position.validated;
+    position->best_epoch = reply.position.best_epoch;
+    position->best_top1 = reply.position.best_top1;
+    return STATUS_OK;
+}
+
+static Status leader_finish(Coordinator *coordinator, RunPosition *position, Error *error)
+{
+    if (coordinator->courier) return keeper_finish(coordinator, position, error);
     writer_wait(coordinator->writer);
     collect(coordinator);
-    flush_interval(coordinator);
     if (coordinator->proved != position->step) {
         begin_checkpoint(coordinator, position);
         writer_wait(coordinator->writer);
         WriterReport report;
-        if (writer_collect(coordinator->writer, WRITER_CHECKPOINT, &report) && report.status) {
-            *error = report.error;
-            if (coordinator->proved >= 0)
-                error_add(error, "  the last good checkpoint is that of step %" PRId64, coordinator->proved);
-            return report.status;
-        }
-        coordinator->proved = position->step;
-        log_write(coordinator->setup.log, LOG_INFO, "checkpoint of step %" PRId64 " in %.1f s", position->step,
-                  report.write_seconds);
+        if (writer_collect(coordinator->writer, WRITER_CHECKPOINT, &report) && report.status)
+            return finish_failed(coordinator, &report, error);
+        note_checkpoint(coordinator, &report);
     }
-    Error problem = {0};
-    metrics_check(coordinator, metrics_sync(&coordinator->metrics, &problem), &problem);
     return STATUS_OK;
 }
 
-Status coordinator_finish(Coordinator *coordinator, const RunPosition *position, Error *error)
+Status coordinator_finish(Coordinator *coordinator, RunPosition *position, Error *error)
 {
     Status status = gather_slices(coordinator, true, error);
-    if (!status && coordinator->leads) status = leader_finish(coordinator, position, error);
-    return coordinator_agree(MPI_COMM_WORLD, status, error);
+    if (!status && coordinator->leads) {
+        Error problem = {0};
+        status = leader_finish(coordinator, position, error);
+        flush_interval(coordinator);
+        metrics_check(coordinator, metrics_sync(&coordinator->metrics, &problem), &problem);
+    }
+    return coordinator_agree(coordinator->setup.world->comm, status, error);
 }
 
 /* ---- validation */
+
+static bool asked_to_stop(void *context)
+{
+    (void)context;
+    return signals_caught() != 0;
+}
 
 static void show_progress(void *context, int64_t done, int64_t total)
 {
@@ -364,24 +459,17 @@ static void show_progress(void *context, int64_t done, int64_t total)
     if (coordinator->leads) progress_validation(&coordinator->progress, done, total);
 }
 
-static void record_validation(Coordinator *coordinator, const RunPosition *position, const Evaluation *results)
+/* The keeper does it meanwhile. */
+static Status order_validation(Coordinator *coordinator, RunPosition *position, Error *error)
 {
-    Error error = {0};
-    ValidationRecord record = {.step = position->step,
-                               .epoch = position->epoch - 1,
-                               .count = results[0].count,
-                               .loss = evaluation_loss(&results[0]),
-                               .top1 = evaluation_top1(&results[0]),
-                               .top5 = evaluation_top5(&results[0]),
-                               .has_ema = coordinator->ema_model};
-    if (record.has_ema) {
-        record.loss_ema = evaluation_loss(&results[1]);
-        record.top1_ema = evaluation_top1(&results[1]);
-        record.top5_ema = evaluation_top5(&results[1]);
-    }
-    flush_interval(coordinator);
-    progress_validated(&coordinator->progress, &record);
-    metrics_check(coordinator, metrics_validation(&coordinator->metrics, &record, &error), &error);
+    Status status = gather_slices(coordinator, true, error);
+    if (status) return status;
+    position->validated = position->epoch;
+    if (!coordinator->leads) return STATUS_OK;
+    bool fresh = courier_step(coordinator->courier) != position->step;
+    courier_order(coordinator->courier, coordinator->setup.pool, ORDER_VALIDATE,
+                  fresh ? coordinator->setup.vectors : NULL, position, false);
+    return STATUS_OK;
 }
 
 Status coordinator_validate(Coordinator *coordinator, RunPosition *position, Error *error)
@@ -393,13 +481,14 @@ Status coordinator_validate(Coordinator *coordinator, RunPosition *position, Err
         position->validated = position->epoch;
         return STATUS_OK;
     }
-    EvaluateConfig evaluation = {.comm = MPI_COMM_WORLD,
+    if (setup->keeper >= 0) return order_validation(coordinator, position, error);
+    EvaluateConfig evaluation = {.comm = setup->world->comm,
                                  .dataset = setup->validation,
                                  .log = setup->log,
                                  .pipeline = config->pipeline,
                                  .batch = setup->batch,
                                  .workers = config->workers,
-                                 .stop_on_signal = true,
+                                 .stop = asked_to_stop,
                                  .progress = show_progress,
                                  .context = coordinator};
     Model *models[] = {setup->model, coordinator->ema_model};
@@ -417,7 +506,7 @@ Status coordinator_validate(Coordinator *coordinator, RunPosition *position, Err
     }
     position->validated = position->epoch;
     if (!coordinator->leads) return STATUS_OK;
-    record_validation(coordinator, position, results);
+    record_validation(coordinator, position, results, coordinator->ema_model != NULL);
     collect(coordinator);
     if (writer_busy(coordinator->writer, WRITER_VALIDATED)) {
         writer_wait(coordinator->writer);

@@ -28,6 +28,7 @@
 #include "dist/progress.h"
 #include "dist/reducer.h"
 #include "dist/world.h"
+#include "dist/writer.h"
 
 typedef struct Coordinator Coordinator;
 
@@ -45,6 +46,8 @@ typedef struct CoordinatorSetup { /* all borrowed for the coordinator's life */
     Model *model;     /* with the raw weights set whenever the coordinator is called */
     int batch;        /* the model's max_batch */
     int64_t epoch_steps;
+    MPI_Comm job; /* with `coordinator: dedicated` all ranks, the last one being the keeper (keeper.h) */
+    int keeper;   /* its rank in there; -1: shared */
 } CoordinatorSetup;
 
 Status coordinator_create(Coordinator **coordinator, const CoordinatorSetup *setup, Error *error);
@@ -68,8 +71,13 @@ Status coordinator_step(Coordinator *coordinator, const RunPosition *position, c
  * best weights; position->validated moves on. STATUS_STOPPED when a signal came meanwhile: nothing is recorded then. */
 Status coordinator_validate(Coordinator *coordinator, RunPosition *position, Error *error);
 
+/* What a rank needs to write checkpoints: rank 0's coordinator, or the keeper. *text is the caller's to free; layout has 64
+ * bytes. */
+Status coordinator_writer_config(const CoordinatorSetup *setup, char *folder, char *layout, char **text,
+                                 WriterConfig *writer, Error *error);
+
 /* Collective. Returns when a checkpoint of `position` is on disk and proved, or cannot be. */
-Status coordinator_finish(Coordinator *coordinator, const RunPosition *position, Error *error);
+Status coordinator_finish(Coordinator *coordinator, RunPosition *position, Error *error);
 
 /* Collective: the failure of one rank is that of all, with the message of the lowest one. */
 Status coordinator_agree(MPI_Comm comm, Status status, Error *error);

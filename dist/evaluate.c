@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "core/loss.h"
-#include "dist/signals.h"
 
 enum { MAX_MODELS = 2, SUMS = 4 };
 static const double MAX_BAD_SHARE = 0.01;
@@ -62,7 +61,7 @@ release:
 static Status agree(const EvaluateConfig *config, Status status)
 {
     int mine = status, worst = 0;
-    if (!mine && config->stop_on_signal && signals_caught()) mine = STATUS_STOPPED;
+    if (!mine && config->stop && config->stop(config->context)) mine = STATUS_STOPPED;
     MPI_Allreduce(&mine, &worst, 1, MPI_INT, MPI_MAX, config->comm);
     return (Status)worst;
 }

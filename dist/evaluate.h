@@ -20,10 +20,11 @@ typedef struct EvaluateConfig {
     MPI_Comm comm;
     const Dataset *dataset;
     PipelineConfig pipeline;
-    Log *log;            /* for records that cannot be used */
-    int batch;           /* images at a time per rank; at most the models' max_batch */
-    int workers;         /* loader threads */
-    bool stop_on_signal; /* STATUS_STOPPED, with no results, when signals_caught() on any rank */
+    Log *log;    /* for records that cannot be used */
+    int batch;   /* images at a time per rank; at most the models' max_batch */
+    int workers; /* loader threads */
+    /* May be NULL: asked after each batch; true on any rank ends it with STATUS_STOPPED and without results. */
+    bool (*stop)(void *context);
     void (*progress)(void *context, int64_t done, int64_t total); /* may be NULL; images of all ranks */
     void *context;
 } EvaluateConfig;

@@ -57,7 +57,7 @@ static Status loader_make(Replica *replica, const Dataset *dataset, int64_t begi
 static Status reducer_make(Replica *replica, Error *error)
 {
     const Config *config = replica->config;
-    ReducerConfig reducer = {.comm = MPI_COMM_WORLD,
+    ReducerConfig reducer = {.comm = replica->world->comm,
                              .kind = config->allreduce,
                              .bucket_mb = config->bucket_mb,
                              .wire = config->wire,
@@ -203,7 +203,7 @@ static Status find_nonfinite(const Replica *replica, const RunPosition *position
 
 static Status refuse_nonfinite(const Replica *replica, const RunPosition *position, double loss, Error *error)
 {
-    Status status = coordinator_agree(MPI_COMM_WORLD, find_nonfinite(replica, position, error), error);
+    Status status = coordinator_agree(replica->world->comm, find_nonfinite(replica, position, error), error);
     if (!status)
         error_set(error, STATUS_FAILED, "step %" PRId64 ", epoch %" PRId64 ": the loss is %g", position->step + 1,
                   position->epoch, loss);
@@ -260,7 +260,7 @@ Status replica_step(Replica *replica, RunPosition *position, bool wants_checkpoi
         *error = broken;
         return broken.status;
     }
-    if (agreement.failed > 0) return coordinator_agree(MPI_COMM_WORLD, status, error);
+    if (agreement.failed > 0) return coordinator_agree(replica->world->comm, status, error);
     if (!isfinite(agreement.squares) || !isfinite(agreement.loss))
         return refuse_nonfinite(replica, position, agreement.loss, error);
 

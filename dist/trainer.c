@@ -11,6 +11,7 @@
 #include "core/file.h"
 #include "core/weights.h"
 #include "dist/coordinator.h"
+#include "dist/keeper.h"
 #include "dist/replica.h"
 #include "dist/run.h"
 #include "dist/signals.h"
@@ -18,7 +19,9 @@
 enum { TIMELINE_EVENTS = 200000 };
 
 typedef struct Trainer {
-    const World *world;
+    const World *job;   /* all ranks */
+    const World *world; /* those that train: all, or with `coordinator: dedicated` all but the last */
+    int keeper;         /* the rank that validates and keeps checkpoints; -1: none */
     Log *log;
     const Config *config;
     const TrainOptions *options;
@@ -92,10 +95,10 @@ static Status samples_open(Trainer *trainer, Error *error)
     return STATUS_OK;
 }
 
-static Status coordinator_make(Trainer *trainer, Error *error)
+static CoordinatorSetup coordinator_setup(Trainer *trainer)
 {
     Replica *replica = &trainer->replica;
-    CoordinatorSetup setup = {.config = trainer->config,
+    return (CoordinatorSetup){.config = trainer->config,
                               .world = trainer->world,
                               .log = trainer->log,
                               .pool = trainer->pool,
@@ -107,8 +110,32 @@ static Status coordinator_make(Trainer *trainer, Error *error)
                               .reducer = replica->reducer,
                               .model = replica->model,
                               .batch = replica->micro_batch,
-                              .epoch_steps = replica->epoch_steps};
-    return coordinator_create(&trainer->coordinator, &setup, error);
+                              .epoch_steps = replica->epoch_steps,
+                              .job = trainer->job->comm,
+                              .keeper = trainer->keeper};
+}
+
+/* The rank that does not train. Its message of a failure is the workers' too. */
+static Status keep(Trainer *trainer, Error *error)
+{
+    ParamTable table = {0};
+    char folder[CHECKPOINT_PATH], layout[64], *text = NULL;
+    CoordinatorSetup setup = coordinator_setup(trainer);
+    KeeperSetup keeper = {.comm = trainer->job->comm,
+                          .leader = 0,
+                          .config = trainer->config,
+                          .log = trainer->log,
+                          .pool = trainer->pool,
+                          .validation = trainer->validation,
+                          .table = &table};
+    setup.table = &table;
+    Status status = params_build(&table, &trainer->config->model, error);
+    if (!status) status = coordinator_writer_config(&setup, folder, layout, &text, &keeper.writer, error);
+    status = coordinator_agree(trainer->job->comm, status, error);
+    if (!status) status = keeper_run(&keeper, error);
+    free(text);
+    params_free(&table);
+    return status;
 }
 
 /* A new run's weights: from the seed, or from a file, which rank 0 alone reads. */
@@ -132,9 +159,9 @@ static Status weights_make(Trainer *trainer, Error *error)
                 log_write(trainer->log, LOG_INFO, "its position table of %" PRId64 " tokens is resized to %d",
                           report.file_positions, zoo_tokens(&config->model));
         }
-        status = coordinator_agree(MPI_COMM_WORLD, status, error);
+        status = coordinator_agree(trainer->world->comm, status, error);
         if (status) return status;
-        MPI_Bcast(vectors->weights, (int)table->size, MPI_FLOAT, 0, MPI_COMM_WORLD);
+        MPI_Bcast(vectors->weights, (int)table->size, MPI_FLOAT, 0, trainer->world->comm);
     }
     if (vectors->ema) memcpy(vectors->ema, vectors->weights, (size_t)table->size * sizeof *vectors->ema);
     return STATUS_OK;
@@ -163,23 +190,31 @@ static void introduce(const Trainer *trainer)
         log_write(log, LOG_WARNING, "%s", text);
 }
 
+/* What all ranks have. */
 static Status trainer_create(Trainer *trainer, Error *error)
 {
-    const Config *config = trainer->config;
-    if (config->coordinator == COORDINATOR_DEDICATED)
-        return error_set(error, STATUS_USAGE, "coordinator: dedicated is not there yet; use shared");
     Status status = run_folder_open(trainer, error);
     if (status) return status;
-    status = pool_create(&trainer->pool, config->threads, error);
-    if (!status && trainer->options->trace) status = timeline_create(&trainer->timeline, TIMELINE_EVENTS, error);
+    status = pool_create(&trainer->pool, trainer->config->threads, error);
     if (!status) status = datasets_open(trainer, error);
+    if (!status && (trainer->world->rank == 0 || trainer->world->rank == trainer->keeper))
+        status = metadata_make(trainer, error);
+    return coordinator_agree(trainer->job->comm, status, error);
+}
+
+/* What those that train have. */
+static Status worker_create(Trainer *trainer, Error *error)
+{
+    Status status = STATUS_OK;
+    if (trainer->options->trace) status = timeline_create(&trainer->timeline, TIMELINE_EVENTS, error);
     if (!status)
-        status = replica_create(&trainer->replica, config, trainer->world, trainer->images, trainer->pool,
+        status = replica_create(&trainer->replica, trainer->config, trainer->world, trainer->images, trainer->pool,
                                 trainer->timeline, error);
-    if (!status && trainer->world->rank == 0) status = metadata_make(trainer, error);
-    if (!status) status = coordinator_make(trainer, error);
     if (!status) status = samples_open(trainer, error);
-    return coordinator_agree(MPI_COMM_WORLD, status, error);
+    status = coordinator_agree(trainer->world->comm, status, error);
+    if (status) return status;
+    CoordinatorSetup setup = coordinator_setup(trainer);
+    return coordinator_create(&trainer->coordinator, &setup, error);
 }
 
 static void trainer_free(Trainer *trainer)
@@ -276,35 +311,73 @@ static Status conclude(Trainer *trainer, Status status, Error *error)
     return finished;
 }
 
+static Status train_here(Trainer *trainer, TrainResult *result, Error *error)
+{
+    const TrainOptions *options = trainer->options;
+    bool resumed = false;
+    Status status = worker_create(trainer, error);
+    status = coordinator_agree(trainer->job->comm, status, error);
+    /* Twice: here the keeper's creation, too, is known to have succeeded. */
+    if (!status && trainer->keeper >= 0) status = coordinator_agree(trainer->job->comm, STATUS_OK, error);
+    if (status) return status;
+    introduce(trainer);
+    status = coordinator_resume(trainer->coordinator, options->resume, &trainer->position, &resumed, error);
+    if (!status && !resumed) status = weights_make(trainer, error);
+    if (status) return status;
+    result->was_done = ended(trainer) && trainer->position.validated == trainer->position.epoch;
+    if (!result->was_done) {
+        status = replica_start(&trainer->replica, &trainer->position, error);
+        status = coordinator_agree(trainer->world->comm, status, error);
+        if (!status) status = conclude(trainer, train_epochs(trainer, error), error);
+    }
+    result->position = trainer->position;
+    if (trainer->timeline && (!status || status == STATUS_STOPPED)) {
+        Status written = timeline_write(trainer->timeline, trainer->world->comm, options->trace, error);
+        if (written) status = written;
+    }
+    return status;
+}
+
+/* Those that train, as a world of their own; the rank stays what it is in the whole. */
+static Status team_split(const World *job, const Config *config, World *team, int *keeper, Error *error)
+{
+    *team = *job;
+    *keeper = -1;
+    if (config->coordinator != COORDINATOR_DEDICATED) return STATUS_OK;
+    if (job->size < 2)
+        return error_set(error, STATUS_USAGE,
+                         "coordinator: dedicated needs two ranks or more, one that does not train");
+    *keeper = job->size - 1;
+    team->size = job->size - 1;
+    int code = MPI_Comm_split(job->comm, job->rank == *keeper, job->rank, &team->comm);
+    return code == MPI_SUCCESS ? STATUS_OK : world_mpi_failed(code, "MPI_Comm_split", error);
+}
+
 Status train(const World *world, Log *log, const Config *config, const TrainOptions *options, TrainResult *result,
              Error *error)
 {
-    Trainer trainer = {.world = world,
+    World team;
+    Trainer trainer = {.job = world,
+                       .world = &team,
                        .log = log,
                        .config = config,
                        .options = options,
                        .position = {.global_batch = config->batch_size, .best_epoch = -1}};
     *result = (TrainResult){0};
-    bool resumed = false;
-    Status status = trainer_create(&trainer, error);
-    if (status) goto release;
-    introduce(&trainer);
-    world_report(world, pool_threads(trainer.pool), stderr);
-    status = coordinator_resume(trainer.coordinator, options->resume, &trainer.position, &resumed, error);
-    if (!status && !resumed) status = weights_make(&trainer, error);
-    if (status) goto release;
-    result->was_done = ended(&trainer) && trainer.position.validated == trainer.position.epoch;
-    if (!result->was_done) {
-        status = replica_start(&trainer.replica, &trainer.position, error);
-        status = coordinator_agree(MPI_COMM_WORLD, status, error);
-        if (!status) status = conclude(&trainer, train_epochs(&trainer, error), error);
-        if (trainer.timeline && (!status || status == STATUS_STOPPED)) {
-            Status written = timeline_write(trainer.timeline, MPI_COMM_WORLD, options->trace, error);
-            if (written) status = written;
-        }
+    Status status = team_split(world, config, &team, &trainer.keeper, error);
+    if (status) return status;
+    status = trainer_create(&trainer, error);
+    if (!status) {
+        world_report(world, pool_threads(trainer.pool), stderr);
+        status = world->rank == trainer.keeper ? keep(&trainer, error) : train_here(&trainer, result, error);
     }
-    result->position = trainer.position;
-release:
     trainer_free(&trainer);
+    /* The keeper ends as the run does. */
+    if (trainer.keeper >= 0) {
+        int ended_with = status;
+        MPI_Bcast(&ended_with, 1, MPI_INT, 0, world->comm);
+        status = (Status)ended_with;
+        MPI_Comm_free(&team.comm);
+    }
     return status;
 }

@@ -75,6 +75,7 @@ Status world_start(World *world, Error *error)
     int provided, code = MPI_Init_thread(NULL, NULL, MPI_THREAD_SERIALIZED, &provided);
     if (code != MPI_SUCCESS) return world_mpi_failed(code, "MPI_Init_thread", error);
     world->started = true;
+    world->comm = MPI_COMM_WORLD;
     if (provided < MPI_THREAD_SERIALIZED)
         return error_set(error, STATUS_FAILED,
                          "this MPI library gives thread level %d, but MPI_THREAD_SERIALIZED (%d) is needed: the "

@@ -18,6 +18,7 @@
 
 typedef struct World {
     bool started;
+    MPI_Comm comm; /* all ranks; a part of them may go on with a copy that has its own */
     int rank, size;
     int local_rank, local_size; /* among the ranks of this node */
     int node_index, node_count; /* nodes count from the one of rank 0 */

@@ -135,12 +135,29 @@ static Status vector_allocate(float **vector, bool wanted, const ParamTable *tab
     return STATUS_OK;
 }
 
+Status run_vectors_allocate(RunVectors *vectors, const ParamTable *table, bool ema, bool moment1, bool moment2,
+                            Error *error)
+{
+    *vectors = (RunVectors){.end = table->size};
+    Status status = vector_allocate(&vectors->weights, true, table, error);
+    if (!status) status = vector_allocate(&vectors->ema, ema, table, error);
+    if (!status) status = vector_allocate(&vectors->moment1, moment1, table, error);
+    if (!status) status = vector_allocate(&vectors->moment2, moment2, table, error);
+    return status;
+}
+
+void run_vectors_free(RunVectors *vectors)
+{
+    free(vectors->weights);
+    free(vectors->ema);
+    free(vectors->moment1);
+    free(vectors->moment2);
+    *vectors = (RunVectors){0};
+}
+
 static void writer_release(CheckpointWriter *writer)
 {
-    free(writer->copy.weights);
-    free(writer->copy.ema);
-    free(writer->copy.moment1);
-    free(writer->copy.moment2);
+    run_vectors_free(&writer->copy);
     free(writer->best);
     free(writer);
 }
@@ -152,11 +169,8 @@ Status writer_create(CheckpointWriter **out, const WriterConfig *config, Error *
     if (!writer) return error_set(error, STATUS_FAILED, "out of memory for the checkpoint writer");
     writer->config = *config;
     writer->written = -1;
-    writer->copy.end = config->table->size;
-    Status status = vector_allocate(&writer->copy.weights, true, config->table, error);
-    if (!status) status = vector_allocate(&writer->copy.ema, config->ema, config->table, error);
-    if (!status) status = vector_allocate(&writer->copy.moment1, config->moment1, config->table, error);
-    if (!status) status = vector_allocate(&writer->copy.moment2, config->moment2, config->table, error);
+    Status status =
+        run_vectors_allocate(&writer->copy, config->table, config->ema, config->moment1, config->moment2, error);
     if (!status) status = vector_allocate(&writer->best, true, config->table, error);
     if (status) goto release;
     pthread_mutex_init(&writer->lock, NULL);
@@ -220,15 +234,25 @@ static void copy_task(void *context, int64_t task, int thread)
     if (copy->to[vector]) memcpy(copy->to[vector] + begin, copy->from[vector] + begin, (size_t)count * sizeof(float));
 }
 
-static void job_start(CheckpointWriter *writer, WriterJob kind, Pool *pool, Copy *copy, const RunPosition *position)
+static void copy_vectors(Pool *pool, Copy *copy, int64_t size)
+{
+    copy->size = size;
+    copy->blocks = (size + COPY_BLOCK - 1) / COPY_BLOCK;
+    pool_run(pool, VECTORS * copy->blocks, copy_task, copy);
+}
+
+void run_vectors_copy(Pool *pool, const RunVectors *to, const RunVectors *from, int64_t size)
+{
+    Copy copy = {.to = {to->weights, to->ema, to->moment1, to->moment2},
+                 .from = {from->weights, from->ema, from->moment1, from->moment2}};
+    copy_vectors(pool, &copy, size);
+}
+
+static void job_start(CheckpointWriter *writer, WriterJob kind, const RunPosition *position, double copy_seconds)
 {
     Job *job = &writer->jobs[kind];
-    double start = clock_seconds();
-    copy->size = writer->config.table->size;
-    copy->blocks = (copy->size + COPY_BLOCK - 1) / COPY_BLOCK;
-    pool_run(pool, VECTORS * copy->blocks, copy_task, copy);
     job->position = *position;
-    job->report = (WriterReport){.step = position->step, .copy_seconds = clock_seconds() - start};
+    job->report = (WriterReport){.step = position->step, .copy_seconds = copy_seconds};
     pthread_mutex_lock(&writer->lock);
     job->state = JOB_PENDING;
     pthread_cond_broadcast(&writer->changed);
@@ -237,17 +261,18 @@ static void job_start(CheckpointWriter *writer, WriterJob kind, Pool *pool, Copy
 
 void writer_checkpoint(CheckpointWriter *writer, Pool *pool, const RunVectors *vectors, const RunPosition *position)
 {
-    const RunVectors *to = &writer->copy;
-    Copy copy = {.to = {to->weights, to->ema, to->moment1, to->moment2},
-                 .from = {vectors->weights, vectors->ema, vectors->moment1, vectors->moment2}};
-    job_start(writer, WRITER_CHECKPOINT, pool, &copy, position);
+    double start = clock_seconds();
+    run_vectors_copy(pool, &writer->copy, vectors, writer->config.table->size);
+    job_start(writer, WRITER_CHECKPOINT, position, clock_seconds() - start);
 }
 
 void writer_validated(CheckpointWriter *writer, Pool *pool, const float *best, const RunPosition *position)
 {
+    double start = clock_seconds();
     Copy copy = {.to = {best ? writer->best : NULL}, .from = {best}};
+    copy_vectors(pool, &copy, writer->config.table->size);
     writer->jobs[WRITER_VALIDATED].best = best != NULL;
-    job_start(writer, WRITER_VALIDATED, pool, &copy, position);
+    job_start(writer, WRITER_VALIDATED, position, clock_seconds() - start);
 }
 
 bool writer_collect(CheckpointWriter *writer, WriterJob kind, WriterReport *report)

@@ -53,6 +53,12 @@ void writer_checkpoint(CheckpointWriter *writer, Pool *pool, const RunVectors *v
  * step, says that its epoch is validated. */
 void writer_validated(CheckpointWriter *writer, Pool *pool, const float *best, const RunPosition *position);
 
+/* Flat vectors of a table, those that are wanted, zeroed; and copying what both have, by the pool's threads. */
+Status run_vectors_allocate(RunVectors *vectors, const ParamTable *table, bool ema, bool moment1, bool moment2,
+                            Error *error);
+void run_vectors_free(RunVectors *vectors); /* accepts a zeroed one */
+void run_vectors_copy(Pool *pool, const RunVectors *to, const RunVectors *from, int64_t size);
+
 bool writer_collect(CheckpointWriter *writer, WriterJob job, WriterReport *report); /* true: it ended; once per job */
 void writer_wait(CheckpointWriter *writer);                                         /* until nothing is under way */
 

@@ -119,13 +119,13 @@ static Status eval_here(const Arguments *arguments, const World *world, Log *log
     Status status = classifier_open(&classifier, &arguments->source, error);
     if (!status) status = classifier_prepare(&classifier, arguments->batch, arguments->threads, error);
     if (!status) status = dataset_open(&dataset, arguments->data, arguments->split, error);
-    status = coordinator_agree(MPI_COMM_WORLD, status, error);
+    status = coordinator_agree(world->comm, status, error);
     if (status) goto release;
     if (world->rank == 0) compare_names(&classifier, dataset, log);
     if (classifier.report.positions_resized)
         log_write(log, LOG_INFO, "the position table of %" PRId64 " tokens is resized to %d",
                   classifier.report.file_positions, zoo_tokens(&classifier.config.model));
-    EvaluateConfig config = {.comm = MPI_COMM_WORLD,
+    EvaluateConfig config = {.comm = world->comm,
                              .dataset = dataset,
                              .pipeline = classifier.config.pipeline,
                              .log = log,

@@ -8,6 +8,7 @@
 
 #include "core/file.h"
 #include "core/rng.h"
+#include "core/safetensors.h"
 #include "dist/metrics.h"
 
 enum { SIDE = 28, CLASSES = 10 };
@@ -98,6 +99,28 @@ void command_expect(Command command, int exit_status, const char *const *texts)
         cr_expect(strstr(command.output, *texts), "\"%s\" is missing in:\n%s", *texts, command.output);
     command_free(&command);
 }
+bool same_tensors(const char *a, const char *b)
+{
+    Safetensors left, right;
+    Error error = {0};
+    cr_assert_eq(safetensors_open(&left, a, &error), STATUS_OK, "%s", error.message);
+    cr_assert_eq(safetensors_open(&right, b, &error), STATUS_OK, "%s", error.message);
+    bool same = left.count == right.count;
+    for (int i = 0; same && i < left.count; i++) {
+        const SafetensorsEntry *entry = &left.entries[i], *other = safetensors_find(&right, entry->name);
+        size_t bytes = (size_t)(entry->end - entry->begin);
+        char *mine = malloc(bytes + 1), *theirs = malloc(bytes + 1);
+        same = other && other->end - other->begin == bytes &&
+               safetensors_read(&left, entry, mine, &error) == STATUS_OK &&
+               safetensors_read(&right, other, theirs, &error) == STATUS_OK && memcmp(mine, theirs, bytes) == 0;
+        free(theirs);
+        free(mine);
+    }
+    safetensors_close(&right);
+    safetensors_close(&left);
+    return same;
+}
+
 bool same_files(const char *a, const char *b)
 {
     char *left = NULL, *right = NULL;

@@ -29,6 +29,7 @@ void command_expect(Command command, int exit_status, const char *const *texts);
 #define EXPECT(command, status, ...) command_expect(command, status, (const char *const[]){__VA_ARGS__, NULL})
 #define SUCCEEDS(command)            command_expect(command, 0, NULL)
 
-bool same_files(const char *a, const char *b); /* false also when one cannot be read */
+bool same_tensors(const char *a, const char *b); /* bit for bit, whatever the metadata */
+bool same_files(const char *a, const char *b);   /* false also when one cannot be read */
 
 #endif

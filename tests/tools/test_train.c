@@ -139,6 +139,26 @@ Test(train, sliced_updates_give_the_same_run)
     expect_same_checkpoint("sliced", "again", 36);
 }
 
+/* A rank that does not train takes validation and checkpoints over; the weights stay what they are. */
+Test(train, a_dedicated_coordinator_gives_the_same_run)
+{
+    char path[1000], other[1000];
+    make_data();
+    SUCCEEDS(train(2, "shared", "--set epochs=3"));
+    EXPECT(train(3, "dedicated", "--set epochs=3 --set coordinator=dedicated"), 0, "best top-1",
+           "checkpoint of step 36");
+    for (int i = 0; i < 3; i++) {
+        path_to(path, "shared/checkpoints/step-00000036/%s", VECTORS[i]);
+        path_to(other, "dedicated/checkpoints/step-00000036/%s", VECTORS[i]);
+        cr_expect(same_tensors(path, other), "%s", path);
+    }
+    cr_expect(same_files(path_to(path, "shared/summary.csv"), path_to(other, "dedicated/summary.csv")));
+    cr_expect(file_exists(path_to(path, "dedicated/best.safetensors")));
+    EXPECT(train(3, "dedicated", "--set epochs=3 --set coordinator=dedicated --resume auto"), 0, "this run is done");
+    EXPECT(train(2, "dedicated", "--set epochs=3 --resume auto"), 0, "this run is done");
+    EXPECT(train(1, "alone", "--set coordinator=dedicated"), 2, "dedicated needs two ranks");
+}
+
 /* A run that is cut anywhere and resumed is the run that was not cut, bit for bit. */
 Test(train, resumes_with_the_next_sample)
 {
@@ -195,21 +215,32 @@ Test(train, a_damaged_checkpoint_is_named_and_the_one_before_it_used)
     expect_same_checkpoint("whole", "run", 24);
 }
 
+/* USR1 to mpirun, which forwards it, as soon as a few steps are on record. */
+static void check_signal(int ranks, const char *run, const char *options)
+{
+    char path[1000], whole[1000], resume[200];
+    const char *folder = temporary_folder();
+    Command command =
+        command_run(SECONDS,
+                    MPIRUN "%d " T2T " train %s --set epochs=3 %s --set data=%s/data --output %s/%s & job=$!; "
+                           "until [ \"$(cat %s/%s/metrics.jsonl 2>/dev/null | wc -l)\" -ge 5 ]; do sleep 0.01; done; "
+                           "kill -USR1 $job; wait $job",
+                    ranks, TINY_SETTINGS, options, folder, folder, run, folder, run);
+    EXPECT(command, 75, "SIGUSR1", "stopped at step");
+    snprintf(resume, sizeof resume, "--set epochs=3 %s --resume auto", options);
+    EXPECT(train(ranks, run, resume), 0, "resumed from");
+    for (int i = 0; i < 3; i++)
+        cr_expect(same_tensors(path_to(path, "%s/checkpoints/step-00000036/%s", run, VECTORS[i]),
+                               path_to(whole, "whole/checkpoints/step-00000036/%s", VECTORS[i])),
+                  "%s", path);
+}
+
 Test(train, a_signal_is_a_checkpoint_and_status_75)
 {
     make_data();
-    const char *folder = temporary_folder();
     SUCCEEDS(train(2, "whole", "--set epochs=3"));
-    /* USR1 to mpirun, which forwards it, as soon as a few steps are on record. */
-    Command command = command_run(
-        SECONDS,
-        MPIRUN "2 " T2T " train %s --set epochs=3 --set data=%s/data --output %s/run & job=$!; "
-               "until [ \"$(wc -l <%s/run/metrics.jsonl 2>/dev/null || echo 0)\" -ge 5 ]; do sleep 0.01; done; "
-               "kill -USR1 $job; wait $job",
-        TINY_SETTINGS, folder, folder, folder);
-    EXPECT(command, 75, "SIGUSR1", "stopped at step");
-    EXPECT(train(2, "run", "--set epochs=3 --resume auto"), 0, "resumed from");
-    expect_same_checkpoint("whole", "run", 36);
+    check_signal(2, "shared", "");
+    check_signal(3, "dedicated", "--set coordinator=dedicated");
 }
 
 Test(train, a_full_disk_costs_no_good_checkpoint)

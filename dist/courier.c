@@ -1,0 +1,83 @@
+/* courier.c: the leader's side of keeper.h. */
+#include <stdlib.h>
+
+#include "dist/keeper_internal.h"
+
+struct Courier {
+    MPI_Comm comm;
+    int keeper;
+    int64_t size, step;
+    RunVectors copy;
+    Order order;
+    MPI_Request requests[1 + KEEPER_VECTORS];
+    int count; /* requests under way */
+};
+
+Status courier_create(Courier **out, MPI_Comm comm, int keeper, const ParamTable *table, const RunVectors *which,
+                      Error *error)
+{
+    Courier *courier = calloc(1, sizeof *courier);
+    *out = NULL;
+    if (!courier) return error_set(error, STATUS_FAILED, "out of memory for the courier");
+    courier->comm = comm;
+    courier->keeper = keeper;
+    courier->size = table->size;
+    courier->step = -1;
+    Status status = run_vectors_allocate(&courier->copy, table, which->ema, which->moment1, which->moment2, error);
+    if (status) {
+        courier_free(courier);
+        return status;
+    }
+    *out = courier;
+    return STATUS_OK;
+}
+
+void courier_free(Courier *courier)
+{
+    if (!courier) return;
+    MPI_Waitall(courier->count, courier->requests, MPI_STATUSES_IGNORE);
+    run_vectors_free(&courier->copy);
+    free(courier);
+}
+
+bool courier_busy(Courier *courier)
+{
+    int done = 1;
+    MPI_Testall(courier->count, courier->requests, &done, MPI_STATUSES_IGNORE);
+    if (done) courier->count = 0;
+    return !done;
+}
+
+int64_t courier_step(const Courier *courier)
+{
+    return courier->step;
+}
+
+void courier_order(Courier *courier, Pool *pool, OrderKind kind, const RunVectors *vectors, const RunPosition *position,
+                   bool hurry)
+{
+    if (hurry) MPI_Send(NULL, 0, MPI_BYTE, courier->keeper, TAG_HURRY, courier->comm);
+    MPI_Waitall(courier->count, courier->requests, MPI_STATUSES_IGNORE);
+    courier->count = 0;
+    courier->order = (Order){.kind = kind, .snapshot = vectors != NULL, .hurry = hurry, .position = *position};
+    MPI_Isend(&courier->order, (int)sizeof courier->order, MPI_BYTE, courier->keeper, TAG_ORDER, courier->comm,
+              &courier->requests[courier->count++]);
+    if (!vectors) return;
+    run_vectors_copy(pool, &courier->copy, vectors, courier->size);
+    courier->step = position->step;
+    float *parts[KEEPER_VECTORS] = {courier->copy.weights, courier->copy.ema, courier->copy.moment1,
+                                    courier->copy.moment2};
+    for (int i = 0; i < KEEPER_VECTORS; i++)
+        if (parts[i])
+            MPI_Isend(parts[i], (int)courier->size, MPI_FLOAT, courier->keeper, TAG_VECTOR, courier->comm,
+                      &courier->requests[courier->count++]);
+}
+
+bool courier_reply(Courier *courier, KeeperReply *reply, bool wait)
+{
+    int there = 1;
+    if (!wait) MPI_Iprobe(courier->keeper, TAG_REPLY, courier->comm, &there, MPI_STATUS_IGNORE);
+    if (there)
+        MPI_Recv(reply, (int)sizeof *reply, MPI_BYTE, courier->keeper, TAG_REPLY, courier->comm, MPI_STATUS_IGNORE);
+    return there;
+}

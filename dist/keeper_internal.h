@@ -1,0 +1,17 @@
+/* keeper_internal.h: what courier and keeper send each other. Both are the same program on one kind of machine, so structs
+ * travel as bytes. */
+#ifndef DIST_KEEPER_INTERNAL_H
+#define DIST_KEEPER_INTERNAL_H
+
+#include "dist/keeper.h"
+
+enum { TAG_ORDER = 101, TAG_VECTOR, TAG_REPLY, TAG_HURRY, KEEPER_VECTORS = 4 };
+
+typedef struct Order {
+    OrderKind kind;
+    bool snapshot; /* the vectors follow: weights, ema, moments, as far as there are */
+    bool hurry;    /* a message of TAG_HURRY was sent before */
+    RunPosition position;
+} Order;
+
+#endif
