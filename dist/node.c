@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/statvfs.h>
 
 #include "dist/wire.h"
 #include "dist/world.h"
@@ -26,6 +27,23 @@ static void find_segment(Node *node, int rank, MPI_Aint marks_bytes, MPI_Aint gr
     if (rank == 0) node->total = node->size > 1 ? (float *)(base + marks_bytes + grads_bytes) : node->grads[0];
 }
 
+/* Whether /dev/shm, which backs shared windows, has room for everybody's. It must be asked before: Open MPI notices the
+ * lack on one rank only and lets the others wait for ever. Collective: all get the same answer. */
+static Status check_room(MPI_Comm comm, int64_t bytes, Error *error)
+{
+    int64_t figures[2] = {0, INT64_MAX}; /* needed, available */
+    struct statvfs info;
+    int code = MPI_Allreduce(&bytes, &figures[0], 1, MPI_INT64_T, MPI_SUM, comm);
+    if (statvfs("/dev/shm", &info) == 0) figures[1] = (int64_t)info.f_bavail * (int64_t)info.f_frsize;
+    if (code == MPI_SUCCESS) code = MPI_Bcast(figures, 2, MPI_INT64_T, 0, comm);
+    if (code != MPI_SUCCESS) return world_mpi_failed(code, "asking for shared memory", error);
+    if (figures[0] <= figures[1]) return STATUS_OK;
+    return error_set(error, STATUS_FAILED,
+                     "the ranks of a node need %lld MB of shared memory, but /dev/shm has %lld MB free\n"
+                     "  hint: make it larger (containers: --shm-size), or set `allreduce: ring`, which does without",
+                     (long long)(figures[0] >> 20), (long long)(figures[1] >> 20));
+}
+
 Status node_create(Node *node, MPI_Comm comm, int64_t count, int buckets, Error *error)
 {
     *node = (Node){.buckets = buckets};
@@ -41,6 +59,11 @@ Status node_create(Node *node, MPI_Comm comm, int64_t count, int buckets, Error 
     MPI_Aint marks_bytes = align_up((MPI_Aint)NODE_MARKS * buckets * (MPI_Aint)sizeof(uint32_t));
     MPI_Aint grads_bytes = align_up((MPI_Aint)count * (MPI_Aint)sizeof(float));
     MPI_Aint bytes = LINE + marks_bytes + grads_bytes * (node->rank == 0 && node->size > 1 ? 2 : 1);
+    Status status = check_room(comm, bytes, error);
+    if (status != STATUS_OK) {
+        node_free(node);
+        return status;
+    }
     MPI_Info info;
     MPI_Info_create(&info);
     MPI_Info_set(info, "alloc_shared_noncontig", "true"); /* each segment on pages of its own, near its rank */
@@ -49,11 +72,7 @@ Status node_create(Node *node, MPI_Comm comm, int64_t count, int buckets, Error 
     MPI_Info_free(&info);
     if (code != MPI_SUCCESS) {
         node_free(node);
-        world_mpi_failed(code, "MPI_Win_allocate_shared", error);
-        return error_add(error,
-                         "  while sharing %lld MB among the %d ranks of a node\n"
-                         "  hint: is /dev/shm large enough (containers: --shm-size)? `allreduce: ring` does without",
-                         (long long)(bytes * node->size >> 20), node->size);
+        return world_mpi_failed(code, "MPI_Win_allocate_shared", error);
     }
     node->open = true;
     MPI_Win_lock_all(MPI_MODE_NOCHECK, node->window);
