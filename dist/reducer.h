@@ -55,8 +55,8 @@ void reducer_begin(Reducer *reducer);
 void reducer_ready(void *reducer, int64_t offset, int64_t count); /* a GradsReady; never waits */
 Status reducer_wait(Reducer *reducer, Error *error);
 
-/* The sum over ranks of the whole vector, or with zero of reducer_owned only. Valid from reducer_wait until the next
- * reducer_begin; may be memory that all ranks of a node read. */
+/* The sum over ranks of the whole vector, or with zero of reducer_owned only. Valid from reducer_wait until
+ * backward writes to reducer_grads again; may be memory that all ranks of a node read. */
 const float *reducer_total(const Reducer *reducer);
 
 /* The slice of the flat vectors that is this rank's: the slices of all ranks cover the vector once. */

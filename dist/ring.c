@@ -110,9 +110,9 @@ static void *receive_buffer(const Ring *ring, int64_t message)
     return ring->memory + message % ring->window * ring->chunk;
 }
 
-static uint16_t *send_buffer(const Ring *ring, int64_t message)
+static void *send_buffer(const Ring *ring, int64_t message)
 {
-    return (uint16_t *)(ring->memory + (ring->window + message % ring->window) * ring->chunk);
+    return ring->memory + (ring->window + message % ring->window) * ring->chunk;
 }
 
 static MPI_Request *receive_request(Ring *ring, int64_t message)
