@@ -173,8 +173,9 @@ static void introduce(const Trainer *trainer)
     const Replica *replica = &trainer->replica;
     Log *log = trainer->log;
     char text[512];
-    log_write(log, LOG_INFO, "model %s: %.2f M parameters, %d x %d pixels, %d classes, %d tokens of %d",
-              config->model.name, (double)replica->table->numel * 1e-6, config->model.img_size, config->model.img_size,
+    config_describe_model(config, text, sizeof text);
+    log_write(log, LOG_INFO, "model %s: %.2f M parameters, %d x %d pixels, %d classes, %d tokens of %d", text,
+              (double)replica->table->numel * 1e-6, config->model.img_size, config->model.img_size,
               config->model.num_classes, zoo_tokens(&config->model), config->model.embed_dim);
     log_write(log, LOG_INFO, "data %s: %" PRId64 " training images, %" PRId64 " validation images, %d classes",
               config->data, dataset_count(trainer->images), dataset_count(trainer->validation),
