@@ -1,6 +1,6 @@
 #include "data/loader_work.h"
 
-enum { MAX_BAD_RUN = 16 };
+enum { MAX_BAD_RUN = 16, STRIP = 8 };
 
 Status worker_create(Worker *worker, const WorkSettings *settings, Error *error)
 {
@@ -97,6 +97,20 @@ static Mix draw_mix(const WorkSettings *settings, const WorkUnit *unit, int whic
     return mix_sample(pipeline, &rng, pipeline->img_size);
 }
 
+/* Mixes and normalises a few rows at a time, which stay in the first cache in between. */
+static void finish_mixed(const WorkSettings *settings, const Canvas *canvas, const uint8_t *partner, const Mix *mix,
+                         float *out)
+{
+    const int size = canvas->width;
+    for (int first = 0; first < size; first += STRIP) {
+        int rows = size - first < STRIP ? size - first : STRIP;
+        int64_t at = 3 * (int64_t)first * size;
+        Mix part = mix_rows(mix, first, rows);
+        mix_pixels(&part, rows, size, canvas->pixels + at, partner + at, canvas->spare);
+        preprocess_rows(&settings->preprocess, canvas->spare, first, rows, out);
+    }
+}
+
 /* One image of the batch, from its canvas and its partner's. */
 static void finish(const Worker *worker, const WorkSettings *settings, const WorkUnit *unit, int which, const Mix *mix,
                    const int64_t labels[2])
@@ -105,13 +119,11 @@ static void finish(const Worker *worker, const WorkSettings *settings, const Wor
     const WorkImage *image = &unit->images[which];
     const Canvas *canvas = &worker->canvases[which];
     const int size = config->pipeline.img_size;
-    const uint8_t *pixels = canvas->pixels;
     float *out = unit->batch->images + 3 * (int64_t)image->place * size * size;
-    if (mix->lam < 1.0) {
-        mix_pixels(mix, size, size, pixels, worker->canvases[1 - which].pixels, canvas->spare);
-        pixels = canvas->spare;
-    }
-    preprocess_floats(&settings->preprocess, pixels, out);
+    if (mix->lam < 1.0)
+        finish_mixed(settings, canvas, worker->canvases[1 - which].pixels, mix, out);
+    else
+        preprocess_floats(&settings->preprocess, canvas->pixels, out);
     if (!config->training) return;
     preprocess_erase(&settings->preprocess, sample_key(settings, unit, which), out);
     mix_target(unit->batch->targets + (int64_t)image->place * config->classes, config->classes, labels[which],

@@ -37,6 +37,14 @@ Mix mix_sample(const PipelineConfig *config, Rng *rng, int size)
     return cutmix ? mix_cutmix_box(size, size, lam, y, x) : (Mix){.lam = lam};
 }
 
+Mix mix_rows(const Mix *mix, int first, int rows)
+{
+    Mix part = *mix;
+    part.top = clamp(mix->top - first, rows);
+    part.bottom = clamp(mix->bottom - first, rows);
+    return part;
+}
+
 void mix_pixels(const Mix *mix, int height, int width, const uint8_t *own, const uint8_t *partner, uint8_t *out)
 {
     const int64_t row = 3 * (int64_t)width;

@@ -23,6 +23,9 @@ Mix mix_cutmix_box(int height, int width, double lam, int centre_y, int centre_x
 /* What the settings draw for a square image of `size`. */
 Mix mix_sample(const PipelineConfig *config, Rng *rng, int size);
 
+/* The same mix for the rows first .. first+rows-1 alone. */
+Mix mix_rows(const Mix *mix, int first, int rows);
+
 /* own, partner, out: (height, width, 3), out distinct. Mixup rounds to bytes, ties to even. */
 void mix_pixels(const Mix *mix, int height, int width, const uint8_t *own, const uint8_t *partner, uint8_t *out);
 

@@ -10,8 +10,8 @@ typedef struct Normalise {
 
 Normalise normalise_make(const double mean[3], const double std[3]);
 
-/* pixels: (count, 3) -> out: (3, count) */
-void normalise_apply(const Normalise *normalise, const uint8_t *pixels, int64_t count, float *out);
+/* pixels: (count, 3) -> out: three runs of `count` floats, `plane` floats apart */
+void normalise_apply(const Normalise *normalise, const uint8_t *pixels, int64_t count, float *out, int64_t plane);
 
 /* One channel, portable and AVX2, which writes past the caches: the batch is read much later, and what the next image
  * needs stays in them. pixels: every third byte of 3 * count, beginning with the channel's first. */

@@ -184,10 +184,15 @@ Status preprocess_train(const Preprocess *preprocess, PreprocessScratch *scratch
     return STATUS_OK;
 }
 
+void preprocess_rows(const Preprocess *preprocess, const uint8_t *pixels, int first, int rows, float *out)
+{
+    const int64_t size = preprocess->config.img_size;
+    normalise_apply(&preprocess->normalise, pixels, rows * size, out + first * size, size * size);
+}
+
 void preprocess_floats(const Preprocess *preprocess, const uint8_t *pixels, float *out)
 {
-    int64_t size = preprocess->config.img_size;
-    normalise_apply(&preprocess->normalise, pixels, size * size, out);
+    preprocess_rows(preprocess, pixels, 0, preprocess->config.img_size, out);
 }
 
 void preprocess_erase(const Preprocess *preprocess, SampleKey key, float *image)

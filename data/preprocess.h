@@ -55,6 +55,8 @@ Status preprocess_train(const Preprocess *preprocess, PreprocessScratch *scratch
 
 /* pixels: (S, S, 3) -> out: (3, S, S) */
 void preprocess_floats(const Preprocess *preprocess, const uint8_t *pixels, float *out);
+/* Only `rows` rows, from `first` on: pixels (rows, S, 3) -> their place in out. */
+void preprocess_rows(const Preprocess *preprocess, const uint8_t *pixels, int first, int rows, float *out);
 void preprocess_erase(const Preprocess *preprocess, SampleKey key, float *image); /* (3, S, S), in place */
 
 #endif
