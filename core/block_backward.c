@@ -203,13 +203,13 @@ static void add_row_sums(const BackwardJob *job)
 {
     const Block *block = job->block;
     partial_sums(job->step, job->buffers->row_sums, tile_count(job->rows), block->row_sum_size, block->row_sums,
-                 block->row_sum_count, job->step->accumulate);
+                 block->row_sum_count, job->step->accumulate, job->step->grads);
 }
 
 static void transition_backward(BackwardJob *job)
 {
     const Block *block = job->block;
-    WeightGrad grad = {&block->linear, block->saved.hidden, block->out, job->x, block->dim};
+    WeightGrad grad = {&block->linear, block->saved.hidden, block->out, job->x, block->dim, NULL};
     pool_run(job->step->pool, tile_count(job->rows), transition_task, job);
     weight_grads(job->step, job->rows, &grad, 1, job->step->accumulate, job->buffers->weight_sums);
     add_row_sums(job);
@@ -221,10 +221,11 @@ static void upper_weight_grads(const BackwardJob *job)
     const BlockBuffers *buffers = job->buffers;
     int dim = block->dim, count = 0;
     WeightGrad grads[4];
-    grads[count++] = (WeightGrad){&block->fc2, buffers->dz_mlp, dim, buffers->act, block->fc2.in};
-    grads[count++] = (WeightGrad){&block->fc1, block->saved.hidden, block->fc1.out, buffers->norm, dim};
-    grads[count++] = (WeightGrad){&block->proj, buffers->dz_attention, dim, block->saved.attention, dim};
-    if (block->dense) grads[count++] = (WeightGrad){&block->linear, job->dout + dim, block->out, block->saved.y, dim};
+    grads[count++] = (WeightGrad){&block->fc2, buffers->dz_mlp, dim, buffers->act, block->fc2.in, NULL};
+    grads[count++] = (WeightGrad){&block->fc1, block->saved.hidden, block->fc1.out, buffers->norm, dim, NULL};
+    grads[count++] = (WeightGrad){&block->proj, buffers->dz_attention, dim, block->saved.attention, dim, NULL};
+    if (block->dense)
+        grads[count++] = (WeightGrad){&block->linear, job->dout + dim, block->out, block->saved.y, dim, NULL};
     weight_grads(job->step, job->rows, grads, count, job->step->accumulate, buffers->weight_sums);
 }
 
@@ -235,7 +236,7 @@ static void qkv_weight_grads(const BackwardJob *job)
     WeightGrad grads[3];
     for (int i = 0; i < block->qkv_parts; i++)
         grads[i] =
-            (WeightGrad){&block->qkv[i], job->buffers->dqkv + (int64_t)i * dim, 3 * dim, job->buffers->norm, dim};
+            (WeightGrad){&block->qkv[i], job->buffers->dqkv + (int64_t)i * dim, 3 * dim, job->buffers->norm, dim, NULL};
     weight_grads(job->step, job->rows, grads, block->qkv_parts, job->step->accumulate, job->buffers->weight_sums);
 }
 
@@ -262,7 +263,7 @@ void block_backward(Block *block, const Step *step, const BlockBuffers *buffers,
         int64_t size = (int64_t)block->dim * block->se_hidden;
         PartialSum sums[] = {{0, size, block->se1}, {size, size, block->se2}};
         pool_run(step->pool, step->batch, se_task, &job);
-        partial_sums(step, buffers->gate_sums, step->batch, 2 * size, sums, 2, step->accumulate);
+        partial_sums(step, buffers->gate_sums, step->batch, 2 * size, sums, 2, step->accumulate, step->grads);
         pool_run(step->pool, tiles, proj_task, &job);
     }
     upper_weight_grads(&job);

@@ -286,15 +286,15 @@ void class_block_backward(Block *block, const Step *step, const BlockBuffers *bu
     int dim = block->dim;
     int64_t tiles = tile_count(job.rows), class_tiles = class_tile_count(step->batch);
     Linear q = class_queries(block), kv = class_keys_values(block);
-    WeightGrad class_grads[] = {{&block->fc2, buffers->dz_mlp, dim, buffers->act, block->fc2.in},
-                                {&block->fc1, block->saved.hidden, block->fc1.out, buffers->norm, dim},
-                                {&block->proj, buffers->dz_attention, dim, block->saved.attention, dim},
-                                {&q, buffers->class_dq, dim, buffers->class_norm, dim}};
-    WeightGrad row_grads[] = {{&kv, buffers->dqkv + dim, 3 * dim, buffers->norm, dim}};
+    WeightGrad class_grads[] = {{&block->fc2, buffers->dz_mlp, dim, buffers->act, block->fc2.in, NULL},
+                                {&block->fc1, block->saved.hidden, block->fc1.out, buffers->norm, dim, NULL},
+                                {&block->proj, buffers->dz_attention, dim, block->saved.attention, dim, NULL},
+                                {&q, buffers->class_dq, dim, buffers->class_norm, dim, NULL}};
+    WeightGrad row_grads[] = {{&kv, buffers->dqkv + dim, 3 * dim, buffers->norm, dim, NULL}};
     pool_run(step->pool, class_tiles, class_backward_task, &job);
     weight_grads(step, step->batch, class_grads, 4, step->accumulate, buffers->weight_sums);
     pool_run(step->pool, tiles, rows_backward_task, &job);
     weight_grads(step, job.rows, row_grads, 1, step->accumulate, buffers->weight_sums);
     partial_sums(step, buffers->row_sums, tiles + class_tiles, block->row_sum_size, block->row_sums,
-                 block->row_sum_count, step->accumulate);
+                 block->row_sum_count, step->accumulate, step->grads);
 }

@@ -99,12 +99,12 @@ void embed_backward(const Embed *embed, const Step *step, const EmbedBuffers *bu
 {
     EmbedJob job = {embed, step, buffers, chunk, add, source, dout, dsource};
     int64_t stride = (int64_t)(1 + embed->patches) * embed->dim;
-    WeightGrad grad = {&embed->project, buffers->dy, embed->dim, buffers->split, embed->in};
+    WeightGrad grad = {&embed->project, buffers->dy, embed->dim, buffers->split, embed->in, NULL};
     PartialSum bias = {.count = embed->dim, .grad = embed->project.bias};
     PartialSum tokens[] = {{.count = embed->dim, .grad = embed->cls}, {.count = stride, .grad = embed->position}};
     pool_run(step->pool, chunk.images, rows_task, &job);
-    partial_sums(step, dout, chunk.images, stride, tokens, embed->learned ? 2 : 1, add);
-    partial_sums(step, buffers->row_sums, chunk.images, embed->dim, &bias, 1, add);
+    partial_sums(step, dout, chunk.images, stride, tokens, embed->learned ? 2 : 1, add, step->grads);
+    partial_sums(step, buffers->row_sums, chunk.images, embed->dim, &bias, 1, add, step->grads);
     weight_grads(step, (int64_t)chunk.images * embed->patches, &grad, 1, add, buffers->weight_sums);
     if (!embed->pixels) pool_run(step->pool, chunk.images, source_task, &job);
 }

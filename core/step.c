@@ -141,7 +141,7 @@ static void grad_task(void *context, int64_t task, int thread)
     int i = (int)(tile / plan->tile_cols) * GRAD_ROWS, j = (int)(tile % plan->tile_cols) * GRAD_COLS;
     int m = min_int(GRAD_ROWS, out - i), n = min_int(GRAD_COLS, in - j);
     int k = min_int(plan->chunk_rows, job->rows - first);
-    float *to = job->step->grads + grad->linear->weight, beta = job->add ? 1.0f : 0.0f;
+    float *to = grad->to ? grad->to : job->step->grads + grad->linear->weight, beta = job->add ? 1.0f : 0.0f;
     if (plan->chunks > 1) {
         to = job->partials + plan->partial + chunk * (int64_t)floats_aligned((size_t)out * (size_t)in);
         beta = 0.0f;
@@ -164,9 +164,9 @@ void weight_grads(const Step *step, int64_t rows, const WeightGrad *items, int c
     for (int i = 0; i < count; i++) {
         if (job.plans[i].chunks == 1) continue;
         int64_t size = (int64_t)items[i].linear->out * items[i].linear->in;
-        PartialSum sum = {.count = size, .grad = items[i].linear->weight};
+        PartialSum sum = {.count = size};
         partial_sums(step, partials + job.plans[i].partial, job.plans[i].chunks, (int64_t)floats_aligned((size_t)size),
-                     &sum, 1, add);
+                     &sum, 1, add, items[i].to ? items[i].to : step->grads + items[i].linear->weight);
     }
 }
 
@@ -180,6 +180,7 @@ typedef struct SumJob {
     int64_t slots, stride;
     const PartialSum *sums;
     bool add;
+    float *to;
 } SumJob;
 
 static void sum_task(void *context, int64_t task, int thread)
@@ -190,15 +191,15 @@ static void sum_task(void *context, int64_t task, int thread)
     while (task >= ceil_div(sum->count, SUM_CHUNK)) task -= ceil_div((sum++)->count, SUM_CHUNK);
     int64_t first = task * SUM_CHUNK;
     int n = min_int(SUM_CHUNK, sum->count - first);
-    float *to = job->step->grads + sum->grad + first;
+    float *to = job->to + sum->grad + first;
     if (!job->add) memset(to, 0, (size_t)n * sizeof(float));
     job->step->kernels->column_sums((int)job->slots, n, job->partials + sum->at + first, (int)job->stride, to);
 }
 
 void partial_sums(const Step *step, const float *partials, int64_t slots, int64_t stride, const PartialSum *sums,
-                  int count, bool add)
+                  int count, bool add, float *to)
 {
-    SumJob job = {.step = step, .partials = partials, .slots = slots, .stride = stride, .sums = sums, .add = add};
+    SumJob job = {step, partials, slots, stride, sums, add, to};
     int64_t tasks = 0;
     for (int i = 0; i < count; i++) tasks += ceil_div(sums[i].count, SUM_CHUNK);
     pool_run(step->pool, tasks, sum_task, &job);

@@ -97,20 +97,21 @@ typedef struct WeightGrad {
     int lddy;
     const float *x; /* (rows, in) */
     int ldx;
+    float *to; /* NULL: the gradient of linear's weight */
 } WeightGrad;
 
 void weight_grads(const Step *step, int64_t rows, const WeightGrad *items, int count, bool add, float *partials);
 size_t weight_grads_partials(int64_t rows, const Linear *linear); /* floats that one item needs */
 
 /* ---- partial sums: `slots` pieces of `stride` floats. Part `at` .. `at + count` of each is summed, in order of the
- * slots, into grads[grad ..], in parallel. */
+ * slots, into to[grad ..], in parallel. */
 
 typedef struct PartialSum {
     int64_t at, count, grad;
 } PartialSum;
 
 void partial_sums(const Step *step, const float *partials, int64_t slots, int64_t stride, const PartialSum *sums,
-                  int count, bool add);
+                  int count, bool add, float *to);
 
 /* ---- randomness: a site is a place in the network where masks are drawn */
 

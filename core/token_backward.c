@@ -153,15 +153,46 @@ static void qkv_task(void *context, int64_t task, int thread)
     float *norm = job->buffers->norm1 + at.chunk * in;
     const float *dqkv = saved->qkv + at.saved * ld, *weight = step->weights + layer->norm1.weight;
     values_tile(job, &at, dv, rest);
-    if (layer->qkv.bias >= 0) step->kernels->column_sums(rows, ld, dqkv, ld, row_sum(layer, &at, layer->qkv.bias));
+    step->kernels->column_sums(rows, ld, dqkv, ld, at.row_sums + layer->qkv_sum_at);
     token_split(layer, &at.tile, job->source, split);
+    if (layer->pixels) {
+        step->kernels->layernorm_apply(rows, in, split, in, saved->mean1 + at.saved, saved->rstd1 + at.saved,
+                                       job->buffers->plain, job->buffers->plain + in, norm, in);
+        return;
+    }
     linear_backward(step, &layer->qkv, rows, dqkv, ld, 0.0f, dnorm, in);
     step->kernels->layernorm_apply(rows, in, split, in, saved->mean1 + at.saved, saved->rstd1 + at.saved, weight,
                                    step->weights + layer->norm1.bias, norm, in);
     step->kernels->layernorm_backward(rows, in, split, in, saved->mean1 + at.saved, saved->rstd1 + at.saved, weight,
-                                      dnorm, in, false, dnorm, in, row_sum(layer, &at, layer->norm1.weight),
-                                      row_sum(layer, &at, layer->norm1.bias));
-    if (!layer->pixels) memcpy(job->buffers->dsplit + at.chunk * in, dnorm, (size_t)rows * (size_t)in * sizeof(float));
+                                      dnorm, in, false, job->buffers->dsplit + at.chunk * in, in,
+                                      row_sum(layer, &at, layer->norm1.weight), row_sum(layer, &at, layer->norm1.bias));
+}
+
+/* Where the source is pixels, the gradient of norm1's output is not needed, only those of its weight g and bias b. With
+ * n the normalised rows, qkv = W (n g + b) + c, so from P = dqkv^T n and s = the sum of dqkv over rows follow
+ *     dW = P g + s b,   dg = sum over outputs of W P,   db = W^T s,   dc = s
+ * at the price of dW's product alone. */
+static void first_gradients(const TokenLayer *layer, const Step *step, const TokenBuffers *buffers, bool add)
+{
+    int in = layer->in, out = 3 * layer->width;
+    const float *w = step->weights + layer->qkv.weight, *p = buffers->qkv_grad, *s = buffers->qkv_sum;
+    const float *g = step->weights + layer->norm1.weight, *b = step->weights + layer->norm1.bias;
+    float *dw = step->grads + layer->qkv.weight, *dg = step->grads + layer->norm1.weight;
+    float *db = step->grads + layer->norm1.bias, *dc = layer->qkv.bias < 0 ? NULL : step->grads + layer->qkv.bias;
+    if (!add) {
+        memset(dw, 0, (size_t)out * (size_t)in * sizeof(float));
+        memset(dg, 0, (size_t)in * sizeof(float));
+        memset(db, 0, (size_t)in * sizeof(float));
+        if (dc) memset(dc, 0, (size_t)out * sizeof(float));
+    }
+    for (int o = 0; o < out; o++, w += in, p += in, dw += in) {
+        for (int c = 0; c < in; c++) {
+            dw[c] += p[c] * g[c] + s[o] * b[c];
+            dg[c] += w[c] * p[c];
+            db[c] += w[c] * s[o];
+        }
+        if (dc) dc[o] += s[o];
+    }
 }
 
 static void gather_task(void *context, int64_t task, int thread)
@@ -181,17 +212,28 @@ void token_layer_backward(TokenLayer *layer, const Step *step, const TokenBuffer
     BackwardJob job = {layer, step, buffers, chunk, source, dout, dsource};
     int width = layer->width;
     int64_t tiles = token_tiles_count(&layer->tiles, chunk.images), first = (int64_t)chunk.slot * layer->tokens;
+    for (int c = 0; layer->pixels && c < layer->in; c++) {
+        buffers->plain[c] = 1.0f;
+        buffers->plain[layer->in + c] = 0.0f;
+    }
     pool_run(step->pool, tiles, upper_task, &job);
     if (layer->performer) token_sum_tiles(layer, step, chunk.images, buffers->tile_sums, buffers->image_sums);
     const float *attention = layer->performer ? buffers->attention : layer->saved.attention + first * width;
-    WeightGrad upper[] = {{&layer->fc2, buffers->dz_mlp, width, buffers->act, width},
-                          {&layer->fc1, layer->saved.hidden + first * width, width, buffers->norm2, width},
-                          {&layer->proj, buffers->dz_attention, width, attention, width}};
+    WeightGrad upper[] = {{&layer->fc2, buffers->dz_mlp, width, buffers->act, width, NULL},
+                          {&layer->fc1, layer->saved.hidden + first * width, width, buffers->norm2, width, NULL},
+                          {&layer->proj, buffers->dz_attention, width, attention, width, NULL}};
     weight_grads(step, (int64_t)chunk.images * layer->tokens, upper, 3, add, buffers->weight_sums);
     if (!layer->performer) pool_run(step->pool, chunk.images, attention_task, &job);
     pool_run(step->pool, tiles, qkv_task, &job);
-    WeightGrad qkv = {&layer->qkv, layer->saved.qkv + first * 3 * width, 3 * width, buffers->norm1, layer->in};
-    weight_grads(step, (int64_t)chunk.images * layer->tokens, &qkv, 1, add, buffers->weight_sums);
-    partial_sums(step, buffers->row_sums, tiles, layer->row_sum_size, layer->row_sums, layer->row_sum_count, add);
+    int sums = layer->pixels ? layer->upper_sum_count : layer->row_sum_count;
+    partial_sums(step, buffers->row_sums, tiles, layer->row_sum_size, layer->row_sums, sums, add, step->grads);
+    WeightGrad qkv = {&layer->qkv, layer->saved.qkv + first * 3 * width, 3 * width, buffers->norm1, layer->in, NULL};
+    if (layer->pixels) qkv.to = buffers->qkv_grad;
+    weight_grads(step, (int64_t)chunk.images * layer->tokens, &qkv, 1, add && !layer->pixels, buffers->weight_sums);
+    if (layer->pixels) {
+        PartialSum sum = {.at = layer->qkv_sum_at, .count = 3 * width};
+        partial_sums(step, buffers->row_sums, tiles, layer->row_sum_size, &sum, 1, false, buffers->qkv_sum);
+        first_gradients(layer, step, buffers, add);
+    }
     if (!layer->pixels) pool_run(step->pool, (int64_t)chunk.images * layer->split.side, gather_task, &job);
 }

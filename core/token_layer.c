@@ -84,9 +84,12 @@ void token_layer_build(TokenLayer *layer, Finder *finder, const ModelConfig *con
     add_sum(layer, layer->norm2.weight, width);
     add_sum(layer, layer->norm2.bias, width);
     add_sum(layer, layer->proj.bias, width);
+    layer->upper_sum_count = layer->row_sum_count;
     add_sum(layer, layer->norm1.weight, in);
     add_sum(layer, layer->norm1.bias, in);
+    layer->qkv_sum_at = layer->row_sum_size;
     add_sum(layer, layer->qkv.bias, 3 * width);
+    if (layer->qkv.bias < 0) layer->row_sum_size += (int64_t)floats_aligned(3 * (size_t)width);
 }
 
 int token_layer_linears(TokenLayer *layer, Linear **out)
@@ -138,6 +141,11 @@ void token_layer_carve_buffers(TokenLayer *layer, TokenBuffers *buffers, Arena *
     float **matrices[] = {&buffers->dz_mlp, &buffers->dz_attention, &buffers->act,
                           &buffers->norm2,  &buffers->attention,    &buffers->dattention};
     for (int i = 0; i < 6; i++) *matrices[i] = arena_floats(arena, matrix);
+    if (layer->pixels) {
+        buffers->plain = arena_floats(arena, 2 * (size_t)layer->in);
+        buffers->qkv_grad = arena_floats(arena, 3 * (size_t)layer->width * (size_t)layer->in);
+        buffers->qkv_sum = arena_floats(arena, 3 * (size_t)layer->width);
+    }
     buffers->norm1 = arena_floats(arena, (size_t)images * (size_t)layer->tokens * (size_t)layer->in);
     if (!layer->pixels)
         buffers->dsplit = arena_floats(arena, (size_t)images * (size_t)layer->tokens * (size_t)layer->in);

@@ -54,6 +54,8 @@ typedef struct TokenBuffers {                    /* for one chunk */
     float *dsplit;                               /* (R, in); not for pixels */
     float *row_sums;                             /* (tiles, row_sum_size) */
     float *weight_sums;
+    float *plain;              /* pixels: (2, in), a norm's weight of 1 and bias of 0 */
+    float *qkv_grad, *qkv_sum; /* pixels: (3 * width, in), (3 * width) */
 } TokenBuffers;
 
 typedef struct TokenLayer {
@@ -66,10 +68,11 @@ typedef struct TokenLayer {
     double drop;
     Norm norm1, norm2;
     Linear qkv, proj, fc1, fc2;
-    int64_t w;       /* performer: offset of the features' matrix, which is frozen */
-    Linear features; /* performer: w as a layer, for its transposed copy */
-    PartialSum row_sums[8];
-    int row_sum_count;
+    int64_t w;              /* performer: offset of the features' matrix, which is frozen */
+    Linear features;        /* performer: w as a layer, for its transposed copy */
+    PartialSum row_sums[8]; /* first those of the layer after attention */
+    int row_sum_count, upper_sum_count;
+    int64_t qkv_sum_at; /* sums over rows of the gradient of qkv, in a tile's sums */
     int64_t row_sum_size;
     TokenSaved saved;
 } TokenLayer;
