@@ -50,6 +50,7 @@ void config_defaults(Config *config)
         .checkpoint_unit = CHECKPOINT_SECONDS,
         .checkpoint_every = 1800,
         .keep = 3,
+        .checkpoint_failures = 3,
         .grace = 120,
         .eval_every = 1,
         .log_interval = 50,

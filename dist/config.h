@@ -54,6 +54,7 @@ typedef struct Config {
     CheckpointUnit checkpoint_unit;
     double checkpoint_every; /* in that unit */
     int keep;                /* checkpoints kept besides the best */
+    int checkpoint_failures; /* checkpoints in a row that could not be written, after which a run stops; 0: never */
     double grace;            /* seconds between a signal and the end that the scheduler allows */
     int eval_every;          /* epochs between validations */
     int log_interval;        /* steps between lines */

@@ -157,6 +157,8 @@ static const Key KEYS[] = {
     {RUN, "coordinator", CHOICE(coordinator, COORDINATORS), FREE, "rank 0 also trains, or one rank more that does not"},
     {RUN, "checkpoint_every", OTHER(KEY_CHECKPOINT, checkpoint_every, ABOVE(0)), FREE, "30min, 1000steps or 1epoch"},
     {RUN, "keep", INT(keep, BETWEEN(1, 1000000)), FREE, "checkpoints kept besides the best"},
+    {RUN, "checkpoint_failures", INT(checkpoint_failures, BETWEEN(0, 1000000)), FREE,
+     "checkpoints in a row that could not be written, after which the run stops; 0: never"},
     {RUN, "grace", DURATION(grace, AT_LEAST(0)), FREE, "between the scheduler's signal and its kill"},
     {RUN, "eval_every", INT(eval_every, BETWEEN(1, 1000000)), FREE, "epochs from one validation to the next"},
     {RUN, "log_interval", INT(log_interval, BETWEEN(1, 1 << 30)), FREE, "steps from one logged line to the next"},

@@ -26,7 +26,11 @@ struct Coordinator {
     bool metrics_open, metrics_failed;
     Progress progress;
     bool progressing;
-    int64_t proved;     /* step of the newest checkpoint that is on disk and good; -1: none */
+    int64_t proved;       /* step of the newest checkpoint that is on disk and good; -1: none */
+    int failures;         /* checkpoints in a row that could not be written */
+    WriterReport failure; /* the latest of them */
+    double step_seconds;
+    bool grace_told;
     bool wanted;        /* due, and not yet begun */
     RunPosition judged; /* validated and best_* as the keeper last told */
     double last_time;   /* when the newest one was begun */
@@ -280,13 +284,29 @@ static void record_validation(Coordinator *coordinator, const RunPosition *posit
 
 /* ---- checkpoints */
 
+/* What a signal leaves time for: the step under way, and a checkpoint. */
+static void check_grace(Coordinator *coordinator, double write_seconds)
+{
+    double grace = coordinator->setup.config->grace;
+    if (coordinator->grace_told || coordinator->step_seconds + write_seconds <= grace) return;
+    coordinator->grace_told = true;
+    log_write(
+        coordinator->setup.log, LOG_WARNING,
+        "a step takes %.0f s and a checkpoint %.0f s, more than grace, %g s: after a signal the job may be killed "
+        "before its checkpoint is written; ask the scheduler for an earlier signal",
+        coordinator->step_seconds, write_seconds, grace);
+}
+
 static void note_checkpoint(Coordinator *coordinator, const WriterReport *report)
 {
     Log *log = coordinator->setup.log;
+    coordinator->failures = report->status ? coordinator->failures + 1 : 0;
+    if (report->status) coordinator->failure = *report;
     if (!report->status) {
         coordinator->proved = report->step;
         log_write(log, LOG_INFO, "checkpoint of step %" PRId64 ": %.1f MB in %.1f s, copied in %.3f s", report->step,
                   (double)report->bytes * 1e-6, report->write_seconds, report->copy_seconds);
+        check_grace(coordinator, report->write_seconds);
     } else if (coordinator->proved >= 0) {
         log_write(log, LOG_WARNING,
                   "checkpoint of step %" PRId64 " failed: %s; that of step %" PRId64 " stays the last good one",
@@ -355,6 +375,23 @@ static bool is_due(const Coordinator *coordinator, const RunPosition *position)
     return floor(done / every) > floor((done - 1) / every);
 }
 
+static Status finish_failed(const Coordinator *coordinator, const WriterReport *report, Error *error)
+{
+    *error = report->error;
+    if (coordinator->proved >= 0)
+        error_add(error, "  the last good checkpoint is that of step %" PRId64, coordinator->proved);
+    return report->status;
+}
+
+Status coordinator_health(const Coordinator *coordinator, Error *error)
+{
+    int limit = coordinator->setup.config->checkpoint_failures;
+    if (limit == 0 || coordinator->failures < limit) return STATUS_OK;
+    Status status = finish_failed(coordinator, &coordinator->failure, error);
+    error_add(error, "  %d checkpoints in a row could not be written; see checkpoint_failures", coordinator->failures);
+    return status;
+}
+
 bool coordinator_wants_checkpoint(Coordinator *coordinator, const RunPosition *next)
 {
     if (!coordinator->leads) return false;
@@ -383,20 +420,13 @@ Status coordinator_step(Coordinator *coordinator, const RunPosition *position, c
         if (status) return status;
     }
     if (!coordinator->leads) return STATUS_OK;
+    coordinator->step_seconds = stats->seconds;
     TrainRecord record;
     Error problem = {0};
     if (progress_step(&coordinator->progress, stats, &record))
         metrics_check(coordinator, metrics_train(&coordinator->metrics, &record, &problem), &problem);
     if (checkpoint) begin_checkpoint(coordinator, position);
     return STATUS_OK;
-}
-
-static Status finish_failed(const Coordinator *coordinator, const WriterReport *report, Error *error)
-{
-    *error = report->error;
-    if (coordinator->proved >= 0)
-        error_add(error, "  the last good checkpoint is that of step %" PRId64, coordinator->proved);
-    return report->status;
 }
 
 static Status keeper_finish(Coordinator *coordinator, RunPosition *position, Error *error)

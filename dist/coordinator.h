@@ -14,8 +14,9 @@
  *     coordinator_finish(coordinator, &position, error);                 // the last checkpoint is on disk
  *     coordinator_free(coordinator);
  *
- * What a full or failing disk prevents is told as a warning and tried again at the next checkpoint; training goes on,
- * and the checkpoints that are there stay. Only the last checkpoint of a process has to succeed.
+ * What a full or failing disk prevents is told as a warning and tried again at the next checkpoint; training goes on for
+ * checkpoint_failures of them in a row, and the checkpoints that are there stay. The last checkpoint of a process has to
+ * succeed.
  */
 #ifndef DIST_COORDINATOR_H
 #define DIST_COORDINATOR_H
@@ -61,6 +62,9 @@ Status coordinator_resume(Coordinator *coordinator, const char *resume, RunPosit
 
 /* Whether a checkpoint should be made of the position that the next step leads to: on rank 0, else false. */
 bool coordinator_wants_checkpoint(Coordinator *coordinator, const RunPosition *next);
+
+/* STATUS_FAILED, on rank 0 only, when too many checkpoints in a row could not be written: for the next step's agreement. */
+Status coordinator_health(const Coordinator *coordinator, Error *error);
 
 /* Collective, after each step, with the position of the next one and what all ranks agreed on. Fails only where MPI does:
  * what else it could not do is in the log. */

@@ -239,15 +239,17 @@ RunPosition replica_next(const Replica *replica, const RunPosition *position)
     return next;
 }
 
-Status replica_step(Replica *replica, RunPosition *position, bool wants_checkpoint, StepOutcome *outcome, Error *error)
+Status replica_step(Replica *replica, RunPosition *position, const StepWishes *wishes, StepOutcome *outcome,
+                    Error *error)
 {
     double begin = clock_seconds(), waited = loader_counts(replica->loader).wait_seconds;
     const int ranks = replica->world->size;
     Agreement agreement = {0};
     Status status = gradients(replica, position, &agreement.loss, error);
+    if (!status) status = wishes->health;
     agreement.failed = status != STATUS_OK;
     agreement.stop = signals_caught() != 0;
-    agreement.checkpoint = wants_checkpoint;
+    agreement.checkpoint = wishes->checkpoint;
     const double data_wait = loader_counts(replica->loader).wait_seconds - waited;
     const double comm_wait = reducer_times(replica->reducer).wait;
     agreement.data_wait = data_wait;

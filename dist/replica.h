@@ -53,6 +53,11 @@ void replica_part(int64_t global_batch, int rank, int ranks, int64_t *begin, int
 /* After the vectors were filled, and with the position of the first step. */
 Status replica_start(Replica *replica, const RunPosition *position, Error *error);
 
+typedef struct StepWishes { /* what a rank brings into the step's agreement */
+    bool checkpoint;
+    Status health; /* not STATUS_OK: all stop with it before the update; the message is in `error` already */
+} StepWishes;
+
 typedef struct StepOutcome { /* the same on all ranks, except stats.seconds and compute */
     StepStats stats;
     double compute;  /* seconds that this rank neither waited for data nor for others */
@@ -65,6 +70,7 @@ RunPosition replica_next(const Replica *replica, const RunPosition *position);
 
 /* Collective. One update; *position becomes that of the next step. On failure (a rank's data, gradients that are not finite)
  * all ranks return the same status, and weights and position are those before the step. */
-Status replica_step(Replica *replica, RunPosition *position, bool wants_checkpoint, StepOutcome *outcome, Error *error);
+Status replica_step(Replica *replica, RunPosition *position, const StepWishes *wishes, StepOutcome *outcome,
+                    Error *error);
 
 #endif

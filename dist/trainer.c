@@ -270,8 +270,9 @@ static Status train_epoch(Trainer *trainer, Error *error)
     for (int64_t epoch = position->epoch; position->epoch == epoch;) {
         StepOutcome outcome;
         RunPosition next = replica_next(&trainer->replica, position);
-        bool wants = coordinator_wants_checkpoint(trainer->coordinator, &next);
-        Status status = replica_step(&trainer->replica, position, wants, &outcome, error);
+        const StepWishes wishes = {.checkpoint = coordinator_wants_checkpoint(trainer->coordinator, &next),
+                                   .health = coordinator_health(trainer->coordinator, error)};
+        Status status = replica_step(&trainer->replica, position, &wishes, &outcome, error);
         if (status) return status;
         status = coordinator_step(trainer->coordinator, position, &outcome.stats, outcome.checkpoint, error);
         if (status) return status;

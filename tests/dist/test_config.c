@@ -404,6 +404,7 @@ Test(config, every_key_reaches_its_field)
     EXPECT("coordinator", "dedicated", coordinator, COORDINATOR_DEDICATED);
     EXPECT("checkpoint_every", "70steps", checkpoint_every, 70);
     EXPECT("keep", "8", keep, 8);
+    EXPECT("checkpoint_failures", "0", checkpoint_failures, 0);
     EXPECT("grace", "45s", grace, 45);
     EXPECT("eval_every", "2", eval_every, 2);
     EXPECT("log_interval", "13", log_interval, 13);

@@ -261,6 +261,13 @@ Test(train, a_full_disk_costs_no_good_checkpoint)
                                   TINY_SETTINGS, folder, folder);
     EXPECT(command, 1, "warning: checkpoint of step", "weights.safetensors", "File too large", "last good");
     cr_expect_eq(checkpoints_of("run", steps, STEPS), 1);
+    command = command_run(SECONDS,
+                          MPIRUN "1 --mca btl self sh -c 'ulimit -f 128; exec " T2T
+                                 " train %s --set epochs=3 --set checkpoint_every=1steps --set checkpoint_failures=2 "
+                                 "--set keep=99 --set data=%s/data --output %s/run --resume auto'",
+                          TINY_SETTINGS, folder, folder);
+    EXPECT(command, 1, "2 checkpoints in a row", "File too large");
+    cr_expect_eq(checkpoints_of("run", steps, STEPS), 1);
     EXPECT(train(1, "run", "--set epochs=3 --set checkpoint_every=1epochs --set keep=99 --resume auto"), 0, good);
     cr_expect(file_exists(path_to(path, "run/checkpoints/step-00000036/manifest.json")));
 }
