@@ -1,0 +1,154 @@
+/* Products and whole steps of one thread against the multiply-add peak of its core, all in processor time, so that other
+ * work on the machine disturbs little. Prints the share of the peak: of BLIS, of each table's gemm, then of models.
+ *
+ *     build/tests/bench/kernels [MODEL BATCH]
+ */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "core/kernels/kernels.h"
+#include "core/model.h"
+
+static double now(void)
+{
+    struct timespec time;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+}
+
+static double peak(void)
+{
+    double best = 0;
+    for (int i = 0; i < 8; i++) {
+        double begin = now(), operations = (double)kernels_best()->multiply_add(500000);
+        best = fmax(best, operations / (now() - begin) * 1e-9);
+    }
+    return best;
+}
+
+typedef struct Product {
+    const char *name;
+    GemmForm form;
+    int m, n, k;
+} Product;
+
+static const Product PRODUCTS[] = {
+    {"qkv, width 384", GEMM_NN, 192, 1152, 384},
+    {"fc2, width 384", GEMM_NN, 192, 384, 1152},
+    {"qkv, width 256", GEMM_NN, 192, 768, 256},
+    {"proj, width 256", GEMM_NN, 192, 256, 256},
+    {"scores", GEMM_NN, 64, 208, 64},
+    {"scores times v", GEMM_NN, 64, 64, 197},
+    {"token layer 1 kqv", GEMM_NN, 196, 192, 147},
+    {"token layer 2 kqv", GEMM_NN, 196, 192, 576},
+    {"token MLP", GEMM_NN, 196, 64, 64},
+    {"performer features", GEMM_NN, 196, 32, 64},
+    {"dW, width 384", GEMM_TN, 192, 384, 6304},
+    {"dW, token layer 1", GEMM_TN, 192, 147, 3136},
+    {"dW, token MLP", GEMM_TN, 64, 64, 3136},
+    {"p^T dO", GEMM_TN, 197, 64, 64},
+};
+
+typedef void (*Gemm)(GemmForm form, int m, int n, int k, const float *a, int lda, const float *b, int ldb, float beta,
+                     float *c, int ldc);
+
+static double measure(Gemm run, const Product *p, const float *a, const float *b, float *c)
+{
+    double best = 0, work = 2e-9 * p->m * p->n * p->k;
+    int repeat = 1 + (int)(0.2 / work);
+    for (int i = 0; i < 6; i++) {
+        double begin = now();
+        for (int r = 0; r < repeat; r++)
+            run(p->form, p->m, p->n, p->k, a, p->form == GEMM_TN ? p->m : p->k, b, p->n, 0.0f, c, p->n);
+        best = fmax(best, repeat * work / (now() - begin));
+    }
+    return best;
+}
+
+static void print_products(double top)
+{
+    enum { FLOATS = 1 << 23 };
+    float *a = calloc(FLOATS, sizeof *a), *b = calloc(FLOATS, sizeof *b), *c = calloc(FLOATS, sizeof *c);
+    if (!a || !b || !c) exit(1);
+    for (int i = 0; i < FLOATS; i++) a[i] = (float)(i % 7), b[i] = (float)(i % 5);
+    printf("\n%-20s %5s %5s %5s  %8s", "product", "m", "n", "k", "BLIS");
+    for (int t = 0; kernels_at(t); t++) printf("  %8s", kernels_at(t)->name);
+    for (size_t i = 0; i < sizeof PRODUCTS / sizeof PRODUCTS[0]; i++) {
+        const Product *p = &PRODUCTS[i];
+        printf("\n%-20s %5d %5d %5d  %6.0f %%", p->name, p->m, p->n, p->k, 100 * measure(gemm, p, a, b, c) / top);
+        for (int t = 0; kernels_at(t); t++) printf("  %6.0f %%", 100 * measure(kernels_at(t)->gemm, p, a, b, c) / top);
+        fflush(stdout);
+    }
+    printf("\n\n");
+    free(a);
+    free(b);
+    free(c);
+}
+
+static void print_model(const char *name, int batch, double top)
+{
+    enum { STEPS = 4 };
+    ModelConfig config;
+    Error error = {0};
+    Pool *pool = NULL;
+    Model *model = NULL;
+    if (zoo_find(name, &config, &error) || pool_create(&pool, 1, &error) ||
+        model_create(&model, &config, batch, MODEL_TRAIN, pool, &error)) {
+        fprintf(stderr, "%s\n", error.message);
+        exit(1);
+    }
+    const ParamTable *table = model_params(model);
+    size_t pixels = (size_t)batch * 3 * (size_t)config.img_size * (size_t)config.img_size;
+    size_t outputs = (size_t)batch * (size_t)config.num_classes;
+    float *weights = calloc((size_t)table->size, 4), *grads = calloc((size_t)table->size, 4);
+    float *images = calloc(pixels, 4), *logits = calloc(outputs, 4), *dlogits = calloc(outputs, 4);
+    uint64_t *samples = calloc((size_t)batch, sizeof *samples);
+    if (!weights || !grads || !images || !logits || !dlogits || !samples) exit(1);
+    params_init(table, &config, 0, weights);
+    for (size_t i = 0; i < pixels; i++) images[i] = (float)(i % 13) * 0.2f - 1.2f;
+    for (size_t i = 0; i < outputs; i++) dlogits[i] = (float)(i % 3) * 0.01f - 0.01f;
+    ModelInput input = {.count = batch, .images = images, .training = true, .samples = samples};
+    double best[3] = {INFINITY, INFINITY, INFINITY};
+    for (int i = 0; i < STEPS; i++) {
+        double times[4] = {now()};
+        model_set_weights(model, weights);
+        times[1] = now();
+        model_forward(model, &input, logits);
+        times[2] = now();
+        model_backward(model, dlogits, grads, false, NULL, NULL);
+        times[3] = now();
+        for (int j = 0; j < 3; j++) best[j] = fmin(best[j], times[j + 1] - times[j]);
+    }
+    Macs macs = zoo_macs(&config);
+    double work = 2e-9 * (double)(macs.linear + macs.attention + macs.conv) * batch;
+    printf("%-16s batch %2d: copies of weights %5.1f ms, forward %6.1f ms (%.0f %%), backward %6.1f ms (%.0f %%), "
+           "together %.1f %%, %.2f images/s\n",
+           name, batch, 1e3 * best[0], 1e3 * best[1], 100 * work / best[1] / top, 1e3 * best[2],
+           200 * work / best[2] / top, 300 * work / (best[0] + best[1] + best[2]) / top,
+           batch / (best[0] + best[1] + best[2]));
+    model_free(model);
+    pool_free(pool);
+    free(weights);
+    free(grads);
+    free(images);
+    free(logits);
+    free(dlogits);
+    free(samples);
+}
+
+int main(int argc, char **argv)
+{
+    double top = peak();
+    printf("%s, peak of one core %.1f GFLOP/s, shares of it:\n", kernels_best()->name, top);
+    if (argc == 3) {
+        print_model(argv[1], atoi(argv[2]), top);
+        return 0;
+    }
+    print_products(top);
+    print_model("t2t_vit_7", 8, top);
+    print_model("t2t_vit_14", 4, top);
+    print_model("t2t_vit_t_14", 4, top);
+    return 0;
+}
