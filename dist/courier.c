@@ -32,20 +32,32 @@ Status courier_create(Courier **out, MPI_Comm comm, int keeper, const ParamTable
     return STATUS_OK;
 }
 
+/* One by one: MPICH's MPI_STATUSES_IGNORE trips GCC's check of array bounds. */
+static void wait_all(Courier *courier)
+{
+    for (int i = 0; i < courier->count; i++) MPI_Wait(&courier->requests[i], MPI_STATUS_IGNORE);
+    courier->count = 0;
+}
+
 void courier_free(Courier *courier)
 {
     if (!courier) return;
-    MPI_Waitall(courier->count, courier->requests, MPI_STATUSES_IGNORE);
+    wait_all(courier);
     run_vectors_free(&courier->copy);
     free(courier);
 }
 
 bool courier_busy(Courier *courier)
 {
-    int done = 1;
-    MPI_Testall(courier->count, courier->requests, &done, MPI_STATUSES_IGNORE);
-    if (done) courier->count = 0;
-    return !done;
+    /* A request that is done becomes MPI_REQUEST_NULL, which is done for ever. */
+    int all = 1;
+    for (int i = 0; i < courier->count; i++) {
+        int done = 0;
+        MPI_Test(&courier->requests[i], &done, MPI_STATUS_IGNORE);
+        all &= done;
+    }
+    if (all) courier->count = 0;
+    return !all;
 }
 
 int64_t courier_step(const Courier *courier)
@@ -57,8 +69,7 @@ void courier_order(Courier *courier, Pool *pool, OrderKind kind, const RunVector
                    bool hurry)
 {
     if (hurry) MPI_Send(NULL, 0, MPI_BYTE, courier->keeper, TAG_HURRY, courier->comm);
-    MPI_Waitall(courier->count, courier->requests, MPI_STATUSES_IGNORE);
-    courier->count = 0;
+    wait_all(courier);
     courier->order = (Order){.kind = kind, .snapshot = vectors != NULL, .hurry = hurry, .position = *position};
     MPI_Isend(&courier->order, (int)sizeof courier->order, MPI_BYTE, courier->keeper, TAG_ORDER, courier->comm,
               &courier->requests[courier->count++]);

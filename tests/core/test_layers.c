@@ -36,6 +36,8 @@ static Fixture open_layer(const char *name)
     snprintf(path, sizeof path, "ops/%s", name);
     Fixture layer = {.file = golden_open(path)};
     Error error = {0};
+    keep(layer.file.entries);
+    keep(layer.file.metadata);
     layer.table.items = keep(calloc((size_t)layer.file.count, sizeof *layer.table.items));
     for (int i = 0; i < layer.file.count; i++) {
         const SafetensorsEntry *entry = &layer.file.entries[i];

@@ -132,5 +132,8 @@ ParameterizedTest(int *index, model_curves, follow_the_reference, .timeout = 300
         cr_assert_lt(fabs(end - want_end), curve->end_mean, "mean of the last 16: %g, expected %g", end, want_end);
     free(images);
     free(labels);
+    free(want_labels);
+    free(want);
+    free(want_norm);
     safetensors_close(&golden);
 }

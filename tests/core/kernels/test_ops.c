@@ -41,6 +41,7 @@ static Case open_case(const char *name)
     c.y = keep(calloc((size_t)c.y_size, sizeof(float)));
     c.dx = keep(calloc((size_t)c.x_size, sizeof(float)));
     keep(c.file.entries);
+    keep(c.file.metadata);
     return c;
 }
 
