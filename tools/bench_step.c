@@ -239,7 +239,7 @@ static int compare(const void *a, const void *b)
 static double measure_steps(Bench *bench, int steps)
 {
     enum { WARM_UP = 2, SECONDS = 10 };
-    double times[MAX_STEPS];
+    double times[MAX_STEPS] = {0};
     int wanted = steps ? steps : MAX_STEPS, count = 0;
     if (wanted > MAX_STEPS) wanted = MAX_STEPS;
     model_set_weights(bench->model, bench->optim.weights);

@@ -54,7 +54,7 @@ INLINE Vec max_vec(Vec a, Vec b)
 
 INLINE VecInt first_lanes(int64_t n)
 {
-    VecInt lane;
+    VecInt lane = {0};
     for (int i = 0; i < LANES; i++) lane[i] = i < n ? -1 : 0;
     return lane;
 }
@@ -409,7 +409,7 @@ static void simd_scale(int rows, int cols, const float *factors, float *x, int l
 /* rng_at for LANES / 2 counters in a row. */
 INLINE VecLong draws(uint64_t key, uint64_t counter)
 {
-    VecLong z;
+    VecLong z = {0};
     for (int i = 0; i < LANES / 2; i++) z[i] = (uint64_t)i + 1;
     z = key + (z + counter) * 0x9E3779B97F4A7C15u;
     z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
@@ -442,61 +442,6 @@ static void simd_dropout(int64_t n, uint64_t key, uint64_t first, double p, cons
     }
 }
 
-/* ---- transposition of LANES x LANES blocks: for each bit of the index, lanes with that bit change places with rows */
-
-#if defined(__clang__)
-#define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
-#else
-#define SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (VecInt){__VA_ARGS__})
-#endif
-#define FIRST(lane, bit)  ((lane) & (bit) ? LANES + (lane) - (bit) : (lane))
-#define SECOND(lane, bit) ((lane) & (bit) ? LANES + (lane) : (lane) + (bit))
-#define LANES4(f, l, bit) f(l, bit), f(l + 1, bit), f(l + 2, bit), f(l + 3, bit)
-#if LANES == 4
-#define EACH_LANE(f, bit) LANES4(f, 0, bit)
-#elif LANES == 8
-#define EACH_LANE(f, bit) LANES4(f, 0, bit), LANES4(f, 4, bit)
-#else
-#define EACH_LANE(f, bit) LANES4(f, 0, bit), LANES4(f, 4, bit), LANES4(f, 8, bit), LANES4(f, 12, bit)
-#endif
-
-#define EXCHANGE(bit)                                                                                                  \
-    _Pragma("GCC unroll 16") for (int i = 0; i < LANES; i++)                                                           \
-    {                                                                                                                  \
-        if (i & (bit)) continue;                                                                                       \
-        Vec a = row[i], b = row[i | (bit)];                                                                            \
-        row[i] = SHUFFLE(a, b, EACH_LANE(FIRST, bit));                                                                 \
-        row[i | (bit)] = SHUFFLE(a, b, EACH_LANE(SECOND, bit));                                                        \
-    }
-
-INLINE void transpose_block(const float *in, int64_t ldi, float *out, int64_t ldo)
-{
-    Vec row[LANES];
-#pragma GCC unroll 16
-    for (int i = 0; i < LANES; i++) row[i] = load(in + i * ldi);
-    EXCHANGE(1)
-    EXCHANGE(2)
-#if LANES > 4
-    EXCHANGE(4)
-#endif
-#if LANES > 8
-    EXCHANGE(8)
-#endif
-#pragma GCC unroll 16
-    for (int i = 0; i < LANES; i++) store(out + i * ldo, row[i]);
-}
-
-static void simd_transpose(int rows, int cols, const float *in, int ldi, float *out, int ldo)
-{
-    int whole_rows = rows / LANES * LANES, whole_cols = cols / LANES * LANES;
-    for (int r = 0; r < whole_rows; r += LANES)
-        for (int c = 0; c < whole_cols; c += LANES)
-            transpose_block(in + (int64_t)r * ldi + c, ldi, out + (int64_t)c * ldo + r, ldo);
-    for (int r = 0; r < rows; r++)
-        for (int c = r < whole_rows ? whole_cols : 0; c < cols; c++)
-            out[(int64_t)c * ldo + r] = in[(int64_t)r * ldi + c];
-}
-
 static int64_t simd_multiply_add(int64_t rounds)
 {
     enum { CHAINS = 12 }; /* independent, so that latency is hidden; and no more than there are registers */
@@ -512,6 +457,7 @@ static int64_t simd_multiply_add(int64_t rounds)
     return sum_lanes(sum[0]) > 0.0f ? rounds * CHAINS * LANES * 2 : 0;
 }
 
+#include "core/kernels/simd_transpose.h"
 #if LANES > 4
 #include "core/kernels/simd_gemm.h"
 #endif
