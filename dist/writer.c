@@ -76,7 +76,7 @@ static Status write_best(CheckpointWriter *writer, Job *job, Error *error)
     char step[24], epoch[24], top1[24];
     const char *metadata[MAX_METADATA + 9] = {"step", step, "epoch",      epoch,
                                               "top1", top1, "weights_of", config->ema ? "ema" : "model"};
-    CheckpointFile file;
+    CheckpointFile file = {0};
     snprintf(step, sizeof step, "%" PRId64, job->position.step);
     snprintf(epoch, sizeof epoch, "%" PRId64, job->position.best_epoch);
     snprintf(top1, sizeof top1, "%.3f", job->position.best_top1);
