@@ -29,7 +29,7 @@ typedef enum ModelMode {
 
 typedef struct ModelInput {
     int count;           /* B, 1 .. max_batch */
-    const float *images; /* (B, in_chans, img_size, img_size), normalised */
+    const float *images; /* (B, in_chans, img_size, img_size), normalised; to stay as it is until model_backward */
     bool training;       /* dropout and drop-path on: needs the three below */
     uint64_t seed, epoch;
     const uint64_t *samples; /* (B) what keys each image's random numbers, so that they depend on nothing else */

@@ -45,7 +45,7 @@ void config_defaults(Config *config)
         .model_ema = true,
         .model_ema_decay = 0.99996,
         .seed = 42,
-        .bucket_mb = 25,
+        .bucket_mb = 8,
         .watchdog = 600,
         .checkpoint_unit = CHECKPOINT_SECONDS,
         .checkpoint_every = 1800,

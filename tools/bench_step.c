@@ -218,8 +218,12 @@ static void update(Bench *bench)
 static void run_step(Bench *bench)
 {
     const ModelConfig *config = &bench->config.model;
-    ModelInput input = {.count = bench->batch, .images = bench->images, .training = !bench->infer};
-    input.samples = bench->samples;
+    /* The epoch moves, so that drop path drops other branches each step. */
+    ModelInput input = {.count = bench->batch,
+                        .images = bench->images,
+                        .training = !bench->infer,
+                        .epoch = (uint64_t)bench->step,
+                        .samples = bench->samples};
     if (!bench->infer) model_set_weights(bench->model, bench->optim.weights); /* they changed */
     model_forward(bench->model, &input, bench->logits);
     if (bench->infer) return;
