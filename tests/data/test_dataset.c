@@ -126,9 +126,10 @@ Test(dataset, refuses_a_shard_of_another_data_set, .init = make_dataset)
     cr_assert(strstr(error.message, "different data sets"), "%s", error.message);
 }
 
-Test(dataset, refuses_a_record_whose_bytes_changed, .init = make_dataset)
+/* Flips bits of one byte of the first record of the validation split, counted from its magic; then exactly one record must
+ * be refused, with these words. */
+static void expect_refusal(long offset, int bits, const char *words)
 {
-    /* Flips one bit of the first image's bytes, which follow the first record's magic. */
     char path[4200];
     snprintf(path, sizeof path, "%s/val-000.mdb", dest);
     FILE *file = fopen(path, "r+b");
@@ -137,9 +138,9 @@ Test(dataset, refuses_a_record_whose_bytes_changed, .init = make_dataset)
     size_t size = fread(bytes, 1, 1 << 20, file);
     char *magic = memmem(bytes, size, "T2TR", 4);
     cr_assert(magic);
-    long at = magic - bytes + RECORD_HEADER + 40;
+    long at = magic - bytes + offset;
     fseek(file, at, SEEK_SET);
-    fputc(bytes[at] ^ 1, file);
+    fputc(bytes[at] ^ bits, file);
     fclose(file);
     free(bytes);
 
@@ -154,9 +155,37 @@ Test(dataset, refuses_a_record_whose_bytes_changed, .init = make_dataset)
         Record record;
         if (dataset_read(reader, i, &record, &why) == STATUS_OK) continue;
         bad++;
-        cr_assert(strstr(why.message, "hash") && strstr(why.message, "val-000.mdb, key"), "%s", why.message);
+        cr_assert(strstr(why.message, words) && strstr(why.message, "val-000.mdb"), "%s", why.message);
     }
     cr_assert_eq(bad, 1);
     dataset_reader_free(reader);
     dataset_close(dataset);
+}
+
+Test(dataset, refuses_a_record_whose_bytes_changed, .init = make_dataset)
+{
+    expect_refusal(RECORD_HEADER + 40, 1, "hash");
+}
+
+Test(dataset, refuses_a_label_that_no_class_has, .init = make_dataset)
+{
+    expect_refusal(8, 128, "manifest.json lists 10 classes");
+}
+
+Test(dataset, refuses_an_empty_split)
+{
+    /* Every training image is broken: the conversion says so, and what it leaves cannot be trained on. */
+    char source[4096];
+    snprintf(source, sizeof source, "%s/folder", temporary_folder());
+    snprintf(dest, sizeof dest, "%s/dataset", temporary_folder());
+    write_file(source, "train/a/1.JPEG", "no image", 8);
+    write_file(source, "train/b/2.JPEG", "no image", 8);
+    shell("mkdir -p %s/val/b", source);
+    shell("mkdir -p %s/val/a", source);
+    shell("cp tests/goldens/data/images/full444_q95_64x48.JPEG %s/val/a", source);
+    convert_or_fail(source, dest, 1);
+    Error error;
+    cr_assert_eq(open_error("train", &error), STATUS_DATA);
+    cr_assert(strstr(error.message, "'train' is empty; see rejected.tsv"), "%s", error.message);
+    cr_assert_eq(open_error("val", &error), STATUS_OK, "%s", error.message);
 }
