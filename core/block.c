@@ -118,7 +118,7 @@ void block_carve_saved(Block *block, Arena *arena, int batch)
     saved->lse = arena_floats(arena, later * (size_t)block->heads);
     saved->x2 = arena_floats(arena, later * dim);
     saved->hidden = arena_floats(arena, later * (size_t)block->fc1.out);
-    saved->factors = arena_floats(arena, 2 * (size_t)batch);
+    saved->kept_memory = arena_carve(arena, BRANCHES * kept_ints(batch) * sizeof(int));
     if (block->se) {
         saved->projected = arena_floats(arena, rows * dim);
         saved->squeeze = arena_floats(arena, (size_t)batch * (size_t)(2 * block->dim + block->se_hidden));
@@ -142,9 +142,8 @@ void block_carve_buffers(Block *block, BlockBuffers *buffers, Arena *arena, int 
     buffers->row_sums = arena_floats(arena, (size_t)(tiles * block->row_sum_size));
     if (block->transition) return;
     if (block->class_only) {
-        float **rows_of_class[] = {&buffers->class_stream, &buffers->class_dnorm, &buffers->class_dq,
-                                   &buffers->class_norm};
-        for (int i = 0; i < 4; i++) *rows_of_class[i] = arena_floats(arena, (size_t)batch * dim);
+        float **rows_of_class[] = {&buffers->class_dnorm, &buffers->class_dq, &buffers->class_norm};
+        for (int i = 0; i < 3; i++) *rows_of_class[i] = arena_floats(arena, (size_t)batch * dim);
     }
     buffers->dz_mlp = arena_floats(arena, rows * dim);
     buffers->dz_attention = arena_floats(arena, rows * dim);
@@ -186,19 +185,27 @@ static void qkv_task(void *context, int64_t task, int thread)
     const Block *block = job->block;
     const Step *step = job->step;
     const BlockSaved *saved = &block->saved;
+    const Kept *kept = &saved->kept[BRANCH_ATTENTION];
     int64_t first = task * ROW_TILE;
     int rows = block_tile_rows(job->rows, task), dim = block->dim;
-    float *norm = step_scratch(step, thread), *qkv = saved->qkv + first * 3 * dim;
-    step->kernels->layernorm(rows, dim, job->x + first * dim, dim, block->norm1.eps,
-                             step->weights + block->norm1.weight, step->weights + block->norm1.bias, norm, dim,
-                             saved->mean1 + first, saved->rstd1 + first);
+    Span span = kept_span(kept, first, rows);
+    float *norm = step_scratch(step, thread), *qkv = saved->qkv + span.first * 3 * dim;
+    if (span.rows == 0) return;
+    norm_forward(step, &block->norm1, kept, first, rows, job->x + first * dim, dim, norm, saved->mean1 + span.first,
+                 saved->rstd1 + span.first);
     for (int i = 0; i < block->qkv_parts; i++) {
         const Linear *linear = &block->qkv[i];
         float *part = qkv + (int64_t)i * dim;
-        linear_forward(step, linear, rows, norm, dim, part, 3 * dim);
-        if (linear->bias >= 0) step->kernels->add_bias(rows, linear->out, step->weights + linear->bias, part, 3 * dim);
-        if (block->ghost) ghost_widen(rows, dim / 2, step->weights + block->widen[i], part, 3 * dim);
+        linear_forward(step, linear, span.rows, norm, dim, part, 3 * dim);
+        if (linear->bias >= 0)
+            step->kernels->add_bias(span.rows, linear->out, step->weights + linear->bias, part, 3 * dim);
+        if (block->ghost) ghost_widen(span.rows, dim / 2, step->weights + block->widen[i], part, 3 * dim);
     }
+}
+
+int64_t block_rows(const Block *block, int which)
+{
+    return (int64_t)block->saved.kept[which].count * block->tokens;
 }
 
 AttentionHead block_head(const Block *block, const Step *step, int64_t task)
@@ -214,7 +221,8 @@ AttentionHead block_head(const Block *block, const Step *step, int64_t task)
                         .v = q + 2 * block->dim,
                         .ld = 3 * block->dim};
     if (step->training && block->attn_drop > 0) {
-        Rng rng = {.key = site_key(step, (int)image, block->layer, SITE_ATTENTION)};
+        int in_batch = block->saved.kept[BRANCH_ATTENTION].images[image];
+        Rng rng = {.key = site_key(step, in_batch, block->layer, SITE_ATTENTION)};
         at.key = rng_split(rng, (uint64_t)head).key;
         at.drop = block->attn_drop;
     }
@@ -232,13 +240,12 @@ static void attention_task(void *context, int64_t task, int thread)
                       step_scratch(job->step, thread));
 }
 
-Branch block_branch(const Block *block, const Step *step, int which)
+Branch block_branch(const Block *block, int which)
 {
     return (Branch){.layer = block->layer,
                     .site = which == BRANCH_ATTENTION ? SITE_PROJECTION : SITE_OUTPUT,
-                    .tokens = block->tokens,
                     .drop = block->drop,
-                    .factors = block->saved.factors + (int64_t)which * step->batch};
+                    .kept = block->saved.kept[which]};
 }
 
 Gate block_gate(const Block *block, const Step *step)
@@ -256,7 +263,7 @@ static void se_project_task(void *context, int64_t task, int thread)
     const ForwardJob *job = context;
     const Block *block = job->block;
     int64_t first = task * ROW_TILE;
-    int rows = block_tile_rows(job->rows, task), dim = block->dim;
+    int rows = block_tile_rows(block_rows(block, BRANCH_ATTENTION), task), dim = block->dim;
     float *y = block->saved.projected + first * dim;
     linear_forward(job->step, &block->proj, rows, block->saved.attention + first * dim, dim, y, dim);
     job->step->kernels->add_bias(rows, dim, linear_bias(job->step, &block->proj), y, dim);
@@ -273,13 +280,13 @@ static void se_gate_task(void *context, int64_t image, int thread)
                  mean + 2 * block->dim, mean + block->dim);
 }
 
-/* y (rows, dim) = projected * gate of each row's image */
-static void se_multiply(const Block *block, int64_t first, int rows, float *y)
+/* y (rows, dim) = projected * gate of each row's image; rows of the dense ones */
+static void se_multiply(const Block *block, Span span, float *y)
 {
-    for (int r = 0; r < rows; r++) {
-        int64_t image = (first + r) / block->tokens;
+    for (int r = 0; r < span.rows; r++) {
+        int64_t row = span.first + r, image = row / block->tokens;
         const float *gate = block->saved.squeeze + image * (2 * block->dim + block->se_hidden) + block->dim;
-        const float *from = block->saved.projected + (first + r) * block->dim;
+        const float *from = block->saved.projected + row * block->dim;
         for (int c = 0; c < block->dim; c++) y[(int64_t)r * block->dim + c] = from[c] * gate[c];
     }
 }
@@ -287,10 +294,51 @@ static void se_multiply(const Block *block, int64_t first, int rows, float *y)
 /* From fc1's output (with its bias) to fc2's input. */
 void block_activate(const Block *block, const Step *step, int64_t first, int rows, const float *hidden, float *act)
 {
+    const Kept *kept = &block->saved.kept[BRANCH_MLP];
     if (block->ghost)
-        ghost_expand(step->kernels, rows, block->dim, hidden, block->dim, step->weights + block->expand[0],
-                     step->weights + block->expand[1], act, 3 * block->dim);
-    dropout_rows(step, block->layer, SITE_HIDDEN, block->drop, block->tokens, first, rows, block->fc2.in, act);
+        ghost_expand(step->kernels, kept_span(kept, first, rows).rows, block->dim, hidden, block->dim,
+                     step->weights + block->expand[0], step->weights + block->expand[1], act, 3 * block->dim);
+    dropout_rows(step, block->layer, SITE_HIDDEN, block->drop, kept, first, rows, block->fc2.in, act);
+}
+
+/* From attention's output to x2. */
+static void attention_end(const ForwardJob *job, int64_t first, int rows, float *scratch)
+{
+    const Block *block = job->block;
+    const BlockSaved *saved = &block->saved;
+    int dim = block->dim;
+    Span span = kept_span(&saved->kept[BRANCH_ATTENTION], first, rows);
+    Branch branch = block_branch(block, BRANCH_ATTENTION);
+    const float *bias = block->se ? NULL : linear_bias(job->step, &block->proj);
+    if (block->se)
+        se_multiply(block, span, scratch);
+    else if (span.rows > 0)
+        linear_forward(job->step, &block->proj, span.rows, saved->attention + span.first * dim, dim, scratch, dim);
+    branch_forward(job->step, &branch, first, rows, dim, scratch, bias, job->x + first * dim, dim,
+                   saved->x2 + first * dim, dim);
+}
+
+/* From x2 to fc2's output without its bias, in branch_out (kept rows, dim). */
+static void mlp(const ForwardJob *job, int64_t first, int rows, float *branch_out, float *scratch)
+{
+    const Block *block = job->block;
+    const Step *step = job->step;
+    const Kernels *k = step->kernels;
+    const BlockSaved *saved = &block->saved;
+    const Kept *kept = &saved->kept[BRANCH_MLP];
+    int dim = block->dim, width = block->fc1.out;
+    Span span = kept_span(kept, first, rows);
+    float *norm = scratch, *act = norm + (int64_t)ROW_TILE * dim, *hidden = saved->hidden + span.first * width;
+    if (span.rows == 0) return;
+    norm_forward(step, &block->norm2, kept, first, rows, saved->x2 + first * dim, dim, norm, saved->mean2 + span.first,
+                 saved->rstd2 + span.first);
+    linear_forward(step, &block->fc1, span.rows, norm, dim, hidden, width);
+    if (block->ghost)
+        k->add_bias(span.rows, dim, linear_bias(step, &block->fc1), hidden, dim);
+    else
+        k->bias_gelu(span.rows, width, linear_bias(step, &block->fc1), hidden, width, act, block->fc2.in);
+    block_activate(block, step, first, rows, hidden, act);
+    linear_forward(step, &block->fc2, span.rows, act, block->fc2.in, branch_out, dim);
 }
 
 static void rest_task(void *context, int64_t task, int thread)
@@ -298,36 +346,20 @@ static void rest_task(void *context, int64_t task, int thread)
     const ForwardJob *job = context;
     const Block *block = job->block;
     const Step *step = job->step;
-    const Kernels *k = step->kernels;
-    const BlockSaved *saved = &block->saved;
     int64_t first = task * ROW_TILE;
     int rows = block_tile_rows(job->rows, task), dim = block->dim;
-    float *branch_out = step_scratch(step, thread), *norm = branch_out + (int64_t)ROW_TILE * dim;
-    float *act = norm + (int64_t)ROW_TILE * dim, *y = (block->dense ? saved->y : job->out) + first * dim;
-    float *x2 = saved->x2 + first * dim, *hidden = saved->hidden + first * block->fc1.out;
-    Branch attention = block_branch(block, step, BRANCH_ATTENTION), mlp = block_branch(block, step, BRANCH_MLP);
-    if (block->se)
-        se_multiply(block, first, rows, branch_out);
-    else
-        linear_forward(step, &block->proj, rows, saved->attention + first * dim, dim, branch_out, dim);
-    branch_forward(step, &attention, first, rows, dim, branch_out, block->se ? NULL : linear_bias(step, &block->proj),
-                   job->x + first * dim, dim, x2, dim);
-    k->layernorm(rows, dim, x2, dim, block->norm2.eps, step->weights + block->norm2.weight,
-                 step->weights + block->norm2.bias, norm, dim, saved->mean2 + first, saved->rstd2 + first);
-    linear_forward(step, &block->fc1, rows, norm, dim, hidden, block->fc1.out);
-    if (block->ghost)
-        k->add_bias(rows, dim, linear_bias(step, &block->fc1), hidden, dim);
-    else
-        k->bias_gelu(rows, block->fc1.out, linear_bias(step, &block->fc1), hidden, block->fc1.out, act, block->fc2.in);
-    block_activate(block, step, first, rows, hidden, act);
-    linear_forward(step, &block->fc2, rows, act, block->fc2.in, branch_out, dim);
-    branch_forward(step, &mlp, first, rows, dim, branch_out, linear_bias(step, &block->fc2), x2, dim, y, dim);
+    float *scratch = step_scratch(step, thread), *y = (block->dense ? block->saved.y : job->out) + first * dim;
+    Branch branch = block_branch(block, BRANCH_MLP);
+    attention_end(job, first, rows, scratch);
+    mlp(job, first, rows, scratch, scratch + (int64_t)ROW_TILE * dim);
+    branch_forward(step, &branch, first, rows, dim, scratch, linear_bias(step, &block->fc2),
+                   block->saved.x2 + first * dim, dim, y, dim);
     if (!block->dense) return;
     float *out = job->out + first * block->out;
     for (int r = 0; r < rows; r++)
         memcpy(out + (int64_t)r * block->out, job->x + (first + r) * dim, (size_t)dim * sizeof(float));
     linear_forward(step, &block->linear, rows, y, dim, out + dim, block->out);
-    k->add_bias(rows, block->linear.out, linear_bias(step, &block->linear), out + dim, block->out);
+    step->kernels->add_bias(rows, block->linear.out, linear_bias(step, &block->linear), out + dim, block->out);
 }
 
 static void transition_task(void *context, int64_t task, int thread)
@@ -351,17 +383,20 @@ void block_forward(Block *block, const Step *step, const float *x, float *out)
         pool_run(step->pool, tiles, transition_task, &job);
         return;
     }
-    for (int i = 0; i < 2; i++)
-        drop_path_factors(step, block->layer, i, block->drop_path, block->saved.factors + (int64_t)i * step->batch);
+    Kept *kept = block->saved.kept;
+    for (int i = 0; i < BRANCHES; i++)
+        kept[i] = kept_draw(step, block->layer, i, block->drop_path, block->tokens,
+                            block->saved.kept_memory + (size_t)i * kept_ints(step->batch));
     if (block->class_only) {
         class_block_forward(block, step, x, out);
         return;
     }
+    int64_t images = kept[BRANCH_ATTENTION].count;
     pool_run(step->pool, tiles, qkv_task, &job);
-    pool_run(step->pool, (int64_t)step->batch * block->heads, attention_task, &job);
+    pool_run(step->pool, images * block->heads, attention_task, &job);
     if (block->se) {
-        pool_run(step->pool, tiles, se_project_task, &job);
-        pool_run(step->pool, step->batch, se_gate_task, &job);
+        pool_run(step->pool, tile_count(images * block->tokens), se_project_task, &job);
+        pool_run(step->pool, images, se_gate_task, &job);
     }
     pool_run(step->pool, tiles, rest_task, &job);
 }

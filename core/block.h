@@ -5,6 +5,8 @@
  *     y   = x2 + path(drop(fc2(drop(gelu(fc1(norm2(x2)))))))    ghost: cheap channels beside qkv's and fc1's
  *     out = y, or for the dense model concat(x, dense_linear(y)); transition: gelu(linear(x))
  *
+ * A branch that drop path dropped for an image is not computed for it: see branch.h.
+ *
  * Forward is three parallel regions: rows (norm1, qkv), heads (attention), rows (the rest, while a tile is in cache).
  * Backward mirrors it; it keeps x, the norms' statistics, qkv, attention's output and row sums, x2 and fc1's output, and
  * computes the rest again.
@@ -12,32 +14,39 @@
 #ifndef CORE_BLOCK_H
 #define CORE_BLOCK_H
 
-#include "core/step.h"
+#include "core/branch.h"
 
-typedef struct BlockSaved {               /* of all rows R = batch * tokens; belongs to the model */
-    float *mean1, *rstd1, *mean2, *rstd2; /* (R) */
-    float *qkv;                           /* (R, 3 * dim) */
-    float *attention;                     /* (R, dim) */
-    float *lse;                           /* (batch, heads, tokens) */
-    float *x2;                            /* (R, dim) */
-    float *hidden;                        /* (R, fc1.out), before GELU; a transition: (R, out) */
-    float *projected;                     /* SE: (R, dim), before the gate */
-    float *squeeze;                       /* SE: (batch, 2 * dim + se_hidden): mean, gate, squeezed */
-    float *y;                             /* dense: (R, dim), what dense_linear reads */
-    float *factors;                       /* (2, batch): drop path of attention and of the MLP */
+enum { BRANCH_ATTENTION, BRANCH_MLP, BRANCHES };
+
+/* Of all rows R = batch * tokens; where only images count that keep a branch, their rows lie densely: A rows of those
+ * that keep attention, M rows of those that keep the MLP. Belongs to the model. */
+typedef struct BlockSaved {
+    float *mean1, *rstd1; /* (A) */
+    float *mean2, *rstd2; /* (M) */
+    float *qkv;           /* (A, 3 * dim) */
+    float *attention;     /* (A, dim) */
+    float *lse;           /* (images of A, heads, tokens) */
+    float *x2;            /* (R, dim) */
+    float *hidden;        /* (M, fc1.out), before GELU; a transition: (R, out) */
+    float *projected;     /* SE: (A, dim), before the gate */
+    float *squeeze;       /* SE: (images of A, 2 * dim + se_hidden): mean, gate, squeezed */
+    float *y;             /* dense: (R, dim), what dense_linear reads */
+    Kept kept[BRANCHES];
+    int *kept_memory;
 } BlockSaved;
 
 /* What backward needs beside, shared by all blocks. Rows as in BlockSaved. */
 typedef struct BlockBuffers {
-    float *dz_mlp, *dz_attention; /* (R, dim): gradients of what the two residual branches add */
-    float *act;                   /* (R, fc2.in): input of fc2 */
-    float *norm;                  /* (R, dim): input of fc1, then of qkv */
-    float *dattention;            /* (R, dim) */
-    float *dqkv;                  /* (R, 3 * dim) */
-    float *row_sums;              /* (tiles, row_sum_size) */
-    float *class_stream, *class_dnorm, *class_dq, *class_norm; /* class_only: (batch, dim) */
-    float *gate_sums;                                          /* SE: (batch, 2 * dim * se_hidden) */
-    float *weight_sums;                                        /* scratch of weight_grads */
+    float *dz_mlp;                              /* (M, dim): gradients of what the two residual branches add */
+    float *dz_attention;                        /* (A, dim) */
+    float *act;                                 /* (M, fc2.in): input of fc2 */
+    float *norm;                                /* (M, dim): input of fc1, then (A, dim): of qkv */
+    float *dattention;                          /* (A, dim) */
+    float *dqkv;                                /* (A, 3 * dim) */
+    float *row_sums;                            /* (tiles, row_sum_size) */
+    float *class_dnorm, *class_dq, *class_norm; /* class_only: (batch, dim) */
+    float *gate_sums;                           /* SE: (batch, 2 * dim * se_hidden) */
+    float *weight_sums;                         /* scratch of weight_grads */
 } BlockBuffers;
 
 enum { BLOCK_SUMS = 16, MAX_BLOCK_LINEARS = 7 };

@@ -43,23 +43,23 @@ static void dense_tile(const BackwardJob *job, int64_t tile, int64_t first, int 
                     block->dim);
 }
 
-/* Back through GELU: from dact, the gradient of fc2's input (scratch), to that of fc1's output in saved.hidden; fc2's
- * input again in act. */
-static void activation_tile(const BackwardJob *job, int64_t tile, int64_t first, int rows, float *dact, float *act,
-                            float *scratch)
+/* Back through GELU: from dact, the gradient of fc2's input (scratch), to that of fc1's output in hidden; fc2's input
+ * again in act. All of them kept rows of rows `first` .. of the batch. */
+static void activation_tile(const BackwardJob *job, int64_t tile, int64_t first, int rows, float *hidden, float *dact,
+                            float *act, float *scratch)
 {
     const Block *block = job->block;
     const Step *step = job->step;
-    float *hidden = block->saved.hidden + first * block->fc1.out;
-    int width = block->fc2.in;
-    dropout_rows(step, block->layer, SITE_HIDDEN, block->drop, block->tokens, first, rows, width, dact);
+    const Kept *kept = &block->saved.kept[BRANCH_MLP];
+    int width = block->fc2.in, dense = kept_span(kept, first, rows).rows;
+    dropout_rows(step, block->layer, SITE_HIDDEN, block->drop, kept, first, rows, width, dact);
     if (!block->ghost) {
-        step->kernels->gelu_backward((int64_t)rows * width, hidden, dact, act, hidden);
+        step->kernels->gelu_backward((int64_t)dense * width, hidden, dact, act, hidden);
         block_activate(block, step, first, rows, hidden, act);
         return;
     }
     block_activate(block, step, first, rows, hidden, act);
-    ghost_expand_backward(step->kernels, rows, block->dim, hidden, block->dim, step->weights + block->expand[0],
+    ghost_expand_backward(step->kernels, dense, block->dim, hidden, block->dim, step->weights + block->expand[0],
                           step->weights + block->expand[1], dact, width, hidden, row_sum(job, tile, block->expand[0]),
                           row_sum(job, tile, block->expand[1]), scratch);
 }
@@ -69,30 +69,32 @@ static void mlp_tile(const BackwardJob *job, int64_t tile, int64_t first, int ro
     const Block *block = job->block;
     const Step *step = job->step;
     const BlockSaved *saved = &block->saved;
-    int dim = block->dim;
+    const Kept *kept = &saved->kept[BRANCH_MLP];
+    Span span = kept_span(kept, first, rows);
+    int dim = block->dim, width = block->fc1.out;
     float *dact = scratch, *dnorm = dact + (int64_t)ROW_TILE * block->fc2.in, *rest = dnorm + (int64_t)ROW_TILE * dim;
-    float *dz = job->buffers->dz_mlp + first * dim, *norm = job->buffers->norm + first * dim;
-    float *stream = job->dx + first * dim, *hidden = saved->hidden + first * block->fc1.out;
-    Branch branch = block_branch(block, step, BRANCH_MLP);
+    float *dz = job->buffers->dz_mlp + span.first * dim, *hidden = saved->hidden + span.first * width;
+    float *stream = job->dx + first * dim;
+    Branch branch = block_branch(block, BRANCH_MLP);
+    if (span.rows == 0) return;
     branch_backward(step, &branch, first, rows, dim, stream, dim, dz);
-    sum_bias(job, tile, &block->fc2, rows, dz, dim);
-    linear_backward(step, &block->fc2, rows, dz, dim, 0.0f, dact, block->fc2.in);
-    activation_tile(job, tile, first, rows, dact, job->buffers->act + first * block->fc2.in, rest);
-    sum_bias(job, tile, &block->fc1, rows, hidden, block->fc1.out);
-    linear_backward(step, &block->fc1, rows, hidden, block->fc1.out, 0.0f, dnorm, dim);
-    const float *x2 = saved->x2 + first * dim, *weight = step->weights + block->norm2.weight;
-    step->kernels->layernorm_apply(rows, dim, x2, dim, saved->mean2 + first, saved->rstd2 + first, weight,
-                                   step->weights + block->norm2.bias, norm, dim);
-    step->kernels->layernorm_backward(rows, dim, x2, dim, saved->mean2 + first, saved->rstd2 + first, weight, dnorm,
-                                      dim, true, stream, dim, row_sum(job, tile, block->norm2.weight),
-                                      row_sum(job, tile, block->norm2.bias));
+    sum_bias(job, tile, &block->fc2, span.rows, dz, dim);
+    linear_backward(step, &block->fc2, span.rows, dz, dim, 0.0f, dact, block->fc2.in);
+    activation_tile(job, tile, first, rows, hidden, dact, job->buffers->act + span.first * block->fc2.in, rest);
+    sum_bias(job, tile, &block->fc1, span.rows, hidden, width);
+    linear_backward(step, &block->fc1, span.rows, hidden, width, 0.0f, dnorm, dim);
+    norm_backward(step, &block->norm2, kept, first, rows, saved->x2 + first * dim, dim, saved->mean2 + span.first,
+                  saved->rstd2 + span.first, dnorm, job->buffers->norm + span.first * dim, stream, dim,
+                  row_sum(job, tile, block->norm2.weight), row_sum(job, tile, block->norm2.bias));
 }
 
+/* Rows `first` .. of the kept ones. */
 static void proj_tile(const BackwardJob *job, int64_t tile, int64_t first, int rows)
 {
     const Block *block = job->block;
     int dim = block->dim;
     float *dz = job->buffers->dz_attention + first * dim;
+    if (rows == 0) return;
     sum_bias(job, tile, &block->proj, rows, dz, dim);
     linear_backward(job->step, &block->proj, rows, dz, dim, 0.0f, job->buffers->dattention + first * dim, dim);
 }
@@ -106,10 +108,11 @@ static void upper_task(void *context, int64_t tile, int thread)
     memset(job->buffers->row_sums + tile * block->row_sum_size, 0, (size_t)block->row_sum_size * sizeof(float));
     if (block->dense) dense_tile(job, tile, first, rows);
     mlp_tile(job, tile, first, rows, step_scratch(job->step, thread));
-    Branch branch = block_branch(block, job->step, BRANCH_ATTENTION);
+    Branch branch = block_branch(block, BRANCH_ATTENTION);
+    Span span = kept_span(&branch.kept, first, rows);
     branch_backward(job->step, &branch, first, rows, dim, job->dx + first * dim, dim,
-                    job->buffers->dz_attention + first * dim);
-    if (!block->se) proj_tile(job, tile, first, rows);
+                    job->buffers->dz_attention + span.first * dim);
+    if (!block->se) proj_tile(job, tile, span.first, span.rows);
 }
 
 /* SE: the gradient of proj's output from that of the gated one, in place, and the gate's weights. */
@@ -138,7 +141,7 @@ static void proj_task(void *context, int64_t tile, int thread)
 {
     (void)thread;
     const BackwardJob *job = context;
-    proj_tile(job, tile, tile * ROW_TILE, block_tile_rows(job->rows, tile));
+    proj_tile(job, tile, tile * ROW_TILE, block_tile_rows(block_rows(job->block, BRANCH_ATTENTION), tile));
 }
 
 static void attention_task(void *context, int64_t task, int thread)
@@ -154,34 +157,41 @@ static void attention_task(void *context, int64_t task, int thread)
                        dq, dq + dim, dq + 2 * dim, 3 * dim, step_scratch(job->step, thread));
 }
 
+static void qkv_tile(const BackwardJob *job, int64_t tile, int64_t first, int rows, float *dnorm)
+{
+    const Block *block = job->block;
+    const Step *step = job->step;
+    const BlockSaved *saved = &block->saved;
+    const Kept *kept = &saved->kept[BRANCH_ATTENTION];
+    Span span = kept_span(kept, first, rows);
+    int dim = block->dim;
+    float *dqkv = job->buffers->dqkv + span.first * 3 * dim;
+    if (span.rows == 0) return;
+    for (int i = 0; i < block->qkv_parts; i++) {
+        float *part = dqkv + (int64_t)i * dim;
+        if (block->ghost)
+            ghost_widen_backward(span.rows, dim / 2, step->weights + block->widen[i],
+                                 saved->qkv + span.first * 3 * dim + (int64_t)i * dim, 3 * dim, part, 3 * dim,
+                                 row_sum(job, tile, block->widen[i]));
+        sum_bias(job, tile, &block->qkv[i], span.rows, part, 3 * dim);
+        linear_backward(step, &block->qkv[i], span.rows, part, 3 * dim, i > 0 ? 1.0f : 0.0f, dnorm, dim);
+    }
+    norm_backward(step, &block->norm1, kept, first, rows, job->x + first * dim, dim, saved->mean1 + span.first,
+                  saved->rstd1 + span.first, dnorm, job->buffers->norm + span.first * dim, job->dx + first * dim, dim,
+                  row_sum(job, tile, block->norm1.weight), row_sum(job, tile, block->norm1.bias));
+}
+
 static void qkv_task(void *context, int64_t tile, int thread)
 {
     const BackwardJob *job = context;
     const Block *block = job->block;
-    const Step *step = job->step;
-    const BlockSaved *saved = &block->saved;
     int64_t first = tile * ROW_TILE;
     int rows = block_tile_rows(job->rows, tile), dim = block->dim;
-    float *dqkv = job->buffers->dqkv + first * 3 * dim, *dnorm = step_scratch(step, thread);
-    for (int i = 0; i < block->qkv_parts; i++) {
-        float *part = dqkv + (int64_t)i * dim;
-        if (block->ghost)
-            ghost_widen_backward(rows, dim / 2, step->weights + block->widen[i],
-                                 saved->qkv + first * 3 * dim + (int64_t)i * dim, 3 * dim, part, 3 * dim,
-                                 row_sum(job, tile, block->widen[i]));
-        sum_bias(job, tile, &block->qkv[i], rows, part, 3 * dim);
-        linear_backward(step, &block->qkv[i], rows, part, 3 * dim, i > 0 ? 1.0f : 0.0f, dnorm, dim);
-    }
-    const float *x = job->x + first * dim, *weight = step->weights + block->norm1.weight;
     float *stream = job->dx + first * dim;
-    step->kernels->layernorm_apply(rows, dim, x, dim, saved->mean1 + first, saved->rstd1 + first, weight,
-                                   step->weights + block->norm1.bias, job->buffers->norm + first * dim, dim);
-    step->kernels->layernorm_backward(rows, dim, x, dim, saved->mean1 + first, saved->rstd1 + first, weight, dnorm, dim,
-                                      true, stream, dim, row_sum(job, tile, block->norm1.weight),
-                                      row_sum(job, tile, block->norm1.bias));
+    qkv_tile(job, tile, first, rows, step_scratch(job->step, thread));
     if (block->dense) /* x went on beside what grew from it */
-        step->kernels->residual(rows, dim, job->dout + first * block->out, block->out, NULL, 1.0f, stream, dim, stream,
-                                dim);
+        job->step->kernels->residual(rows, dim, job->dout + first * block->out, block->out, NULL, 1.0f, stream, dim,
+                                     stream, dim);
 }
 
 static void transition_task(void *context, int64_t tile, int thread)
@@ -209,9 +219,9 @@ static void add_row_sums(const BackwardJob *job)
 static void transition_backward(BackwardJob *job)
 {
     const Block *block = job->block;
-    WeightGrad grad = {&block->linear, block->saved.hidden, block->out, job->x, block->dim, NULL};
+    WeightGrad grad = {&block->linear, job->rows, block->saved.hidden, block->out, job->x, block->dim, NULL};
     pool_run(job->step->pool, tile_count(job->rows), transition_task, job);
-    weight_grads(job->step, job->rows, &grad, 1, job->step->accumulate, job->buffers->weight_sums);
+    weight_grads(job->step, &grad, 1, job->step->accumulate, job->buffers->weight_sums);
     add_row_sums(job);
 }
 
@@ -220,24 +230,29 @@ static void upper_weight_grads(const BackwardJob *job)
     const Block *block = job->block;
     const BlockBuffers *buffers = job->buffers;
     int dim = block->dim, count = 0;
+    int64_t mlp = block_rows(block, BRANCH_MLP), attention = block_rows(block, BRANCH_ATTENTION);
     WeightGrad grads[4];
-    grads[count++] = (WeightGrad){&block->fc2, buffers->dz_mlp, dim, buffers->act, block->fc2.in, NULL};
-    grads[count++] = (WeightGrad){&block->fc1, block->saved.hidden, block->fc1.out, buffers->norm, dim, NULL};
-    grads[count++] = (WeightGrad){&block->proj, buffers->dz_attention, dim, block->saved.attention, dim, NULL};
+    grads[count++] = (WeightGrad){&block->fc2, mlp, buffers->dz_mlp, dim, buffers->act, block->fc2.in, NULL};
+    grads[count++] = (WeightGrad){&block->fc1, mlp, block->saved.hidden, block->fc1.out, buffers->norm, dim, NULL};
+    grads[count++] =
+        (WeightGrad){&block->proj, attention, buffers->dz_attention, dim, block->saved.attention, dim, NULL};
     if (block->dense)
-        grads[count++] = (WeightGrad){&block->linear, job->dout + dim, block->out, block->saved.y, dim, NULL};
-    weight_grads(job->step, job->rows, grads, count, job->step->accumulate, buffers->weight_sums);
+        grads[count++] =
+            (WeightGrad){&block->linear, job->rows, job->dout + dim, block->out, block->saved.y, dim, NULL};
+    weight_grads(job->step, grads, count, job->step->accumulate, buffers->weight_sums);
 }
 
 static void qkv_weight_grads(const BackwardJob *job)
 {
     const Block *block = job->block;
+    const BlockBuffers *buffers = job->buffers;
     int dim = block->dim;
+    int64_t rows = block_rows(block, BRANCH_ATTENTION);
     WeightGrad grads[3];
     for (int i = 0; i < block->qkv_parts; i++)
         grads[i] =
-            (WeightGrad){&block->qkv[i], job->buffers->dqkv + (int64_t)i * dim, 3 * dim, job->buffers->norm, dim, NULL};
-    weight_grads(job->step, job->rows, grads, block->qkv_parts, job->step->accumulate, job->buffers->weight_sums);
+            (WeightGrad){&block->qkv[i], rows, buffers->dqkv + (int64_t)i * dim, 3 * dim, buffers->norm, dim, NULL};
+    weight_grads(job->step, grads, block->qkv_parts, job->step->accumulate, buffers->weight_sums);
 }
 
 void block_backward(Block *block, const Step *step, const BlockBuffers *buffers, const float *x, float *dout, float *dx)
@@ -258,16 +273,17 @@ void block_backward(Block *block, const Step *step, const BlockBuffers *buffers,
         class_block_backward(block, step, buffers, x, dx);
         return;
     }
+    int64_t images = block->saved.kept[BRANCH_ATTENTION].count;
     pool_run(step->pool, tiles, upper_task, &job);
     if (block->se) {
         int64_t size = (int64_t)block->dim * block->se_hidden;
         PartialSum sums[] = {{0, size, block->se1}, {size, size, block->se2}};
-        pool_run(step->pool, step->batch, se_task, &job);
-        partial_sums(step, buffers->gate_sums, step->batch, 2 * size, sums, 2, step->accumulate, step->grads);
-        pool_run(step->pool, tiles, proj_task, &job);
+        pool_run(step->pool, images, se_task, &job);
+        partial_sums(step, buffers->gate_sums, images, 2 * size, sums, 2, step->accumulate, step->grads);
+        pool_run(step->pool, tile_count(images * block->tokens), proj_task, &job);
     }
     upper_weight_grads(&job);
-    pool_run(step->pool, (int64_t)step->batch * block->heads, attention_task, &job);
+    pool_run(step->pool, images * block->heads, attention_task, &job);
     pool_run(step->pool, tiles, qkv_task, &job);
     qkv_weight_grads(&job);
     add_row_sums(&job);

@@ -6,18 +6,17 @@
 #include "core/kernels/attention.h"
 #include "core/kernels/gate.h"
 
-enum { BRANCH_ATTENTION, BRANCH_MLP };
-
 /* Where a tile, whose sums start at `sums`, gathers its share of the gradient at offset `grad`. */
 float *block_sum(const Block *block, float *sums, int64_t grad);
 
-AttentionHead block_head(const Block *block, const Step *step, int64_t task); /* task = image * heads + head */
-Branch block_branch(const Block *block, const Step *step, int which);
+AttentionHead block_head(const Block *block, const Step *step, int64_t task); /* task = kept image * heads + head */
+Branch block_branch(const Block *block, int which);
+int64_t block_rows(const Block *block, int which); /* kept ones */
 Gate block_gate(const Block *block, const Step *step);
 int block_tile_rows(int64_t rows, int64_t tile);
 
 /* What lies between gelu and fc2 for rows `first` .. of the batch: ghost's cheap channels (which hold their own GELU, so
- * act is computed from hidden, fc1's output with bias) and dropout. act (rows, fc2.in) in place otherwise. */
+ * act is computed from hidden, fc1's output with bias) and dropout. act (kept rows, fc2.in) in place otherwise. */
 void block_activate(const Block *block, const Step *step, int64_t first, int rows, const float *hidden, float *act);
 
 /* class_block.c: the block when class_only */

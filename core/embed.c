@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "core/branch.h"
+
 void embed_build(Embed *embed, Finder *finder, const ModelConfig *config)
 {
     bool patch = config->tokens_type == TOKENS_PATCH;
@@ -50,13 +52,14 @@ static void forward_task(void *context, int64_t image, int thread)
     const Embed *embed = job->embed;
     const Step *step = job->step;
     int dim = embed->dim, tokens = 1 + embed->patches;
+    Kept all = kept_all(tokens);
     float *rows = step_scratch(step, thread), *out = job->out + image * tokens * dim;
     split_rows(&embed->split, job->source + image * embed->source_size, 0, embed->patches, rows, embed->in);
     linear_forward(step, &embed->project, embed->patches, rows, embed->in, out + dim, dim);
     step->kernels->add_bias(embed->patches, dim, linear_bias(step, &embed->project), out + dim, dim);
     memcpy(out, step->weights + embed->cls, (size_t)dim * sizeof(float));
     step->kernels->add_bias(1, tokens * dim, step->weights + embed->position, out, tokens * dim);
-    dropout_rows(step, 0, SITE_OUTPUT, embed->drop, tokens, (job->chunk.first + image) * tokens, tokens, dim, out);
+    dropout_rows(step, 0, SITE_OUTPUT, embed->drop, &all, (job->chunk.first + image) * tokens, tokens, dim, out);
 }
 
 void embed_forward(const Embed *embed, const Step *step, TokenChunk chunk, const float *source, float *out)
@@ -73,9 +76,10 @@ static void rows_task(void *context, int64_t image, int thread)
     const Embed *embed = job->embed;
     const Step *step = job->step;
     int dim = embed->dim, tokens = 1 + embed->patches;
+    Kept all = kept_all(tokens);
     float *dout = job->out + image * tokens * dim, *sums = job->buffers->row_sums + image * dim;
     float *dy = job->buffers->dy + image * embed->patches * dim;
-    dropout_rows(step, 0, SITE_OUTPUT, embed->drop, tokens, (job->chunk.first + image) * tokens, tokens, dim, dout);
+    dropout_rows(step, 0, SITE_OUTPUT, embed->drop, &all, (job->chunk.first + image) * tokens, tokens, dim, dout);
     memcpy(dy, dout + dim, (size_t)embed->patches * (size_t)dim * sizeof(float));
     memset(sums, 0, (size_t)dim * sizeof(float));
     step->kernels->column_sums(embed->patches, dim, dy, dim, sums);
@@ -99,12 +103,13 @@ void embed_backward(const Embed *embed, const Step *step, const EmbedBuffers *bu
 {
     EmbedJob job = {embed, step, buffers, chunk, add, source, dout, dsource};
     int64_t stride = (int64_t)(1 + embed->patches) * embed->dim;
-    WeightGrad grad = {&embed->project, buffers->dy, embed->dim, buffers->split, embed->in, NULL};
+    int64_t rows = (int64_t)chunk.images * embed->patches;
+    WeightGrad grad = {&embed->project, rows, buffers->dy, embed->dim, buffers->split, embed->in, NULL};
     PartialSum bias = {.count = embed->dim, .grad = embed->project.bias};
     PartialSum tokens[] = {{.count = embed->dim, .grad = embed->cls}, {.count = stride, .grad = embed->position}};
     pool_run(step->pool, chunk.images, rows_task, &job);
     partial_sums(step, dout, chunk.images, stride, tokens, embed->learned ? 2 : 1, add, step->grads);
     partial_sums(step, buffers->row_sums, chunk.images, embed->dim, &bias, 1, add, step->grads);
-    weight_grads(step, (int64_t)chunk.images * embed->patches, &grad, 1, add, buffers->weight_sums);
+    weight_grads(step, &grad, 1, add, buffers->weight_sums);
     if (!embed->pixels) pool_run(step->pool, chunk.images, source_task, &job);
 }

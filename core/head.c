@@ -91,9 +91,9 @@ static void backward_task(void *context, int64_t tile, int thread)
 void head_backward(const Head *head, const Step *step, const float *x, const float *dlogits, float *dx)
 {
     HeadJob job = {.head = head, .step = step, .x = x, .dlogits = dlogits, .dx = dx};
-    WeightGrad grad = {&head->linear, dlogits, head->classes, head->normal, head->dim, NULL};
+    WeightGrad grad = {&head->linear, step->batch, dlogits, head->classes, head->normal, head->dim, NULL};
     pool_run(step->pool, head_tiles(step->batch), backward_task, &job);
-    weight_grads(step, step->batch, &grad, 1, step->accumulate, head->weight_sums);
+    weight_grads(step, &grad, 1, step->accumulate, head->weight_sums);
     partial_sums(step, head->row_sums, head_tiles(step->batch), head->row_sum_size, head->sums, 3, step->accumulate,
                  step->grads);
 }

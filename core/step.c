@@ -115,7 +115,6 @@ size_t weight_grads_partials(int64_t rows, const Linear *linear)
 
 typedef struct GradJob {
     const Step *step;
-    int64_t rows;
     const WeightGrad *items;
     GradPlan plans[MAX_GRADS];
     int count;
@@ -140,7 +139,7 @@ static void grad_task(void *context, int64_t task, int thread)
     int64_t chunk = task % plan->chunks, tile = task / plan->chunks, first = chunk * plan->chunk_rows;
     int i = (int)(tile / plan->tile_cols) * GRAD_ROWS, j = (int)(tile % plan->tile_cols) * GRAD_COLS;
     int m = min_int(GRAD_ROWS, out - i), n = min_int(GRAD_COLS, in - j);
-    int k = min_int(plan->chunk_rows, job->rows - first);
+    int k = min_int(plan->chunk_rows, grad->rows - first);
     float *to = grad->to ? grad->to : job->step->grads + grad->linear->weight, beta = job->add ? 1.0f : 0.0f;
     if (plan->chunks > 1) {
         to = job->partials + plan->partial + chunk * (int64_t)floats_aligned((size_t)out * (size_t)in);
@@ -150,14 +149,14 @@ static void grad_task(void *context, int64_t task, int thread)
                              grad->x + first * grad->ldx + j, grad->ldx, beta, to + (int64_t)i * in + j, in);
 }
 
-void weight_grads(const Step *step, int64_t rows, const WeightGrad *items, int count, bool add, float *partials)
+void weight_grads(const Step *step, const WeightGrad *items, int count, bool add, float *partials)
 {
-    GradJob job = {.step = step, .rows = rows, .items = items, .count = count, .add = add, .partials = partials};
+    GradJob job = {.step = step, .items = items, .count = count, .add = add, .partials = partials};
     int64_t tasks = 0, partial = 0;
     for (int i = 0; i < count; i++) {
-        job.plans[i] = plan_grad(rows, items[i].linear);
+        job.plans[i] = plan_grad(items[i].rows, items[i].linear);
         job.plans[i].partial = partial;
-        partial += (int64_t)weight_grads_partials(rows, items[i].linear);
+        partial += (int64_t)weight_grads_partials(items[i].rows, items[i].linear);
         tasks += job.plans[i].tasks;
     }
     pool_run(step->pool, tasks, grad_task, &job);
@@ -211,76 +210,4 @@ uint64_t site_key(const Step *step, int image, int layer, int site)
 {
     Rng rng = rng_make(step->seed, RNG_DROPOUT, step->epoch, step->samples[image]);
     return rng_split(rng, (uint64_t)(layer * SITES_PER_LAYER + site)).key;
-}
-
-/* The rows of one image within a tile. */
-typedef struct Segment {
-    int image, from, rows; /* from: row of the tile */
-    int64_t token;         /* of the first row, within the image */
-} Segment;
-
-static Segment next_segment(int tokens, int64_t first, int rows, int from)
-{
-    int64_t row = first + from, token = row % tokens;
-    return (Segment){
-        .image = (int)(row / tokens), .from = from, .rows = min_int(tokens - token, rows - from), .token = token};
-}
-
-void dropout_rows(const Step *step, int layer, int site, double p, int tokens, int64_t first, int rows, int cols,
-                  float *x)
-{
-    if (!step->training || p <= 0.0) return;
-    for (int from = 0; from < rows;) {
-        Segment s = next_segment(tokens, first, rows, from);
-        float *at = x + (int64_t)from * cols;
-        step->kernels->dropout((int64_t)s.rows * cols, site_key(step, s.image, layer, site), (uint64_t)(s.token * cols),
-                               p, at, at);
-        from += s.rows;
-    }
-}
-
-void drop_path_factors(const Step *step, int layer, int branch, double p, float *factors)
-{
-    for (int b = 0; b < step->batch; b++) {
-        factors[b] = 1.0f;
-        if (!step->training || p <= 0.0) continue;
-        Rng rng = rng_make(step->seed, RNG_DROP_PATH, step->epoch, step->samples[b]);
-        rng = rng_split(rng, (uint64_t)(2 * layer + branch));
-        factors[b] = rng_uniform(&rng) < p ? 0.0f : (float)(1.0 / (1.0 - p));
-    }
-}
-
-static bool branch_drops(const Step *step, const Branch *branch)
-{
-    return step->training && branch->drop > 0.0;
-}
-
-void branch_forward(const Step *step, const Branch *branch, int64_t first, int rows, int cols, float *y,
-                    const float *bias, const float *residual, int ldr, float *out, int ldo)
-{
-    if (branch_drops(step, branch)) {
-        if (bias) step->kernels->add_bias(rows, cols, bias, y, cols);
-        bias = NULL;
-        dropout_rows(step, branch->layer, branch->site, branch->drop, branch->tokens, first, rows, cols, y);
-    }
-    for (int from = 0; from < rows;) {
-        Segment s = next_segment(branch->tokens, first, rows, from);
-        float factor = branch->factors ? branch->factors[s.image] : 1.0f;
-        step->kernels->residual(s.rows, cols, y + (int64_t)from * cols, cols, bias, factor,
-                                residual + (int64_t)from * ldr, ldr, out + (int64_t)from * ldo, ldo);
-        from += s.rows;
-    }
-}
-
-void branch_backward(const Step *step, const Branch *branch, int64_t first, int rows, int cols, const float *dout,
-                     int lddo, float *dy)
-{
-    for (int from = 0; from < rows;) {
-        Segment s = next_segment(branch->tokens, first, rows, from);
-        float factor = branch->factors ? branch->factors[s.image] : 1.0f;
-        for (int r = from; r < from + s.rows; r++)
-            for (int c = 0; c < cols; c++) dy[(int64_t)r * cols + c] = dout[(int64_t)r * lddo + c] * factor;
-        from += s.rows;
-    }
-    dropout_rows(step, branch->layer, branch->site, branch->drop, branch->tokens, first, rows, cols, dy);
 }

@@ -93,6 +93,7 @@ static inline const float *linear_bias(const Step *step, const Linear *linear)
 
 typedef struct WeightGrad {
     const Linear *linear;
+    int64_t rows;    /* none: the gradient is 0 */
     const float *dy; /* (rows, out) */
     int lddy;
     const float *x; /* (rows, in) */
@@ -100,7 +101,7 @@ typedef struct WeightGrad {
     float *to; /* NULL: the gradient of linear's weight */
 } WeightGrad;
 
-void weight_grads(const Step *step, int64_t rows, const WeightGrad *items, int count, bool add, float *partials);
+void weight_grads(const Step *step, const WeightGrad *items, int count, bool add, float *partials);
 size_t weight_grads_partials(int64_t rows, const Linear *linear); /* floats that one item needs */
 
 /* ---- partial sums: `slots` pieces of `stride` floats. Part `at` .. `at + count` of each is summed, in order of the
@@ -118,25 +119,5 @@ void partial_sums(const Step *step, const float *partials, int64_t slots, int64_
 enum { SITE_ATTENTION, SITE_PROJECTION, SITE_HIDDEN, SITE_OUTPUT, SITES_PER_LAYER };
 
 uint64_t site_key(const Step *step, int image, int layer, int site);
-
-/* x (rows, cols), contiguous, holds rows `first` .. of a batch of `tokens` rows per image: dropout in place. */
-void dropout_rows(const Step *step, int layer, int site, double p, int tokens, int64_t first, int rows, int cols,
-                  float *x);
-
-/* Stochastic depth (Huang et al. 2016): factors (batch) of a residual branch: 0 or 1 / keep; 1 when not training. */
-void drop_path_factors(const Step *step, int layer, int branch, double p, float *factors);
-
-/* The end of a residual branch. Forward: out = residual + factor[image] * dropout(y + bias); y is used as scratch.
- * Backward: dy = factor[image] * dropout mask * dout. Rows are contiguous; factors may be NULL. */
-typedef struct Branch {
-    int layer, site, tokens;
-    double drop;
-    const float *factors; /* (batch) */
-} Branch;
-
-void branch_forward(const Step *step, const Branch *branch, int64_t first, int rows, int cols, float *y,
-                    const float *bias, const float *residual, int ldr, float *out, int ldo);
-void branch_backward(const Step *step, const Branch *branch, int64_t first, int rows, int cols, const float *dout,
-                     int lddo, float *dy);
 
 #endif

@@ -212,6 +212,7 @@ void token_layer_backward(TokenLayer *layer, const Step *step, const TokenBuffer
     BackwardJob job = {layer, step, buffers, chunk, source, dout, dsource};
     int width = layer->width;
     int64_t tiles = token_tiles_count(&layer->tiles, chunk.images), first = (int64_t)chunk.slot * layer->tokens;
+    int64_t rows = (int64_t)chunk.images * layer->tokens;
     for (int c = 0; layer->pixels && c < layer->in; c++) {
         buffers->plain[c] = 1.0f;
         buffers->plain[layer->in + c] = 0.0f;
@@ -219,17 +220,18 @@ void token_layer_backward(TokenLayer *layer, const Step *step, const TokenBuffer
     pool_run(step->pool, tiles, upper_task, &job);
     if (layer->performer) token_sum_tiles(layer, step, chunk.images, buffers->tile_sums, buffers->image_sums);
     const float *attention = layer->performer ? buffers->attention : layer->saved.attention + first * width;
-    WeightGrad upper[] = {{&layer->fc2, buffers->dz_mlp, width, buffers->act, width, NULL},
-                          {&layer->fc1, layer->saved.hidden + first * width, width, buffers->norm2, width, NULL},
-                          {&layer->proj, buffers->dz_attention, width, attention, width, NULL}};
-    weight_grads(step, (int64_t)chunk.images * layer->tokens, upper, 3, add, buffers->weight_sums);
+    WeightGrad upper[] = {{&layer->fc2, rows, buffers->dz_mlp, width, buffers->act, width, NULL},
+                          {&layer->fc1, rows, layer->saved.hidden + first * width, width, buffers->norm2, width, NULL},
+                          {&layer->proj, rows, buffers->dz_attention, width, attention, width, NULL}};
+    weight_grads(step, upper, 3, add, buffers->weight_sums);
     if (!layer->performer) pool_run(step->pool, chunk.images, attention_task, &job);
     pool_run(step->pool, tiles, qkv_task, &job);
     int sums = layer->pixels ? layer->upper_sum_count : layer->row_sum_count;
     partial_sums(step, buffers->row_sums, tiles, layer->row_sum_size, layer->row_sums, sums, add, step->grads);
-    WeightGrad qkv = {&layer->qkv, layer->saved.qkv + first * 3 * width, 3 * width, buffers->norm1, layer->in, NULL};
+    WeightGrad qkv = {&layer->qkv, rows, layer->saved.qkv + first * 3 * width, 3 * width, buffers->norm1,
+                      layer->in,   NULL};
     if (layer->pixels) qkv.to = buffers->qkv_grad;
-    weight_grads(step, (int64_t)chunk.images * layer->tokens, &qkv, 1, add && !layer->pixels, buffers->weight_sums);
+    weight_grads(step, &qkv, 1, add && !layer->pixels, buffers->weight_sums);
     if (layer->pixels) {
         PartialSum sum = {.at = layer->qkv_sum_at, .count = 3 * width};
         partial_sums(step, buffers->row_sums, tiles, layer->row_sum_size, &sum, 1, false, buffers->qkv_sum);

@@ -2,6 +2,7 @@
 #ifndef CORE_TOKEN_INTERNAL_H
 #define CORE_TOKEN_INTERNAL_H
 
+#include "core/branch.h"
 #include "core/kernels/attention.h"
 #include "core/token_layer.h"
 

@@ -261,7 +261,7 @@ static void attention_task(void *context, int64_t task, int thread)
 
 Branch token_branch(const TokenLayer *layer, int site)
 {
-    return (Branch){.layer = layer->layer, .site = site, .tokens = layer->tokens, .drop = layer->drop};
+    return (Branch){.layer = layer->layer, .site = site, .drop = layer->drop, .kept = kept_all(layer->tokens)};
 }
 
 static void rest_task(void *context, int64_t task, int thread)
