@@ -4,7 +4,9 @@
  * A micro-kernel keeps MICRO_ROWS x 2 vectors of C in registers; each step along k loads two vectors of a row of B and
  * multiplies them by MICRO_ROWS broadcast elements of A (Goto, van de Geijn, ACM TOMS 2008). Nothing is packed: rows
  * tiles are small enough that A and a panel of B lie in the second-level cache, and the loads run ahead of the
- * multiplications. Only the columns that do not fill a vector are copied, zero-padded, to the stack.
+ * multiplications. What must come from further away is asked for early: C when a micro-kernel begins, and the next
+ * panel of B, which no hardware prefetcher can guess, while this one is used. Only the columns that do not fill a
+ * vector are copied, zero-padded, to the stack.
  */
 #include "core/kernels/gemm.h"
 
@@ -20,6 +22,27 @@ typedef struct Operand { /* element (i, p) of A lies at a + i * row + p * step *
     int64_t row, step;
 } Operand;
 
+enum { ADD_NOTHING, ADD_C, ADD_ANY }; /* beta of 0, 1, or any, with a last vector that may be partial */
+
+INLINE void micro_finish(const int rows, const int vectors, const int mode, Vec sum[MICRO_ROWS][2], float beta,
+                         float *c, int64_t ldc, int last)
+{
+#pragma GCC unroll 12
+    for (int i = 0; i < rows; i++)
+#pragma GCC unroll 2
+        for (int v = 0; v < vectors; v++) {
+            float *to = c + i * ldc + v * LANES;
+            if (mode == ADD_NOTHING)
+                store(to, sum[i][v]);
+            else if (mode == ADD_C)
+                store(to, load(to) + sum[i][v]);
+            else if (v == vectors - 1 && last < LANES)
+                store_part(to, beta == 0.0f ? sum[i][v] : sum[i][v] + load_part(to, last) * beta, last);
+            else
+                store(to, beta == 0.0f ? sum[i][v] : sum[i][v] + load(to) * beta);
+        }
+}
+
 /* C (rows, vectors * LANES) = A B + beta C; of the last vector only `last` columns are written. */
 INLINE void micro(const int rows, const int vectors, int depth, Operand at, const float *b, int64_t ldb, float beta,
                   float *c, int64_t ldc, int last)
@@ -29,6 +52,11 @@ INLINE void micro(const int rows, const int vectors, int depth, Operand at, cons
     for (int i = 0; i < rows; i++)
 #pragma GCC unroll 2
         for (int v = 0; v < vectors; v++) sum[i][v] = (Vec){0};
+#pragma GCC unroll 12
+    for (int i = 0; i < rows; i++) {
+        __builtin_prefetch(c + i * ldc, 1);
+        if (vectors > 1) __builtin_prefetch(c + i * ldc + LANES + last - 1, 1);
+    }
     /* Four pointers and one stride reach all rows: a pointer for each would not leave registers for the loop. */
     const float *third[4] = {at.a, at.a + 3 * at.row, at.a + 6 * at.row, at.a + 9 * at.row};
     for (int p = 0; p < depth; p++) {
@@ -45,16 +73,12 @@ INLINE void micro(const int rows, const int vectors, int depth, Operand at, cons
         for (int i = 0; i < 4; i++) third[i] += at.step;
         b += ldb;
     }
-#pragma GCC unroll 12
-    for (int i = 0; i < rows; i++)
-#pragma GCC unroll 2
-        for (int v = 0; v < vectors; v++) {
-            float *to = c + i * ldc + v * LANES;
-            if (v == vectors - 1 && last < LANES)
-                store_part(to, beta == 0.0f ? sum[i][v] : sum[i][v] + load_part(to, last) * beta, last);
-            else
-                store(to, beta == 0.0f ? sum[i][v] : sum[i][v] + load(to) * beta);
-        }
+    if (last == LANES && beta == 0.0f)
+        micro_finish(rows, vectors, ADD_NOTHING, sum, beta, c, ldc, last);
+    else if (last == LANES && beta == 1.0f)
+        micro_finish(rows, vectors, ADD_C, sum, beta, c, ldc, last);
+    else
+        micro_finish(rows, vectors, ADD_ANY, sum, beta, c, ldc, last);
 }
 
 /* Kernels of fewer rows finish what is left of m. */
@@ -97,15 +121,26 @@ static const MicroRows MICRO[] = {
     {4, micro_4x1, micro_4x2},    {2, micro_2x1, micro_2x2}, {1, micro_1x1, micro_1x2},
 };
 
-/* One panel of at most two vectors of columns, all rows. */
+/* Rows from .. to - 1 of a panel of B, to the second-level cache. */
+static void fetch_rows(const float *panel, int64_t ldb, int from, int to)
+{
+    for (int p = from; p < to; p++) {
+        __builtin_prefetch(panel + p * ldb, 0, 2);
+        __builtin_prefetch(panel + p * ldb + PANEL - 1, 0, 2);
+    }
+}
+
+/* One panel of at most two vectors of columns, all rows. `next` is the panel after this one, or NULL: each micro-kernel
+ * is preceded by its share of fetching that. */
 static void gemm_panel(int m, int cols, int depth, Operand at, const float *b, int64_t ldb, float beta, float *c,
-                       int64_t ldc)
+                       int64_t ldc, const float *next)
 {
     const MicroRows *kernel = MICRO;
     int last = cols > LANES ? cols - LANES : cols;
     for (int i = 0; i < m; i += kernel->rows) {
         while (kernel->rows > m - i) kernel++;
         Operand rows = {at.a + i * at.row, at.row, at.step};
+        if (next) fetch_rows(next, ldb, depth * i / m, depth * (i + kernel->rows) / m);
         (cols > LANES ? kernel->two : kernel->one)(depth, rows, b, ldb, beta, c + i * ldc, ldc, last);
     }
 }
@@ -121,7 +156,7 @@ static void gemm_copied(bool transposed, int m, int cols, int depth, Operand at,
     } else {
         for (int p = 0; p < depth; p++) store(padded + p * LANES, load_part(b + (int64_t)p * ldb, cols));
     }
-    gemm_panel(m, cols, depth, at, padded, LANES, beta, c, ldc);
+    gemm_panel(m, cols, depth, at, padded, LANES, beta, c, ldc, NULL);
 }
 
 static void simd_gemm(GemmForm form, int m, int n, int k, const float *a, int lda, const float *b, int ldb, float beta,
@@ -136,10 +171,14 @@ static void simd_gemm(GemmForm form, int m, int n, int k, const float *a, int ld
         const float *rows = b + p * step_b;
         int steps = k - p < depth ? k - p : depth, j = 0;
         float keep = p > 0 ? 1.0f : beta;
-        for (; form != GEMM_NT && j + PANEL <= n; j += PANEL)
-            gemm_panel(m, PANEL, steps, block, rows + j, ldb, keep, c + j, ldc);
+        for (; form != GEMM_NT && j + PANEL <= n; j += PANEL) {
+            const float *next = j + 2 * PANEL <= n   ? rows + j + PANEL
+                                : p + 2 * depth <= k ? rows + depth * step_b
+                                                     : NULL;
+            gemm_panel(m, PANEL, steps, block, rows + j, ldb, keep, c + j, ldc, next);
+        }
         for (; form != GEMM_NT && j + LANES <= n; j += LANES)
-            gemm_panel(m, LANES, steps, block, rows + j, ldb, keep, c + j, ldc);
+            gemm_panel(m, LANES, steps, block, rows + j, ldb, keep, c + j, ldc, NULL);
         for (; j < n; j += LANES)
             gemm_copied(form == GEMM_NT, m, n - j < LANES ? n - j : LANES, steps, block, rows + j * column_b, ldb, keep,
                         c + j, ldc);
