@@ -90,14 +90,15 @@ typedef struct Job {
 static void update_chunk(const Job *job, const Param *param, int64_t at, int64_t count)
 {
     const OptimVectors *x = &job->vectors;
+    const int64_t own = at - job->begin; /* where the moments are: only the range has any */
     if (param->trainable && job->config->kind == OPT_ADAMW) {
         Adam adam = job->adam;
         adam.keep = param->decay ? job->keep : 1;
-        update_adam(adam, count, x->weights + at, x->grads + at, x->moment1 + at, x->moment2 + at);
+        update_adam(adam, count, x->weights + at, x->grads + at, x->moment1 + own, x->moment2 + own);
     } else if (param->trainable) {
         Sgd sgd = job->sgd;
         if (!param->decay) sgd.decay = 0;
-        update_sgd(sgd, count, x->weights + at, x->grads + at, x->moment1 + at);
+        update_sgd(sgd, count, x->weights + at, x->grads + at, x->moment1 + own);
     }
     if (job->config->ema_decay > 0) update_ema(job->config->ema_decay, count, x->ema + at, x->weights + at);
 }

@@ -25,8 +25,8 @@ typedef struct OptimConfig {
 typedef struct OptimVectors { /* flat vectors; the caller's */
     float *weights;
     const float *grads;
-    float *moment1; /* AdamW's m, or SGD's momentum buffer */
-    float *moment2; /* AdamW's v; NULL for SGD */
+    float *moment1; /* (end - begin) of the range: AdamW's m, or SGD's momentum buffer; element i at [i - begin] */
+    float *moment2; /* likewise AdamW's v; NULL for SGD */
     float *ema;     /* NULL when ema_decay is 0 */
 } OptimVectors;
 

@@ -38,15 +38,27 @@ void checkpoint_path(char *path, const char *folder, int64_t step)
     snprintf(path, CHECKPOINT_PATH, "%.3900s/step-%08" PRId64, folder, step);
 }
 
+void checkpoint_pending_path(char *path, const char *folder, int64_t epoch)
+{
+    snprintf(path, CHECKPOINT_PATH, "%.3900s/pending-%08" PRId64, folder, epoch);
+}
+
 /* ---- listing and removing */
+
+/* The number of "step-NNNNNNNN" or "pending-NNNNNNNN"; -1: not such a name. */
+static int64_t number_of_name(const char *name, const char *prefix)
+{
+    char *end;
+    size_t length = strlen(prefix);
+    if (strncmp(name, prefix, length) != 0 || name[length] < '0' || name[length] > '9') return -1;
+    errno = 0;
+    long long number = strtoll(name + length, &end, 10);
+    return *end || errno || strlen(name) < length + 8 ? -1 : (int64_t)number;
+}
 
 static int64_t step_of_name(const char *name)
 {
-    char *end;
-    if (strncmp(name, "step-", 5) != 0 || name[5] < '0' || name[5] > '9') return -1;
-    errno = 0;
-    long long step = strtoll(name + 5, &end, 10);
-    return *end || errno || strlen(name) < 13 ? -1 : (int64_t)step;
+    return number_of_name(name, "step-");
 }
 
 /* Calls `visit` for each name in the folder; a folder that is not there has none. */
@@ -74,19 +86,19 @@ static Status remove_file(void *folder, const char *name, Error *error)
     return STATUS_OK;
 }
 
-static Status empty_folder(const char *path, Error *error)
+/* What is left must never look like a checkpoint. */
+static Status remove_manifest(const char *path, Error *error)
 {
     char manifest[CHECKPOINT_PATH];
     Status status = join(manifest, path, "manifest.json", error);
-    if (status) return status;
-    /* First, and for good: what is left must never look like a checkpoint. */
-    if (unlink(manifest) == 0) status = file_sync_folder(manifest, error);
-    return status ? status : each_name(path, remove_file, (void *)path, error);
+    if (!status && unlink(manifest) == 0) status = file_sync_folder(manifest, error);
+    return status;
 }
 
 Status checkpoint_remove(const char *path, Error *error)
 {
-    Status status = empty_folder(path, error);
+    Status status = remove_manifest(path, error);
+    if (!status) status = each_name(path, remove_file, (void *)path, error);
     if (!status && rmdir(path) != 0 && errno != ENOENT)
         status = error_set(error, STATUS_FAILED, "%s: cannot remove: %s", path, strerror(errno));
     return status;
@@ -171,13 +183,53 @@ Status checkpoint_prune(const char *folder, int64_t step, int keep, Error *error
     return each_name(folder, prune_one, &pruning, error);
 }
 
+static Status prune_pending(void *context, const char *name, Error *error)
+{
+    const Pruning *pruning = context;
+    int64_t epoch = number_of_name(name, "pending-");
+    if (epoch < 0) return STATUS_OK;
+    char path[CHECKPOINT_PATH], manifest[CHECKPOINT_PATH];
+    Status status = join(path, pruning->folder, name, error);
+    if (!status) status = join(manifest, path, "manifest.json", error);
+    if (status || (epoch >= pruning->oldest && file_exists(manifest))) return status;
+    return checkpoint_remove(path, error);
+}
+
+Status checkpoint_prune_pending(const char *folder, int64_t validated, Error *error)
+{
+    Pruning pruning = {.folder = folder, .oldest = validated + 1};
+    return each_name(folder, prune_pending, &pruning, error);
+}
+
 /* ---- writing */
+
+static Status remove_all_but_parts(void *folder, const char *name, Error *error)
+{
+    return strncmp(name, "optimizer-", 10) == 0 ? STATUS_OK : remove_file(folder, name, error);
+}
 
 Status checkpoint_begin(const char *path, Error *error)
 {
     Status status = file_make_folders(path, error);
-    if (!status) status = empty_folder(path, error);
+    if (!status) status = remove_manifest(path, error);
+    if (!status) status = each_name(path, remove_all_but_parts, (void *)path, error);
     return status ? status : file_sync_folder(path, error);
+}
+
+typedef struct Sweep {
+    const char *path;
+    const CheckpointFile *files;
+    int count;
+} Sweep;
+
+/* Of an attempt that was cut, perhaps on another number of ranks. The manifest is replaced, not removed. */
+static Status sweep_one(void *context, const char *name, Error *error)
+{
+    const Sweep *sweep = context;
+    if (strcmp(name, "manifest.json") == 0) return STATUS_OK;
+    for (int i = 0; i < sweep->count; i++)
+        if (strcmp(name, sweep->files[i].name) == 0) return STATUS_OK;
+    return remove_file((void *)sweep->path, name, error);
 }
 
 static json_t *manifest_object(const RunPosition *position, const char *config, const char *layout,
@@ -207,7 +259,9 @@ Status checkpoint_commit(const char *path, const RunPosition *position, const ch
                          const CheckpointFile *files, int count, Error *error)
 {
     char name[CHECKPOINT_PATH], tail[64];
+    Sweep sweep = {path, files, count};
     Status status = join(name, path, "manifest.json", error);
+    if (!status) status = each_name(path, sweep_one, &sweep, error);
     if (status) return status;
     json_t *object = manifest_object(position, config, layout, files, count);
     char *text = object ? json_dumps(object, JSON_INDENT(2) | JSON_REAL_PRECISION(17)) : NULL;
@@ -313,7 +367,7 @@ static Status file_prove(const char *folder, const CheckpointFile *want, Error *
     return status;
 }
 
-Status checkpoint_open(Checkpoint *checkpoint, const char *path, Error *error)
+Status checkpoint_open_unproved(Checkpoint *checkpoint, const char *path, Error *error)
 {
     *checkpoint = (Checkpoint){0};
     char name[CHECKPOINT_PATH], *bytes = NULL;
@@ -324,8 +378,15 @@ Status checkpoint_open(Checkpoint *checkpoint, const char *path, Error *error)
     status = file_read(name, MANIFEST_LIMIT, &bytes, &size, error);
     if (!status) status = manifest_prove(name, bytes, size, error);
     if (!status) status = manifest_parse(checkpoint, name, bytes, size, error);
-    for (int i = 0; !status && i < checkpoint->count; i++) status = file_prove(path, &checkpoint->files[i], error);
     free(bytes);
+    if (status) checkpoint_close(checkpoint);
+    return status;
+}
+
+Status checkpoint_open(Checkpoint *checkpoint, const char *path, Error *error)
+{
+    Status status = checkpoint_open_unproved(checkpoint, path, error);
+    for (int i = 0; !status && i < checkpoint->count; i++) status = file_prove(path, &checkpoint->files[i], error);
     if (status) checkpoint_close(checkpoint);
     return status;
 }

@@ -32,7 +32,8 @@ typedef struct RunPosition {
     double best_top1;     /* percent */
 } RunPosition;
 
-/* Flat vectors (params.h); ema, moment1 and moment2 may be NULL. The moments hold meaning in [begin, end) only. */
+/* Flat vectors (params.h), any of which may be NULL. The moments are those of [begin, end) only, end - begin floats: the
+ * moment of element i is at [i - begin]. Without slices (zero: 0) that is all of them. */
 typedef struct RunVectors {
     float *weights, *ema, *moment1, *moment2;
     int64_t begin, end;
@@ -48,8 +49,12 @@ typedef struct CheckpointFile {
 /* RUN/checkpoints/step-NNNNNNNN, in `path` (CHECKPOINT_PATH bytes). */
 void checkpoint_path(char *path, const char *folder, int64_t step);
 
-/* Writing `path`. First an empty folder, whatever was there; then each file, which is proved and described in *file
- * for the manifest. */
+/* RUN/checkpoints/pending-NNNNNNNN: weights and average at the end of that epoch, while their validation is not in the record.
+ * A checkpoint without moments; which of them are missing, a resumed run validates first. */
+void checkpoint_pending_path(char *path, const char *folder, int64_t epoch);
+
+/* Writing `path`. First a folder that is no checkpoint, whatever was there; parts of the moments stay, since other ranks may be
+ * writing theirs already. Then each file, which is proved and described in *file for the manifest. */
 Status checkpoint_begin(const char *path, Error *error);
 
 /* A flat vector as FOLDER/name. Refuses non-finite values, naming step and tensor. metadata: key, value, ..., NULL. */
@@ -59,12 +64,16 @@ Status checkpoint_write_vector(const char *path, const char *name, const ParamTa
 Status checkpoint_write_moments(const char *path, const ParamTable *table, const RunVectors *vectors, int64_t step,
                                 int part, int parts, CheckpointFile *file, Error *error);
 
-/* Last: the manifest, after which the checkpoint exists. config: text of the resolved configuration. */
+/* Last, when every file is there: what is not among them goes, and the manifest is written, after which the checkpoint exists.
+ * config: text of the resolved configuration. */
 Status checkpoint_commit(const char *path, const RunPosition *position, const char *config, const char *layout,
                          const CheckpointFile *files, int count, Error *error);
 
 /* Removes everything in `folder` but the `keep` newest checkpoints up to `step`, which was just proved. */
 Status checkpoint_prune(const char *folder, int64_t step, int keep, Error *error);
+
+/* Removes what is pending of epochs up to `validated`, and what was only half written. */
+Status checkpoint_prune_pending(const char *folder, int64_t validated, Error *error);
 
 /* Removes one checkpoint, its manifest first. */
 Status checkpoint_remove(const char *path, Error *error);
@@ -83,9 +92,11 @@ typedef struct Checkpoint { /* an open one */
 
 /* Reads the manifest, proves it, and proves the size and hash of every file: STATUS_DATA names what is damaged. */
 Status checkpoint_open(Checkpoint *checkpoint, const char *path, Error *error);
+/* The same without proving the files: for ranks that read what another one has just proved. */
+Status checkpoint_open_unproved(Checkpoint *checkpoint, const char *path, Error *error);
 void checkpoint_close(Checkpoint *checkpoint); /* accepts a zeroed one */
 
-/* Fills the vectors; those that are NULL are left alone. An ema that is wanted but not stored starts from the weights.
+/* Fills the vectors; those that are NULL are left alone, and of the moments [begin, end) is read. An ema that is wanted but not stored starts from the weights.
  * Moments are put together from however many parts; they are all there or it is an error. */
 Status checkpoint_load(const Checkpoint *checkpoint, const ParamTable *table, RunVectors *vectors, Error *error);
 

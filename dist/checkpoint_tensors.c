@@ -31,10 +31,40 @@ static int64_t min64(int64_t a, int64_t b)
 
 /* ---- proving what was written */
 
-Status checkpoint_hash_file(const char *path, CheckpointFile *file, Error *error)
+typedef struct Region { /* of a file, and what it should hold */
+    const SafetensorsTensor *tensor;
+    uint64_t begin, end;
+} Region;
+
+static int by_place(const void *a, const void *b)
+{
+    const Region *left = a, *right = b;
+    return (left->begin > right->begin) - (left->begin < right->begin);
+}
+
+/* Compares a block that lies at byte `at` of the file; *next is the first region that does not end before it. */
+static Status block_prove(const char *path, const char *block, uint64_t at, uint64_t size, const Region *regions,
+                          int count, int *next, Error *error)
+{
+    while (*next < count && regions[*next].end <= at) (*next)++;
+    for (int i = *next; i < count && regions[i].begin < at + size; i++) {
+        const Region *region = &regions[i];
+        uint64_t from = region->begin > at ? region->begin : at;
+        uint64_t to = region->end < at + size ? region->end : at + size;
+        const char *want = (const char *)region->tensor->data + (from - region->begin);
+        if (memcmp(block + (from - at), want, to - from) != 0)
+            return error_set(error, STATUS_FAILED, "%s: %s reads back otherwise than it was written: a failing disk?",
+                             path, region->tensor->name);
+    }
+    return STATUS_OK;
+}
+
+/* Reads a file from the disk once: its hash and, against memory, its regions (in order of place; may be none). */
+static Status file_read_back(const char *path, const Region *regions, int count, CheckpointFile *file, Error *error)
 {
     enum { BLOCK = 1 << 20 };
     Status status = STATUS_OK;
+    int next = 0;
     XXH3_state_t *state = XXH3_createState();
     char *block = malloc(BLOCK);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -58,9 +88,14 @@ Status checkpoint_hash_file(const char *path, CheckpointFile *file, Error *error
             goto release;
         }
         if (got == 0) break;
+        status = block_prove(path, block, file->bytes, (uint64_t)got, regions, count, &next, error);
+        if (status) goto release;
         XXH3_64bits_update(state, block, (size_t)got);
         file->bytes += (uint64_t)got;
     }
+    if (count && regions[count - 1].end > file->bytes)
+        status = error_set(error, STATUS_FAILED, "%s: %" PRIu64 " bytes were written, %" PRIu64 " are read back", path,
+                           regions[count - 1].end, file->bytes);
     file->hash = XXH3_64bits_digest(state);
 release:
     if (fd >= 0) close(fd);
@@ -69,39 +104,44 @@ release:
     return status;
 }
 
-/* The file's tensor against memory, bit for bit. */
-static Status tensor_prove(const Safetensors *file, const SafetensorsTensor *tensor, void *scratch, Error *error)
+Status checkpoint_hash_file(const char *path, CheckpointFile *file, Error *error)
 {
-    const SafetensorsEntry *entry = safetensors_find(file, tensor->name);
-    size_t bytes = dtype_size(tensor->dtype);
-    for (int i = 0; i < tensor->ndim; i++) bytes *= (size_t)tensor->shape[i];
-    if (!entry || entry->dtype != tensor->dtype || entry->end - entry->begin != bytes)
-        return error_set(error, STATUS_FAILED, "%s: %s was written but is not there when read back", file->path,
-                         tensor->name);
-    Status status = safetensors_read(file, entry, scratch, error);
-    if (!status && memcmp(scratch, tensor->data, bytes) != 0)
-        status = error_set(error, STATUS_FAILED, "%s: %s reads back otherwise than it was written: a failing disk?",
-                           file->path, tensor->name);
-    return status;
+    return file_read_back(path, NULL, 0, file, error);
+}
+
+static Status find_regions(const Safetensors *file, const SafetensorsTensor *tensors, int count, Region *regions,
+                           Error *error)
+{
+    for (int i = 0; i < count; i++) {
+        const SafetensorsTensor *tensor = &tensors[i];
+        const SafetensorsEntry *entry = safetensors_find(file, tensor->name);
+        size_t bytes = dtype_size(tensor->dtype);
+        for (int d = 0; d < tensor->ndim; d++) bytes *= (size_t)tensor->shape[d];
+        if (!entry || entry->dtype != tensor->dtype || entry->end - entry->begin != bytes)
+            return error_set(error, STATUS_FAILED, "%s: %s was written but is not there when read back", file->path,
+                             tensor->name);
+        regions[i] = (Region){tensor, file->data_start + entry->begin, file->data_start + entry->end};
+    }
+    qsort(regions, (size_t)count, sizeof *regions, by_place);
+    return STATUS_OK;
 }
 
 /* Writes, reads back, compares, hashes. */
 static Status write_proved(const char *path, const char *name, const SafetensorsTensor *tensors, int count,
-                           const char *const *metadata, int64_t largest, CheckpointFile *file, Error *error)
+                           const char *const *metadata, CheckpointFile *file, Error *error)
 {
     char whole[CHECKPOINT_PATH];
     Safetensors written = {0};
     snprintf(whole, sizeof whole, "%.3990s/%s", path, name);
     snprintf(file->name, sizeof file->name, "%s", name);
     Status status = safetensors_write(whole, tensors, count, metadata, error);
-    if (!status) status = checkpoint_hash_file(whole, file, error);
+    if (!status) status = safetensors_open(&written, whole, error);
     if (status) return status;
-    status = safetensors_open(&written, whole, error);
-    if (status) return status;
-    void *scratch = malloc((size_t)largest * sizeof(float) + 1);
-    if (!scratch) status = error_set(error, STATUS_FAILED, "out of memory reading back %s", whole);
-    for (int i = 0; !status && i < count; i++) status = tensor_prove(&written, &tensors[i], scratch, error);
-    free(scratch);
+    Region *regions = calloc((size_t)count + 1, sizeof *regions);
+    if (!regions) status = error_set(error, STATUS_FAILED, "out of memory reading back %s", whole);
+    if (!status) status = find_regions(&written, tensors, count, regions, error);
+    if (!status) status = file_read_back(whole, regions, count, file, error);
+    free(regions);
     safetensors_close(&written);
     return status;
 }
@@ -133,7 +173,7 @@ Status checkpoint_write_vector(const char *path, const char *name, const ParamTa
             .name = param->name, .dtype = DTYPE_F32, .ndim = param->ndim, .data = vector + param->offset};
         memcpy(tensors[i].shape, param->shape, sizeof param->shape);
     }
-    Status status = write_proved(path, name, tensors, table->count, metadata, largest_tensor(table), file, error);
+    Status status = write_proved(path, name, tensors, table->count, metadata, file, error);
     free(tensors);
     return status;
 }
@@ -180,7 +220,7 @@ Status checkpoint_write_moments(const char *path, const ParamTable *table, const
                                           .dtype = DTYPE_F32,
                                           .ndim = whole ? param->ndim : 1,
                                           .shape = {to - from},
-                                          .data = moments[m] + param->offset + from};
+                                          .data = moments[m] + (param->offset + from - vectors->begin)};
             if (whole) memcpy(tensor->shape, param->shape, sizeof param->shape);
             count++;
         }
@@ -191,7 +231,7 @@ Status checkpoint_write_moments(const char *path, const ParamTable *table, const
         cut++;
     }
     if (parts > 1) snprintf(name, sizeof name, "optimizer-%03d-of-%03d.safetensors", part, parts);
-    status = write_proved(path, name, tensors, count, metadata, largest_tensor(table), file, error);
+    status = write_proved(path, name, tensors, count, metadata, file, error);
 release:
     free(ranges);
     free(metadata);
@@ -202,9 +242,9 @@ release:
 
 /* ---- loading */
 
-/* Copies what the file holds of one tensor's moment into the flat vector, as far as [begin, end) wants it, and adds the
- * number of elements found to *found. */
-static Status load_moment_part(const Safetensors *file, const Param *param, int moment, float *vector, int64_t begin,
+/* Copies what the file holds of one tensor's moment into the slice [begin, end), as far as that wants it, and adds the number
+ * of elements found to *found. */
+static Status load_moment_part(const Safetensors *file, const Param *param, int moment, float *slice, int64_t begin,
                                int64_t end, float *scratch, int64_t *found, Error *error)
 {
     MomentName name;
@@ -227,8 +267,8 @@ static Status load_moment_part(const Safetensors *file, const Param *param, int 
     if (wanted_from >= wanted_to) return STATUS_OK;
     Status status = safetensors_read_f32(file, entry, scratch, error);
     if (!status)
-        memcpy(vector + param->offset + wanted_from, scratch + (wanted_from - from),
-               (size_t)(wanted_to - wanted_from) * sizeof *vector);
+        memcpy(slice + (param->offset + wanted_from - begin), scratch + (wanted_from - from),
+               (size_t)(wanted_to - wanted_from) * sizeof *slice);
     return status;
 }
 
@@ -289,7 +329,8 @@ static Status load_vector(const Checkpoint *checkpoint, const char *name, const 
 
 Status checkpoint_load(const Checkpoint *checkpoint, const ParamTable *table, RunVectors *vectors, Error *error)
 {
-    Status status = load_vector(checkpoint, "weights.safetensors", table, vectors->weights, error);
+    Status status = STATUS_OK;
+    if (vectors->weights) status = load_vector(checkpoint, "weights.safetensors", table, vectors->weights, error);
     if (!status && vectors->ema)
         status =
             load_vector(checkpoint, has_file(checkpoint, "ema.safetensors") ? "ema.safetensors" : "weights.safetensors",

@@ -1,7 +1,8 @@
 /* coordinator.h: what happens between the steps: checkpoints, resuming, validation, and the record of it all.
  *
- * Every rank has a Coordinator and calls it alike. Rank 0's owns the run folder, its log, metrics and progress, and the
- * writer of checkpoints; validation is spread over all ranks. The trainer computes; when a step ends it tells:
+ * Every rank has a Coordinator and calls it alike. Rank 0's owns the run folder, its log, metrics and progress, and heads
+ * the writing of checkpoints (archive.h), of which with `zero: 1` every rank writes a part; validation is spread over all
+ * ranks. Where one does both behind the others' computing, see keeper.h. The trainer computes; when a step ends it tells:
  *
  *     coordinator_create(&coordinator, &setup, error);
  *     coordinator_resume(coordinator, "auto", &position, error);        // vectors and position, if there are any
@@ -28,6 +29,7 @@
 #include "dist/log.h"
 #include "dist/progress.h"
 #include "dist/reducer.h"
+#include "dist/timeline.h"
 #include "dist/world.h"
 #include "dist/writer.h"
 
@@ -42,10 +44,11 @@ typedef struct CoordinatorSetup { /* all borrowed for the coordinator's life */
     const char *const *metadata; /* of every weights file: key, value, ..., NULL */
     const Dataset *validation;
     const ParamTable *table;
-    RunVectors *vectors;
-    Reducer *reducer; /* with zero, brings the slices of ema and moments together */
-    Model *model;     /* with the raw weights set whenever the coordinator is called */
-    int batch;        /* the model's max_batch */
+    RunVectors *vectors; /* NULL on the keeper */
+    Reducer *reducer;    /* with zero, brings the slices of ema together */
+    Timeline *timeline;  /* NULL: none */
+    Model *model;        /* with the raw weights set whenever the coordinator is called */
+    int batch;           /* the model's max_batch */
     int64_t epoch_steps;
     MPI_Comm job; /* with `coordinator: dedicated` all ranks, the last one being the keeper (keeper.h) */
     int keeper;   /* its rank in there; -1: shared */
@@ -75,10 +78,13 @@ Status coordinator_step(Coordinator *coordinator, const RunPosition *position, c
  * best weights; position->validated moves on. STATUS_STOPPED when a signal came meanwhile: nothing is recorded then. */
 Status coordinator_validate(Coordinator *coordinator, RunPosition *position, Error *error);
 
-/* What a rank needs to write checkpoints: rank 0's coordinator, or the keeper. *text is the caller's to free; layout has 64
+/* What a rank needs to write its share of checkpoints: a coordinator, or the keeper (setup->vectors is NULL). *text is the caller's to free; layout has 64
  * bytes. */
 Status coordinator_writer_config(const CoordinatorSetup *setup, char *folder, char *layout, char **text,
                                  WriterConfig *writer, Error *error);
+
+/* Collective. Returns when no checkpoint is under way any more. */
+void coordinator_settle(Coordinator *coordinator);
 
 /* Collective. Returns when a checkpoint of `position` is on disk and proved, or cannot be. */
 Status coordinator_finish(Coordinator *coordinator, RunPosition *position, Error *error);

@@ -14,7 +14,7 @@ struct Courier {
 };
 
 Status courier_create(Courier **out, MPI_Comm comm, int keeper, const ParamTable *table, const RunVectors *which,
-                      Error *error)
+                      bool moments, Error *error)
 {
     Courier *courier = calloc(1, sizeof *courier);
     *out = NULL;
@@ -23,7 +23,12 @@ Status courier_create(Courier **out, MPI_Comm comm, int keeper, const ParamTable
     courier->keeper = keeper;
     courier->size = table->size;
     courier->step = -1;
-    Status status = run_vectors_allocate(&courier->copy, table, which->ema, which->moment1, which->moment2, error);
+    const WriterConfig wanted = {.head = true,
+                                 .ema = which->ema,
+                                 .moment1 = moments && which->moment1,
+                                 .moment2 = moments && which->moment2,
+                                 .end = table->size};
+    Status status = run_vectors_allocate(&courier->copy, table, &wanted, error);
     if (status) {
         courier_free(courier);
         return status;
@@ -47,30 +52,15 @@ void courier_free(Courier *courier)
     free(courier);
 }
 
-bool courier_busy(Courier *courier)
-{
-    /* A request that is done becomes MPI_REQUEST_NULL, which is done for ever. */
-    int all = 1;
-    for (int i = 0; i < courier->count; i++) {
-        int done = 0;
-        MPI_Test(&courier->requests[i], &done, MPI_STATUS_IGNORE);
-        all &= done;
-    }
-    if (all) courier->count = 0;
-    return !all;
-}
-
 int64_t courier_step(const Courier *courier)
 {
     return courier->step;
 }
 
-void courier_order(Courier *courier, Pool *pool, OrderKind kind, const RunVectors *vectors, const RunPosition *position,
-                   bool hurry)
+void courier_order(Courier *courier, Pool *pool, OrderKind kind, const RunVectors *vectors, const RunPosition *position)
 {
-    if (hurry) MPI_Send(NULL, 0, MPI_BYTE, courier->keeper, TAG_HURRY, courier->comm);
     wait_all(courier);
-    courier->order = (Order){.kind = kind, .snapshot = vectors != NULL, .hurry = hurry, .position = *position};
+    courier->order = (Order){.kind = kind, .snapshot = vectors != NULL, .position = *position};
     MPI_Isend(&courier->order, (int)sizeof courier->order, MPI_BYTE, courier->keeper, TAG_ORDER, courier->comm,
               &courier->requests[courier->count++]);
     if (!vectors) return;

@@ -1,6 +1,6 @@
 #include "dist/keeper.h"
 
-#include <stdlib.h>
+#include <inttypes.h>
 #include <unistd.h>
 
 #include "dist/keeper_internal.h"
@@ -11,29 +11,43 @@ typedef struct Keeper {
     const KeeperSetup *setup;
     RunVectors held; /* the newest snapshot */
     RunPosition position;
+    RunVectors judging; /* what is being validated: weights and average */
     RunPosition judged; /* validated and best_* as they stand here */
-    int64_t proved;
+    Order order;        /* received, and not a checkpoint: the next to be served */
+    bool has_order;
+    bool hurry;       /* the validation under way is to stop */
     Model *models[2]; /* raw, averaged */
     int model_count;
-    CheckpointWriter *writer;
+    Archive archive;
 } Keeper;
 
 static Status keeper_create(Keeper *keeper, const KeeperSetup *setup, Error *error)
 {
     const WriterConfig *writer = &setup->writer;
-    *keeper = (Keeper){.setup = setup, .proved = -1, .model_count = writer->ema ? 2 : 1};
-    Status status =
-        run_vectors_allocate(&keeper->held, setup->table, writer->ema, writer->moment1, writer->moment2, error);
+    WriterConfig weights = *writer;
+    weights.moment1 = weights.moment2 = false;
+    *keeper = (Keeper){.setup = setup, .model_count = writer->ema ? 2 : 1};
+    Status status = run_vectors_allocate(&keeper->held, setup->table, writer, error);
+    if (!status) status = run_vectors_allocate(&keeper->judging, setup->table, &weights, error);
     for (int i = 0; i < keeper->model_count && !status; i++)
         status = model_create(&keeper->models[i], &setup->config->model, KEEPER_BATCH, MODEL_EVAL, setup->pool, error);
-    return status ? status : writer_create(&keeper->writer, writer, error);
+    return status ? status : archive_create(&keeper->archive, setup->comm, setup->rank, writer, error);
 }
 
 static void keeper_free(Keeper *keeper)
 {
-    writer_free(keeper->writer);
+    archive_free(&keeper->archive);
     for (int i = 0; i < 2; i++) model_free(keeper->models[i]);
+    run_vectors_free(&keeper->judging);
     run_vectors_free(&keeper->held);
+}
+
+static RunPosition with_judgement(const Keeper *keeper, RunPosition position)
+{
+    position.validated = keeper->judged.validated;
+    position.best_epoch = keeper->judged.best_epoch;
+    position.best_top1 = keeper->judged.best_top1;
+    return position;
 }
 
 /* ---- replies */
@@ -43,26 +57,28 @@ static void send_reply(const Keeper *keeper, const KeeperReply *reply)
     MPI_Send(reply, (int)sizeof *reply, MPI_BYTE, keeper->setup->leader, TAG_REPLY, keeper->setup->comm);
 }
 
-static void report_checkpoint(Keeper *keeper)
+/* What the writer has done meanwhile. */
+static void report(Keeper *keeper)
 {
+    Log *log = keeper->setup->log;
     KeeperReply reply = {.kind = REPLY_CHECKPOINT, .position = keeper->judged};
-    if (!writer_collect(keeper->writer, WRITER_CHECKPOINT, &reply.report)) return;
-    if (!reply.report.status) keeper->proved = reply.report.step;
-    send_reply(keeper, &reply);
-}
-
-static void report_validated(Keeper *keeper)
-{
-    WriterReport report;
-    if (writer_collect(keeper->writer, WRITER_VALIDATED, &report) && report.status)
-        log_write(keeper->setup->log, LOG_WARNING, "best.safetensors was not written: %s", report.error.message);
+    WriterReport other;
+    if (archive_poll(&keeper->archive, &reply.report)) send_reply(keeper, &reply);
+    if (writer_collect(keeper->archive.writer, WRITER_VALIDATED, &other) && other.status)
+        log_write(log, LOG_WARNING, "best.safetensors was not written: %s", other.error.message);
+    if (writer_collect(keeper->archive.writer, WRITER_PENDING, &other) && other.status)
+        log_write(log, LOG_WARNING, "if the run is killed before it is validated, this epoch will have no row: %s",
+                  other.error.message);
 }
 
 static void settle(Keeper *keeper)
 {
-    writer_wait(keeper->writer);
-    report_checkpoint(keeper);
-    report_validated(keeper);
+    while (archive_busy(&keeper->archive)) {
+        report(keeper);
+        usleep(IDLE_MICROSECONDS);
+    }
+    writer_wait(keeper->archive.writer);
+    report(keeper);
 }
 
 /* ---- orders */
@@ -77,31 +93,48 @@ static void receive_snapshot(Keeper *keeper, const Order *order)
     keeper->position = order->position;
 }
 
-static RunPosition judged_position(const Keeper *keeper)
+/* Serves checkpoints at once; another order is kept for when this one is done, and then none more is taken. */
+static void attend(Keeper *keeper)
 {
-    RunPosition position = keeper->position;
-    position.validated = keeper->judged.validated;
-    position.best_epoch = keeper->judged.best_epoch;
-    position.best_top1 = keeper->judged.best_top1;
-    return position;
+    const KeeperSetup *setup = keeper->setup;
+    int there = 0;
+    report(keeper);
+    if (!keeper->has_order) MPI_Iprobe(setup->leader, TAG_ORDER, setup->comm, &there, MPI_STATUS_IGNORE);
+    if (!there) return;
+    Order *order = &keeper->order;
+    MPI_Recv(order, (int)sizeof *order, MPI_BYTE, setup->leader, TAG_ORDER, setup->comm, MPI_STATUS_IGNORE);
+    if (order->snapshot) receive_snapshot(keeper, order);
+    if (order->kind == ORDER_CHECKPOINT) {
+        const RunPosition position = with_judgement(keeper, keeper->position);
+        archive_begin(&keeper->archive, setup->pool, &keeper->held, &position);
+    } else if (order->kind == ORDER_HURRY) {
+        keeper->hurry = true;
+    } else {
+        keeper->has_order = true;
+    }
 }
 
-static void begin_checkpoint(Keeper *keeper)
+static bool attend_and_ask(void *context)
 {
-    const RunPosition position = judged_position(keeper);
-    settle(keeper);
-    writer_checkpoint(keeper->writer, keeper->setup->pool, &keeper->held, &position);
+    Keeper *keeper = context;
+    attend(keeper);
+    return keeper->hurry || (keeper->has_order && keeper->order.kind == ORDER_QUIT);
 }
 
-static bool told_to_hurry(void *context)
+/* The validation is in the leader's record; only then may a checkpoint say that it is done. */
+static void recorded(Keeper *keeper, const RunPosition *position)
 {
-    const Keeper *keeper = context;
-    int there;
-    MPI_Iprobe(keeper->setup->leader, TAG_HURRY, keeper->setup->comm, &there, MPI_STATUS_IGNORE);
-    return there;
+    const float *judged = keeper->judging.ema ? keeper->judging.ema : keeper->judging.weights;
+    keeper->judged = *position;
+    while (writer_busy(keeper->archive.writer, WRITER_VALIDATED)) {
+        writer_wait(keeper->archive.writer);
+        report(keeper);
+    }
+    bool best = position->best_epoch == position->epoch - 1;
+    writer_validated(keeper->archive.writer, keeper->setup->pool, best ? judged : NULL, position);
 }
 
-static void validate(Keeper *keeper)
+static void validate(Keeper *keeper, const RunPosition *position)
 {
     const KeeperSetup *setup = keeper->setup;
     EvaluateConfig config = {.comm = MPI_COMM_SELF,
@@ -110,57 +143,42 @@ static void validate(Keeper *keeper)
                              .pipeline = setup->config->pipeline,
                              .batch = KEEPER_BATCH,
                              .workers = setup->config->workers,
-                             .stop = told_to_hurry,
+                             .stop = attend_and_ask,
                              .context = keeper};
-    KeeperReply reply = {.kind = REPLY_VALIDATION};
-    model_set_weights(keeper->models[0], keeper->held.weights);
-    if (keeper->model_count > 1) model_set_weights(keeper->models[1], keeper->held.ema);
+    KeeperReply reply = {.kind = REPLY_VALIDATION, .position = with_judgement(keeper, *position)};
+    keeper->hurry = false;
+    while (writer_busy(keeper->archive.writer, WRITER_PENDING)) {
+        writer_wait(keeper->archive.writer);
+        report(keeper);
+    }
+    run_vectors_copy(setup->pool, &keeper->judging, &keeper->held, setup->table->size);
+    writer_pending(keeper->archive.writer, &keeper->judging, position);
+    model_set_weights(keeper->models[0], keeper->judging.weights);
+    if (keeper->model_count > 1) model_set_weights(keeper->models[1], keeper->judging.ema);
     reply.report.status = evaluate(&config, keeper->models, keeper->model_count, reply.results, &reply.report.error);
     if (!reply.report.status) {
         double top1 = evaluation_top1(&reply.results[keeper->model_count - 1]);
-        bool better = keeper->judged.best_epoch < 0 || top1 > keeper->judged.best_top1;
-        keeper->judged.validated = keeper->position.epoch;
-        if (better) {
-            keeper->judged.best_epoch = keeper->position.epoch - 1;
-            keeper->judged.best_top1 = top1;
+        reply.position.validated = position->epoch;
+        if (reply.position.best_epoch < 0 || top1 > reply.position.best_top1) {
+            reply.position.best_epoch = position->epoch - 1;
+            reply.position.best_top1 = top1;
         }
-        const float *judged = keeper->held.ema ? keeper->held.ema : keeper->held.weights;
-        settle(keeper);
-        const RunPosition position = judged_position(keeper);
-        writer_validated(keeper->writer, setup->pool, better ? judged : NULL, &position);
     }
-    reply.position = judged_position(keeper);
     send_reply(keeper, &reply);
 }
 
-static void finish(Keeper *keeper, const Order *order)
+static void finish(Keeper *keeper, const RunPosition *position)
 {
-    KeeperReply reply = {.kind = REPLY_FINISHED};
     settle(keeper);
-    if (keeper->proved != order->position.step) {
-        const RunPosition position = judged_position(keeper);
-        writer_checkpoint(keeper->writer, keeper->setup->pool, &keeper->held, &position);
-        writer_wait(keeper->writer);
-        writer_collect(keeper->writer, WRITER_CHECKPOINT, &reply.report);
-        if (!reply.report.status) keeper->proved = order->position.step;
-    }
-    reply.position = judged_position(keeper);
+    KeeperReply reply = {.kind = REPLY_FINISHED, .position = with_judgement(keeper, *position)};
     send_reply(keeper, &reply);
 }
 
-static void next_order(Keeper *keeper, Order *order)
+static Order next_order(Keeper *keeper)
 {
-    const KeeperSetup *setup = keeper->setup;
-    for (int there = 0; !there;) {
-        MPI_Iprobe(setup->leader, TAG_ORDER, setup->comm, &there, MPI_STATUS_IGNORE);
-        if (there) break;
-        report_checkpoint(keeper);
-        report_validated(keeper);
-        usleep(IDLE_MICROSECONDS);
-    }
-    MPI_Recv(order, (int)sizeof *order, MPI_BYTE, setup->leader, TAG_ORDER, setup->comm, MPI_STATUS_IGNORE);
-    if (order->snapshot) receive_snapshot(keeper, order);
-    if (order->hurry) MPI_Recv(NULL, 0, MPI_BYTE, setup->leader, TAG_HURRY, setup->comm, MPI_STATUS_IGNORE);
+    for (attend(keeper); !keeper->has_order; attend(keeper)) usleep(IDLE_MICROSECONDS);
+    keeper->has_order = false;
+    return keeper->order;
 }
 
 Status keeper_run(const KeeperSetup *setup, Error *error)
@@ -170,23 +188,11 @@ Status keeper_run(const KeeperSetup *setup, Error *error)
     Status status = keeper_create(&keeper, setup, error);
     status = coordinator_agree(setup->comm, status, error);
     while (!status && order.kind != ORDER_QUIT) {
-        next_order(&keeper, &order);
-        switch (order.kind) {
-        case ORDER_BEGIN:
-            keeper.judged = order.position;
-            break;
-        case ORDER_CHECKPOINT:
-            begin_checkpoint(&keeper);
-            break;
-        case ORDER_VALIDATE:
-            validate(&keeper);
-            break;
-        case ORDER_FINISH:
-            finish(&keeper, &order);
-            break;
-        case ORDER_QUIT:
-            break;
-        }
+        order = next_order(&keeper);
+        if (order.kind == ORDER_BEGIN) keeper.judged = order.position;
+        if (order.kind == ORDER_VALIDATE) validate(&keeper, &order.position);
+        if (order.kind == ORDER_RECORDED) recorded(&keeper, &order.position);
+        if (order.kind == ORDER_FINISH) finish(&keeper, &order.position);
     }
     keeper_free(&keeper);
     return status;

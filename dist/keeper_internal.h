@@ -5,12 +5,11 @@
 
 #include "dist/keeper.h"
 
-enum { TAG_ORDER = 101, TAG_VECTOR, TAG_REPLY, TAG_HURRY, KEEPER_VECTORS = 4 };
+enum { TAG_ORDER = 101, TAG_VECTOR, TAG_REPLY, KEEPER_VECTORS = 4 };
 
 typedef struct Order {
     OrderKind kind;
     bool snapshot; /* the vectors follow: weights, ema, moments, as far as there are */
-    bool hurry;    /* a message of TAG_HURRY was sent before */
     RunPosition position;
 } Order;
 

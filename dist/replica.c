@@ -25,11 +25,11 @@ static void carve(Replica *replica)
 {
     Arena *arena = &replica->arena;
     const OptimConfig *optim = &replica->config->optim;
-    size_t size = (size_t)replica->table->size;
+    size_t size = (size_t)replica->table->size, slice = (size_t)(replica->vectors.end - replica->vectors.begin);
     size_t logits = (size_t)replica->micro_batch * (size_t)replica->config->model.num_classes;
     replica->vectors.weights = arena_floats(arena, size);
-    replica->vectors.moment1 = arena_floats(arena, size);
-    replica->vectors.moment2 = optim->kind == OPT_ADAMW ? arena_floats(arena, size) : NULL;
+    replica->vectors.moment1 = arena_floats(arena, slice);
+    replica->vectors.moment2 = optim->kind == OPT_ADAMW ? arena_floats(arena, slice) : NULL;
     replica->vectors.ema = optim->ema_decay > 0 ? arena_floats(arena, size) : NULL;
     replica->logits = arena_floats(arena, logits);
     replica->grad_logits = arena_floats(arena, logits);
@@ -90,12 +90,13 @@ Status replica_create(Replica *replica, const Config *config, const World *world
     Status status = model_create(&replica->model, &config->model, replica->micro_batch, MODEL_TRAIN, pool, error);
     if (status) return status;
     replica->table = model_params(replica->model);
+    status = reducer_make(replica, error); /* which says what part of the moments is here */
+    if (status) return status;
     carve(replica);
     status = arena_allocate(&replica->arena, error);
     if (status) return status;
     carve(replica);
-    status = loader_make(replica, dataset, begin, end, error);
-    return status ? status : reducer_make(replica, error);
+    return loader_make(replica, dataset, begin, end, error);
 }
 
 void replica_free(Replica *replica)

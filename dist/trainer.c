@@ -108,6 +108,7 @@ static CoordinatorSetup coordinator_setup(Trainer *trainer)
                               .table = replica->table,
                               .vectors = &replica->vectors,
                               .reducer = replica->reducer,
+                              .timeline = trainer->timeline,
                               .model = replica->model,
                               .batch = replica->micro_batch,
                               .epoch_steps = replica->epoch_steps,
@@ -123,12 +124,14 @@ static Status keep(Trainer *trainer, Error *error)
     CoordinatorSetup setup = coordinator_setup(trainer);
     KeeperSetup keeper = {.comm = trainer->job->comm,
                           .leader = 0,
+                          .rank = trainer->keeper,
                           .config = trainer->config,
                           .log = trainer->log,
                           .pool = trainer->pool,
                           .validation = trainer->validation,
                           .table = &table};
     setup.table = &table;
+    setup.vectors = NULL;
     Status status = params_build(&table, &trainer->config->model, error);
     if (!status) status = coordinator_writer_config(&setup, folder, layout, &text, &keeper.writer, error);
     status = coordinator_agree(trainer->job->comm, status, error);
@@ -301,7 +304,10 @@ static Status train_epochs(Trainer *trainer, Error *error)
  * written: resumed there, the run would only fail again, and a better checkpoint would have gone for it. */
 static Status conclude(Trainer *trainer, Status status, Error *error)
 {
-    if (status == STATUS_FAILED) return status;
+    if (status == STATUS_FAILED) {
+        coordinator_settle(trainer->coordinator); /* what is under way is of a step that was good */
+        return status;
+    }
     if (status == STATUS_STOPPED && signals_caught())
         log_write(trainer->log, LOG_INFO, "%s: stopping at step %" PRId64, signals_name(signals_caught()),
                   trainer->position.step);
@@ -325,6 +331,7 @@ static Status train_here(Trainer *trainer, TrainResult *result, Error *error)
     introduce(trainer);
     status = coordinator_resume(trainer->coordinator, options->resume, &trainer->position, &resumed, error);
     if (!status && !resumed) status = weights_make(trainer, error);
+    result->position = trainer->position;
     if (status) return status;
     result->was_done = ended(trainer) && trainer->position.validated == trainer->position.epoch;
     if (!result->was_done) {

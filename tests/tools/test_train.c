@@ -11,6 +11,8 @@
 #include "core/rng.h"
 #include "core/status.h"
 #include "dist/checkpoint.h"
+#include "dist/config.h"
+#include "dist/writer.h"
 #include "tests/support/tiny.h"
 
 enum { SECONDS = 100, STEPS = 64 };
@@ -76,6 +78,50 @@ static void expect_same_checkpoint(const char *a, const char *b, int step)
     }
 }
 
+static void expect_same_checkpoint_parts(const char *a, const char *b, int step)
+{
+    char left[1000], right[1000];
+    for (int part = 0; part < 3; part++) {
+        path_to(left, "%s/checkpoints/step-%08d/optimizer-%03d-of-003.safetensors", a, step, part);
+        path_to(right, "%s/checkpoints/step-%08d/optimizer-%03d-of-003.safetensors", b, step, part);
+        cr_expect(same_files(left, right), "%s and %s differ", left, right);
+    }
+}
+
+/* Everything that a run goes on from, whatever files it lies in. */
+static void state_open(const char *run, int step, ParamTable *table, RunVectors *vectors)
+{
+    char path[1000];
+    Checkpoint checkpoint;
+    Config config;
+    Error error = {0};
+    path_to(path, "%s/checkpoints/step-%08d", run, step);
+    cr_assert_eq(checkpoint_open(&checkpoint, path, &error), STATUS_OK, "%s", error.message);
+    cr_assert_eq(config_parse(&config, checkpoint.config, path, NULL, 0, &error), STATUS_OK, "%s", error.message);
+    cr_assert_eq(params_build(table, &config.model, &error), STATUS_OK, "%s", error.message);
+    const WriterConfig all = {.head = true, .ema = true, .moment1 = true, .moment2 = true, .end = table->size};
+    cr_assert_eq(run_vectors_allocate(vectors, table, &all, &error), STATUS_OK, "%s", error.message);
+    cr_assert_eq(checkpoint_load(&checkpoint, table, vectors, &error), STATUS_OK, "%s", error.message);
+    checkpoint_close(&checkpoint);
+}
+
+static void expect_same_state(const char *a, const char *b, int step)
+{
+    ParamTable table[2];
+    RunVectors state[2];
+    state_open(a, step, &table[0], &state[0]);
+    state_open(b, step, &table[1], &state[1]);
+    const size_t bytes = (size_t)table[0].size * sizeof(float);
+    cr_expect(memcmp(state[0].weights, state[1].weights, bytes) == 0, "%s and %s: weights differ", a, b);
+    cr_expect(memcmp(state[0].ema, state[1].ema, bytes) == 0, "%s and %s: averages differ", a, b);
+    cr_expect(memcmp(state[0].moment1, state[1].moment1, bytes) == 0, "%s and %s: first moments differ", a, b);
+    cr_expect(memcmp(state[0].moment2, state[1].moment2, bytes) == 0, "%s and %s: second moments differ", a, b);
+    for (int i = 0; i < 2; i++) {
+        run_vectors_free(&state[i]);
+        params_free(&table[i]);
+    }
+}
+
 #define EASY "--set epochs=5 --set lr=0.005 --set no_aug=true --set mixup=0 --set cutmix=0 --set reprob=0"
 
 Test(train, learns_and_says_where_everything_is)
@@ -111,32 +157,85 @@ Test(train, ranks_do_not_change_the_result)
     }
 }
 
-#define SLICED "--set epochs=3 --set zero=1 --set checkpoint_every=2steps --set keep=99"
+#define EVERY2 "--set epochs=3 --set checkpoint_every=2steps --set keep=99 "
 
-/* Each rank updates its slice; checkpoints and validation see the whole, and another layout goes on from it. */
+/* Each rank updates and writes its slice: the same bits as without, into parts and out of them. */
 Test(train, sliced_updates_give_the_same_run)
 {
-    double plain[STEPS], sliced[STEPS];
+    double plain[STEPS], other[STEPS];
     char path[1000], options[1200];
     int64_t steps[STEPS];
     make_data();
-    SUCCEEDS(train(3, "plain", "--set epochs=3"));
-    SUCCEEDS(train(3, "sliced", SLICED));
-    cr_assert_eq(tiny_losses(path_to(path, "plain"), plain, STEPS), 36);
-    cr_assert_eq(tiny_losses(path_to(path, "sliced"), sliced, STEPS), 36);
-    for (int step = 1; step <= 36; step++) cr_expect_float_eq(sliced[step], plain[step], 1e-4, "step %d", step);
+    SUCCEEDS(train(3, "plain", EVERY2));
+    SUCCEEDS(train(3, "sliced", EVERY2 "--set zero=1"));
+    expect_same_state("plain", "sliced", 36);
+    for (int part = 0; part < 3; part++)
+        cr_expect(
+            file_exists(path_to(path, "sliced/checkpoints/step-00000036/optimizer-%03d-of-003.safetensors", part)));
+    cr_expect_not(file_exists(path_to(path, "sliced/checkpoints/step-00000036/optimizer.safetensors")));
+
+    /* From parts: cut and resumed alike, without slices, with a dedicated coordinator; and back from whole ones. */
     cr_assert_geq(checkpoints_of("sliced", steps, STEPS), 2);
-    snprintf(options, sizeof options, "--set epochs=3 --resume %s/checkpoints/step-%08d", path, (int)steps[0]);
+    snprintf(options, sizeof options, EVERY2 "--set zero=1 --resume %.500s/sliced/checkpoints/step-%08d",
+             temporary_folder(), (int)steps[0]);
+    SUCCEEDS(train(3, "again", options));
+    expect_same_checkpoint_parts("sliced", "again", 36);
+    snprintf(options, sizeof options, EVERY2 "--resume %.500s/sliced/checkpoints/step-%08d", temporary_folder(),
+             (int)steps[0]);
+    SUCCEEDS(train(3, "whole", options));
+    expect_same_state("plain", "whole", 36);
+    snprintf(options, sizeof options,
+             EVERY2 "--set zero=1 --set coordinator=dedicated --resume %.500s/sliced/checkpoints/step-%08d",
+             temporary_folder(), (int)steps[0]);
+    SUCCEEDS(train(4, "dedicated", options));
+    expect_same_state("plain", "dedicated", 36);
+    expect_same_checkpoint_parts("sliced", "dedicated", 36);
+    cr_assert_geq(checkpoints_of("plain", steps, STEPS), 2);
+    snprintf(options, sizeof options, EVERY2 "--set zero=1 --resume %.500s/plain/checkpoints/step-%08d",
+             temporary_folder(), (int)steps[0]);
+    SUCCEEDS(train(3, "back", options));
+    expect_same_state("plain", "back", 36);
+
+    /* On other ranks and threads: the same to rounding. */
+    tiny_losses(path_to(path, "plain"), plain, STEPS);
+    checkpoints_of("sliced", steps, STEPS);
+    snprintf(options, sizeof options,
+             EVERY2 "--set zero=1 --set threads=2 --resume %.500s/sliced/checkpoints/step-%08d", temporary_folder(),
+             (int)steps[0]);
     SUCCEEDS(train(2, "other", options));
-    double other[STEPS];
     cr_assert_eq(tiny_losses(path_to(path, "other"), other, STEPS), 36);
     for (int64_t step = steps[0] + 1; step <= 36; step++)
         cr_expect_float_eq(other[step], plain[step], 1e-4, "step %ld", (long)step);
-    /* And with slices: cut and resumed on the same layout it is the same bits. */
-    snprintf(options, sizeof options, SLICED " --resume %.500s/sliced/checkpoints/step-%08d", temporary_folder(),
-             (int)steps[0]);
-    SUCCEEDS(train(3, "again", options));
-    expect_same_checkpoint("sliced", "again", 36);
+}
+
+/* The disk of one rank fills up: its part is missing, so there is no checkpoint, and the one before stays. */
+Test(train, a_part_that_cannot_be_written_is_no_checkpoint)
+{
+    char path[1000], good[40];
+    int64_t steps[STEPS];
+    const char *folder = temporary_folder();
+    make_data();
+    SUCCEEDS(command_run(60, "cc -shared -fPIC -O1 -D_GNU_SOURCE -o %s/faults.so tests/faults/faults.c -ldl", folder));
+    SUCCEEDS(train(3, "whole", EVERY2));
+    SUCCEEDS(train(3, "run", EVERY2 "--set zero=1"));
+    int count = checkpoints_of("run", steps, STEPS);
+    for (int i = 1; i < count; i++) remove_checkpoint("run", steps[i]);
+    snprintf(good, sizeof good, "step %d stays the last good", (int)steps[0]);
+    for (int dedicated = 0; dedicated < 2; dedicated++) {
+        Command command = command_run(
+            SECONDS,
+            MPIRUN "%d -x LD_PRELOAD=%s/faults.so -x FAULT=full -x FAULT_PATH=/optimizer-001 -x FAULT_BYTES=0 "
+                   "-x ASAN_OPTIONS=verify_asan_link_order=0 " T2T " train %s " EVERY2
+                   "--set zero=1 --set coordinator=%s --set data=%s/data --output %s/run --resume auto",
+            3 + dedicated, folder, TINY_SETTINGS, dedicated ? "dedicated" : "shared", folder, folder);
+        EXPECT(command, 1, "warning: checkpoint of step", "rank 1: ", "/optimizer-001-of-003.safetensors",
+               "No space left on device", good);
+        cr_expect_eq(checkpoints_of("run", steps, STEPS), 1);
+        SUCCEEDS(command_run(10, "test -z \"$(find %s/run -name '*.tmp.*' -o -name 'step-*36')\"", folder));
+    }
+    EXPECT(train(3, "run", EVERY2 "--set zero=1 --resume auto"), 0, "resumed from");
+    expect_same_state("whole", "run", 36);
+    cr_expect(file_exists(path_to(path, "run/checkpoints/step-00000036/manifest.json")));
 }
 
 /* A rank that does not train takes validation and checkpoints over; the weights stay what they are. */
@@ -157,6 +256,39 @@ Test(train, a_dedicated_coordinator_gives_the_same_run)
     EXPECT(train(3, "dedicated", "--set epochs=3 --set coordinator=dedicated --resume auto"), 0, "this run is done");
     EXPECT(train(2, "dedicated", "--set epochs=3 --resume auto"), 0, "this run is done");
     EXPECT(train(1, "alone", "--set coordinator=dedicated"), 2, "dedicated needs two ranks");
+}
+
+/* While the dedicated rank validates, checkpoints are written; and a run that is killed meanwhile, some steps into the next
+ * epoch, has the validation done when it is resumed, in either mode. An epoch of 200 steps is short beside a validation. */
+Test(train, a_validation_that_was_cut_is_done_on_resume)
+{
+    static const char OPTIONS[] = "--set epochs=2 --set checkpoint_every=2steps --set keep=2";
+    char path[1000], other[1000], data[1000], options[2400];
+    const char *folder = temporary_folder();
+    path_to(data, "longer");
+    tiny_dataset(data, 1600, 6000);
+    snprintf(options, sizeof options, "%s --set data=%s", OPTIONS, data);
+    SUCCEEDS(train(2, "whole", options));
+    for (int dedicated = 0; dedicated < 2; dedicated++) {
+        const char *run = dedicated ? "run1" : "run0";
+        /* Again when the validation happened to be faster than the checkpoint. */
+        Command command = command_run(
+            SECONDS,
+            "cd %s; for i in 1 2 3 4 5; do rm -rf %s; (cd $OLDPWD; " MPIRUN "3 " T2T
+            " train %s %s --set coordinator=dedicated --set data=%s --output %s/%s) >log 2>&1 & job=$!; "
+            "until ls %s/checkpoints/step-00000[23]*/manifest.json 2>/dev/null || ! kill -0 $job; do sleep 0.02; done; "
+            "kill -KILL $(pgrep -P $job) $job; wait $job; sleep 1; cat log; "
+            "[ $(wc -l <%s/summary.csv) = 1 ] && ls %s/checkpoints/pending-00000001 && exit; done; exit 1",
+            folder, run, TINY_SETTINGS, OPTIONS, data, folder, run, run, run, run);
+        /* Killed with a checkpoint of the second epoch and no row of the first. */
+        EXPECT(command, 0, "ema.safetensors");
+        snprintf(options, sizeof options, "%s --set data=%s --resume auto%s", OPTIONS, data,
+                 dedicated ? " --set coordinator=dedicated" : "");
+        EXPECT(train(2 + dedicated, run, options), 0, "epoch 1 was cut before its validation", "best top-1");
+        expect_same_state("whole", run, 400);
+        cr_expect(same_files(path_to(path, "whole/summary.csv"), path_to(other, "%s/summary.csv", run)), "%s", other);
+        SUCCEEDS(command_run(10, "test -z \"$(find %s/%s -name 'pending-*' -o -name '*.tmp.*')\"", folder, run));
+    }
 }
 
 /* A run that is cut anywhere and resumed is the run that was not cut, bit for bit. */
