@@ -117,7 +117,7 @@ void block_carve_saved(Block *block, Arena *arena, int batch)
     saved->attention = arena_floats(arena, later * dim);
     saved->lse = arena_floats(arena, later * (size_t)block->heads);
     saved->x2 = arena_floats(arena, later * dim);
-    saved->hidden = arena_floats(arena, later * (size_t)block->fc1.out);
+    if (!block->hidden_again) saved->hidden = arena_floats(arena, later * (size_t)block->fc1.out);
     saved->kept_memory = arena_carve(arena, BRANCHES * kept_ints(batch) * sizeof(int));
     if (block->se) {
         saved->projected = arena_floats(arena, rows * dim);
@@ -145,12 +145,13 @@ void block_carve_buffers(Block *block, BlockBuffers *buffers, Arena *arena, int 
         float **rows_of_class[] = {&buffers->class_dnorm, &buffers->class_dq, &buffers->class_norm};
         for (int i = 0; i < 3; i++) *rows_of_class[i] = arena_floats(arena, (size_t)batch * dim);
     }
-    buffers->dz_mlp = arena_floats(arena, rows * dim);
-    buffers->dz_attention = arena_floats(arena, rows * dim);
-    buffers->act = arena_floats(arena, rows * (size_t)block->fc2.in);
+    size_t later = block->class_only ? (size_t)batch : rows; /* rows after attention */
+    buffers->dz_mlp = arena_floats(arena, later * dim);
+    buffers->dz_attention = arena_floats(arena, later * dim);
+    buffers->act = arena_floats(arena, later * (size_t)block->fc2.in);
     buffers->norm = arena_floats(arena, rows * dim);
-    buffers->dattention = arena_floats(arena, rows * dim);
-    buffers->dqkv = arena_floats(arena, rows * 3 * dim);
+    buffers->dattention = arena_floats(arena, later * dim);
+    buffers->dqkv = block->ghost ? arena_floats(arena, rows * 3 * dim) : block->saved.qkv;
     buffers->gate_sums = arena_floats(arena, (size_t)batch * 2 * dim * (size_t)block->se_hidden);
 }
 
@@ -334,7 +335,7 @@ static void mlp(const ForwardJob *job, int64_t first, int rows, float *branch_ou
                  saved->rstd2 + span.first);
     linear_forward(step, &block->fc1, span.rows, norm, dim, hidden, width);
     if (block->ghost)
-        k->add_bias(span.rows, dim, linear_bias(step, &block->fc1), hidden, dim);
+        k->add_bias(span.rows, width, linear_bias(step, &block->fc1), hidden, width);
     else
         k->bias_gelu(span.rows, width, linear_bias(step, &block->fc1), hidden, width, act, block->fc2.in);
     block_activate(block, step, first, rows, hidden, act);

@@ -35,14 +35,14 @@ typedef struct BlockSaved {
     int *kept_memory;
 } BlockSaved;
 
-/* What backward needs beside, shared by all blocks. Rows as in BlockSaved. */
+/* What backward needs beside. Rows as in BlockSaved. */
 typedef struct BlockBuffers {
     float *dz_mlp;                              /* (M, dim): gradients of what the two residual branches add */
     float *dz_attention;                        /* (A, dim) */
     float *act;                                 /* (M, fc2.in): input of fc2 */
     float *norm;                                /* (M, dim): input of fc1, then (A, dim): of qkv */
     float *dattention;                          /* (A, dim) */
-    float *dqkv;                                /* (A, 3 * dim) */
+    float *dqkv;                                /* (A, 3 * dim); qkv itself but for ghost */
     float *row_sums;                            /* (tiles, row_sum_size) */
     float *class_dnorm, *class_dq, *class_norm; /* class_only: (batch, dim) */
     float *gate_sums;                           /* SE: (batch, 2 * dim * se_hidden) */
@@ -55,7 +55,8 @@ typedef struct Block {
     int layer, tokens, dim, out, heads, se_hidden;
     float scale; /* of the scores */
     bool transition, ghost, se, dense;
-    bool class_only; /* the model reads only the first row of each image */
+    bool class_only;   /* the model reads only the first row of each image */
+    bool hidden_again; /* backward computes hidden a second time; its memory is shared, and the model's to set */
     double drop, attn_drop, drop_path;
     Norm norm1, norm2;
     Linear qkv[3];
@@ -73,6 +74,7 @@ void block_build(Block *block, Finder *finder, const ModelConfig *config, const 
                  int tokens);
 int block_linears(Block *block, Linear **out); /* fills out (MAX_BLOCK_LINEARS); returns how many */
 
+/* Backward of a block may overwrite whatever is kept of later ones: its buffers may lie there. */
 void block_carve_saved(Block *block, Arena *arena, int batch);
 void block_carve_buffers(Block *block, BlockBuffers *buffers, Arena *arena, int batch);
 size_t block_scratch(const Block *block); /* floats for each thread */

@@ -64,6 +64,18 @@ static void activation_tile(const BackwardJob *job, int64_t tile, int64_t first,
                           row_sum(job, tile, block->expand[1]), scratch);
 }
 
+/* fc1's output with its bias once more; norm (kept rows, dim) is scratch. */
+static void hidden_tile(const BackwardJob *job, int64_t first, int rows, Span span, float *hidden, float *norm)
+{
+    const Block *block = job->block;
+    const BlockSaved *saved = &block->saved;
+    int dim = block->dim, width = block->fc1.out;
+    norm_forward(job->step, &block->norm2, &saved->kept[BRANCH_MLP], first, rows, saved->x2 + first * dim, dim, norm,
+                 saved->mean2 + span.first, saved->rstd2 + span.first);
+    linear_forward(job->step, &block->fc1, span.rows, norm, dim, hidden, width);
+    job->step->kernels->add_bias(span.rows, width, linear_bias(job->step, &block->fc1), hidden, width);
+}
+
 static void mlp_tile(const BackwardJob *job, int64_t tile, int64_t first, int rows, float *scratch)
 {
     const Block *block = job->block;
@@ -80,6 +92,7 @@ static void mlp_tile(const BackwardJob *job, int64_t tile, int64_t first, int ro
     branch_backward(step, &branch, first, rows, dim, stream, dim, dz);
     sum_bias(job, tile, &block->fc2, span.rows, dz, dim);
     linear_backward(step, &block->fc2, span.rows, dz, dim, 0.0f, dact, block->fc2.in);
+    if (block->hidden_again) hidden_tile(job, first, rows, span, hidden, dnorm);
     activation_tile(job, tile, first, rows, hidden, dact, job->buffers->act + span.first * block->fc2.in, rest);
     sum_bias(job, tile, &block->fc1, span.rows, hidden, width);
     linear_backward(step, &block->fc1, span.rows, hidden, width, 0.0f, dnorm, dim);

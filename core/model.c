@@ -30,18 +30,22 @@ static Status build_layers(Model *model, Error *error)
         snprintf(prefix, sizeof prefix, "blocks.%d.", i);
         block_build(&model->blocks[i], &finder, config, &shape, 1 + TOKEN_LAYERS + i, model->tokens);
         model->blocks[i].class_only = config->variant == VARIANT_PLAIN && i == model->block_count - 1;
+        model->blocks[i].hidden_again = model->mode == MODEL_TRAIN && config->recompute == RECOMPUTE_MLP &&
+                                        !shape.transition && !model->blocks[i].class_only;
     }
     if (!finder.missing) return STATUS_OK;
     return error_set(error, STATUS_FAILED, "%s: the parameter table has no '%s'", config->name, finder.missing);
 }
 
+/* Those whose transposed copies stay. In training a block's are made when it runs, in memory that all blocks share. */
 static void list_linears(Model *model)
 {
     Linear **out = model->linears;
     out += token_layer_linears(&model->layers[0], out) * (model->token_layers > 0);
     out += model->token_layers > 1 ? token_layer_linears(&model->layers[1], out) : 0;
     *out++ = &model->embed.project;
-    for (int i = 0; i < model->block_count; i++) out += block_linears(&model->blocks[i], out);
+    for (int i = 0; model->mode == MODEL_EVAL && i < model->block_count; i++)
+        out += block_linears(&model->blocks[i], out);
     *out++ = &model->head.linear;
     model->linear_count = (int)(out - model->linears);
 }
@@ -83,27 +87,69 @@ static size_t widest_stream(const Model *model)
     return widest;
 }
 
-static void carve_token_layers(Model *model, Arena *arena, int images)
+static size_t widest_hidden_again(const Model *model)
+{
+    size_t widest = 0;
+    for (int i = 0; i < model->block_count; i++) {
+        const Block *block = &model->blocks[i];
+        if (block->hidden_again && (size_t)block->fc1.out > widest) widest = (size_t)block->fc1.out;
+    }
+    return widest;
+}
+
+static void carve_token_layers(Model *model, Arena *arena, int images, int attention_images)
 {
     for (int i = 0; i < model->token_layers; i++) {
-        token_layer_carve_saved(&model->layers[i], arena, images);
+        token_layer_carve_saved(&model->layers[i], arena, images, attention_images);
         model->layer_out[i] = arena_floats(arena, (size_t)images * layer_floats(model, i));
     }
+}
+
+static void carve_block_linears(Model *model, Arena *arena)
+{
+    Linear *linears[MAX_BLOCK_LINEARS];
+    Overlay overlay = overlay_begin(arena);
+    for (int i = 0; i < model->block_count; i++) {
+        int count = block_linears(&model->blocks[i], linears);
+        for (int l = 0; l < count; l++) linear_carve(linears[l], arena);
+        overlay_next(&overlay, arena);
+    }
+    overlay_end(&overlay, arena);
+}
+
+/* Behind what a block keeps lie the buffers of its backward, in the place of what later blocks keep: it is dead when they
+ * are used. */
+static void carve_blocks(Model *model, Arena *arena)
+{
+    size_t rows = (size_t)model->max_batch * (size_t)model->tokens, end = arena->used;
+    bool again = model->config.recompute == RECOMPUTE_BLOCKS;
+    for (int i = 0; again && i < model->block_count; i++)
+        model->x[i + 1] = arena_floats(arena, rows * (size_t)model->blocks[i].out);
+    float *hidden = arena_floats(arena, widest_hidden_again(model) * rows);
+    for (int i = 0; i < model->block_count; i++)
+        if (model->blocks[i].hidden_again) model->blocks[i].saved.hidden = hidden;
+    for (int i = 0; i < model->block_count; i++) {
+        size_t start = arena->used, kept;
+        block_carve_saved(&model->blocks[i], arena, model->max_batch);
+        kept = again ? start : arena->used;
+        block_carve_buffers(&model->blocks[i], &model->block_buffers[i], arena, model->max_batch);
+        if (arena->used > end) end = arena->used;
+        arena->used = kept;
+        if (!again) model->x[i + 1] = arena_floats(arena, rows * (size_t)model->blocks[i].out);
+    }
+    if (arena->used < end) arena->used = end;
 }
 
 static void carve_training(Model *model, Arena *arena)
 {
     int chunk = min_int(model->max_batch, TOKEN_CHUNK);
     size_t rows = (size_t)model->max_batch * (size_t)model->tokens;
-    carve_token_layers(model, arena, model->max_batch);
-    for (int i = 0; i < model->block_count; i++) {
-        model->x[i] = arena_floats(arena, rows * (size_t)model->blocks[i].dim);
-        block_carve_saved(&model->blocks[i], arena, model->max_batch);
-    }
-    model->x[model->block_count] = arena_floats(arena, rows * (size_t)model->head.dim);
+    carve_block_linears(model, arena);
+    carve_token_layers(model, arena, model->config.recompute ? chunk : model->max_batch, model->max_batch);
+    model->x[0] = arena_floats(arena, rows * (size_t)model->embed.dim);
     for (int i = 0; i < (model->config.variant == VARIANT_DENSE ? 2 : 1); i++)
         model->dx[i] = arena_floats(arena, rows * widest_stream(model));
-    /* One layer's backward at a time: each sees the same bytes. */
+    /* The token layers go forward before the blocks and backward after them: both see the same bytes. */
     Overlay overlay = overlay_begin(arena);
     for (int i = 0; i < model->token_layers; i++)
         model->dlayer[i] = arena_floats(arena, (size_t)chunk * layer_floats(model, i));
@@ -115,10 +161,7 @@ static void carve_training(Model *model, Arena *arena)
     embed_carve_buffers(&model->embed, &model->embed_buffers, arena, chunk);
     overlay_end(&inner, arena);
     overlay_next(&overlay, arena);
-    for (int i = 0; i < model->block_count; i++) {
-        block_carve_buffers(&model->blocks[i], &model->block_buffers[i], arena, model->max_batch);
-        overlay_next(&overlay, arena);
-    }
+    carve_blocks(model, arena);
     overlay_end(&overlay, arena);
 }
 
@@ -130,7 +173,7 @@ static void carve_evaluation(Model *model, Arena *arena)
     for (int i = 0; i < 2; i++) stream[i] = arena_floats(arena, rows * widest_stream(model));
     for (int i = 0; i <= model->block_count; i++) model->x[i] = stream[i % 2];
     Overlay overlay = overlay_begin(arena);
-    carve_token_layers(model, arena, chunk);
+    carve_token_layers(model, arena, chunk, chunk);
     for (int i = 0; i < model->token_layers; i++)
         token_layer_carve_buffers(&model->layers[i], &model->layer_buffers[i], arena, chunk, false);
     overlay_next(&overlay, arena);
@@ -235,17 +278,10 @@ size_t model_memory(const Model *model)
 
 /* ---- running */
 
-static void transpose_task(void *context, int64_t task, int thread)
-{
-    (void)thread;
-    const Model *model = context;
-    linear_transpose(&model->step, model->linears[task]);
-}
-
 void model_set_weights(Model *model, const float *weights)
 {
     model->step.weights = weights;
-    pool_run(model->step.pool, model->linear_count, transpose_task, model);
+    linears_transpose(&model->step, model->linears, model->linear_count);
 }
 
 /* Chunk number `index` of the batch, in what the token layers keep. */
@@ -253,7 +289,9 @@ static TokenChunk chunk_at(const Model *model, int index)
 {
     TokenChunk chunk = {.first = index * TOKEN_CHUNK};
     chunk.images = min_int(TOKEN_CHUNK, model->step.batch - chunk.first);
-    chunk.slot = model->mode == MODEL_TRAIN ? chunk.first : 0;
+    bool train = model->mode == MODEL_TRAIN;
+    chunk.slot = train && !model->config.recompute ? chunk.first : 0;
+    chunk.attention = train ? chunk.first : 0;
     return chunk;
 }
 
@@ -273,16 +311,30 @@ static float *chunk_layer(const Model *model, TokenChunk chunk, int layer)
     return model->layer_out[layer] + (size_t)chunk.slot * layer_floats(model, layer);
 }
 
-static void forward_chunk(Model *model, TokenChunk chunk)
+/* Returns the last layer's output, or the images if there are no token layers. */
+static const float *forward_token_layers(Model *model, TokenChunk chunk, bool again)
 {
     const float *source = chunk_images(model, chunk);
     for (int i = 0; i < model->token_layers; i++) {
         float *out = chunk_layer(model, chunk, i);
-        token_layer_forward(&model->layers[i], &model->step, &model->layer_buffers[i], chunk, source, out);
+        token_layer_forward(&model->layers[i], &model->step, &model->layer_buffers[i], chunk, again, source, out);
         source = out;
     }
-    embed_forward(&model->embed, &model->step, chunk, source,
-                  model->x[0] + (int64_t)chunk.first * model->tokens * model->embed.dim);
+    return source;
+}
+
+static void transpose_block(Model *model, int index)
+{
+    Linear *linears[MAX_BLOCK_LINEARS];
+    int count = block_linears(&model->blocks[index], linears);
+    linears_transpose(&model->step, linears, count);
+}
+
+static void forward_block(Model *model, int index)
+{
+    Block *block = &model->blocks[index];
+    if (model->mode == MODEL_TRAIN) transpose_block(model, index);
+    block_forward(block, &model->step, model->x[index], model->x[index + 1]);
 }
 
 void model_forward(Model *model, const ModelInput *input, float *logits)
@@ -295,15 +347,22 @@ void model_forward(Model *model, const ModelInput *input, float *logits)
     step->epoch = input->epoch;
     step->samples = model->samples;
     if (input->training) memcpy(model->samples, input->samples, (size_t)input->count * sizeof *model->samples);
-    for (int i = 0; i < chunk_count(model); i++) forward_chunk(model, chunk_at(model, i));
-    for (int i = 0; i < model->block_count; i++) block_forward(&model->blocks[i], step, model->x[i], model->x[i + 1]);
+    for (int i = 0; i < chunk_count(model); i++) {
+        TokenChunk chunk = chunk_at(model, i);
+        embed_forward(&model->embed, step, chunk, forward_token_layers(model, chunk, false),
+                      model->x[0] + (int64_t)chunk.first * model->tokens * model->embed.dim);
+    }
+    for (int i = 0; i < model->block_count; i++) forward_block(model, i);
     head_forward(&model->head, step, model->x[model->block_count], logits);
 }
 
-static void backward_chunk(Model *model, TokenChunk chunk, float *dx)
+/* Chunks go from the last, which is there from forward, to the first. */
+static void backward_chunk(Model *model, int index, float *dx)
 {
-    bool add = model->step.accumulate || chunk.first > 0;
+    TokenChunk chunk = chunk_at(model, index);
+    bool kept = index == chunk_count(model) - 1, add = model->step.accumulate || !kept;
     int last = model->token_layers - 1;
+    if (model->config.recompute && !kept) forward_token_layers(model, chunk, true);
     const float *source = last >= 0 ? chunk_layer(model, chunk, last) : chunk_images(model, chunk);
     embed_backward(&model->embed, &model->step, &model->embed_buffers, chunk, add, source,
                    dx + (int64_t)chunk.first * model->tokens * model->embed.dim,
@@ -313,6 +372,13 @@ static void backward_chunk(Model *model, TokenChunk chunk, float *dx)
         token_layer_backward(&model->layers[i], &model->step, &model->layer_buffers[i], chunk, add, source,
                              model->dlayer[i], i > 0 ? model->dlayer[i - 1] : NULL);
     }
+}
+
+/* What backward of a block needs beside what is kept of it; the last block's is there from forward. */
+static void block_again(Model *model, int index)
+{
+    if (model->config.recompute == RECOMPUTE_BLOCKS && index < model->block_count - 1) forward_block(model, index);
+    if (model->blocks[index].hidden_again) transpose_block(model, index);
 }
 
 /* Frozen tensors have no gradient, and the floats between tensors stay zero. */
@@ -352,10 +418,11 @@ void model_backward(Model *model, const float *grad_logits, float *grads, bool a
     for (int i = model->block_count - 1; i >= 0; i--) {
         bool in_place = model->blocks[i].dim == model->blocks[i].out;
         float *next = in_place ? dx : dx == model->dx[0] ? model->dx[1] : model->dx[0];
+        block_again(model, i);
         block_backward(&model->blocks[i], step, &model->block_buffers[i], model->x[i], dx, next);
         dx = next;
         report(model, i + 1, &end, ready, context);
     }
-    for (int i = 0; i < chunk_count(model); i++) backward_chunk(model, chunk_at(model, i), dx);
+    for (int i = chunk_count(model) - 1; i >= 0; i--) backward_chunk(model, i, dx);
     report(model, 0, &end, ready, context);
 }

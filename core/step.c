@@ -59,10 +59,37 @@ void linear_carve(Linear *linear, Arena *arena)
     linear->transposed = arena_floats(arena, (size_t)linear->in * (size_t)linear->out);
 }
 
-void linear_transpose(const Step *step, const Linear *linear)
+enum { TRANSPOSE_ROWS = 64 };
+
+typedef struct TransposeJob {
+    const Step *step;
+    Linear *const *linears;
+} TransposeJob;
+
+static int transpose_tasks(const Linear *linear)
 {
-    step->kernels->transpose(linear->out, linear->in, step->weights + linear->weight, linear->in, linear->transposed,
-                             linear->ld);
+    return (linear->out + TRANSPOSE_ROWS - 1) / TRANSPOSE_ROWS;
+}
+
+static void transpose_task(void *context, int64_t task, int thread)
+{
+    (void)thread;
+    const TransposeJob *job = context;
+    Linear *const *at = job->linears;
+    while (task >= transpose_tasks(*at)) task -= transpose_tasks(*at++);
+    const Linear *linear = *at;
+    int first = (int)task * TRANSPOSE_ROWS, left = linear->out - first;
+    job->step->kernels->transpose(left < TRANSPOSE_ROWS ? left : TRANSPOSE_ROWS, linear->in,
+                                  job->step->weights + linear->weight + (int64_t)first * linear->in, linear->in,
+                                  linear->transposed + first, linear->ld);
+}
+
+void linears_transpose(const Step *step, Linear *const *linears, int count)
+{
+    TransposeJob job = {step, linears};
+    int64_t tasks = 0;
+    for (int i = 0; i < count; i++) tasks += transpose_tasks(linears[i]);
+    pool_run(step->pool, tasks, transpose_task, &job);
 }
 
 void linear_forward(const Step *step, const Linear *linear, int rows, const float *x, int ldx, float *y, int ldy)

@@ -78,7 +78,8 @@ bool has_param(const Finder *finder, const char *name);
 /* ---- linear layers on a tile of rows; serial */
 
 void linear_carve(Linear *linear, Arena *arena);
-void linear_transpose(const Step *step, const Linear *linear);
+/* Fills `transposed` of each, in parallel. */
+void linears_transpose(const Step *step, Linear *const *linears, int count);
 /* y (rows, out) = x (rows, in) W^T, without bias */
 void linear_forward(const Step *step, const Linear *linear, int rows, const float *x, int ldx, float *y, int ldy);
 /* dx (rows, in) = dy (rows, out) W + beta * dx */

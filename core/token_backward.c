@@ -107,9 +107,9 @@ static void attention_task(void *context, int64_t image, int thread)
     const BackwardJob *job = context;
     const TokenLayer *layer = job->layer;
     int width = layer->width;
-    int64_t slot = job->chunk.slot + image, first = slot * layer->tokens;
+    int64_t slot = job->chunk.slot + image, first = (job->chunk.attention + image) * layer->tokens;
     AttentionHead head = token_head(layer, slot);
-    float *qkv = layer->saved.qkv + first * 3 * width;
+    float *qkv = layer->saved.qkv + slot * layer->tokens * 3 * width;
     attention_backward(job->step->kernels, &head, layer->saved.attention + first * width,
                        job->buffers->dattention + image * layer->tokens * width, width, layer->saved.lse + first,
                        qkv + token_q(layer), qkv + token_k(layer), qkv + token_v(layer), 3 * width,
@@ -219,7 +219,8 @@ void token_layer_backward(TokenLayer *layer, const Step *step, const TokenBuffer
     }
     pool_run(step->pool, tiles, upper_task, &job);
     if (layer->performer) token_sum_tiles(layer, step, chunk.images, buffers->tile_sums, buffers->image_sums);
-    const float *attention = layer->performer ? buffers->attention : layer->saved.attention + first * width;
+    const float *attention = buffers->attention;
+    if (!layer->performer) attention = layer->saved.attention + (int64_t)chunk.attention * layer->tokens * width;
     WeightGrad upper[] = {{&layer->fc2, rows, buffers->dz_mlp, width, buffers->act, width, NULL},
                           {&layer->fc1, rows, layer->saved.hidden + first * width, width, buffers->norm2, width, NULL},
                           {&layer->proj, rows, buffers->dz_attention, width, attention, width, NULL}};

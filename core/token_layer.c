@@ -111,7 +111,7 @@ Performer token_performer(const TokenLayer *layer, const Step *step)
                        .w_transposed = layer->features.transposed};
 }
 
-void token_layer_carve_saved(TokenLayer *layer, Arena *arena, int images)
+void token_layer_carve_saved(TokenLayer *layer, Arena *arena, int images, int attention_images)
 {
     TokenSaved *saved = &layer->saved;
     Performer performer = token_performer(layer, NULL);
@@ -124,6 +124,7 @@ void token_layer_carve_saved(TokenLayer *layer, Arena *arena, int images)
     if (layer->performer) {
         saved->sums = arena_floats(arena, (size_t)images * performer_sums_size(&performer));
     } else {
+        rows = (size_t)attention_images * (size_t)layer->tokens;
         saved->attention = arena_floats(arena, rows * width);
         saved->lse = arena_floats(arena, rows);
     }
@@ -253,8 +254,8 @@ static void attention_task(void *context, int64_t task, int thread)
 {
     const ForwardJob *job = context;
     const TokenLayer *layer = job->layer;
-    int64_t image = job->chunk.slot + task, first = image * layer->tokens;
-    AttentionHead head = token_head(layer, image);
+    int64_t first = (job->chunk.attention + task) * layer->tokens;
+    AttentionHead head = token_head(layer, job->chunk.slot + task);
     attention_forward(job->step->kernels, &head, layer->saved.attention + first * layer->width, layer->width,
                       layer->saved.lse + first, step_scratch(job->step, thread));
 }
@@ -285,7 +286,7 @@ static void rest_task(void *context, int64_t task, int thread)
                             saved->sums + (size_t)(job->chunk.slot + tile.image + i) * performer_sums_size(&performer),
                             y + (int64_t)i * each * width, width, scratch);
     } else {
-        attention = saved->attention + at * width;
+        attention = saved->attention + ((int64_t)job->chunk.attention * layer->tokens + tile.first) * width;
     }
     Branch projection = token_branch(layer, SITE_PROJECTION), mlp = token_branch(layer, SITE_OUTPUT);
     linear_forward(step, &layer->proj, rows, attention, width, branch_out, width);
@@ -300,7 +301,7 @@ static void rest_task(void *context, int64_t task, int thread)
                    job->out + tile.first * width, width);
 }
 
-void token_layer_forward(TokenLayer *layer, const Step *step, const TokenBuffers *buffers, TokenChunk chunk,
+void token_layer_forward(TokenLayer *layer, const Step *step, const TokenBuffers *buffers, TokenChunk chunk, bool again,
                          const float *source, float *out)
 {
     ForwardJob job = {layer, step, buffers, chunk, source, out};
@@ -310,7 +311,7 @@ void token_layer_forward(TokenLayer *layer, const Step *step, const TokenBuffers
         Performer performer = token_performer(layer, step);
         token_sum_tiles(layer, step, chunk.images, buffers->tile_sums,
                         layer->saved.sums + (size_t)chunk.slot * performer_sums_size(&performer));
-    } else {
+    } else if (!again) {
         pool_run(step->pool, chunk.images, attention_task, &job);
     }
     pool_run(step->pool, tiles, rest_task, &job);

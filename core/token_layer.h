@@ -79,17 +79,20 @@ typedef struct TokenLayer {
 
 void token_layer_build(TokenLayer *layer, Finder *finder, const ModelConfig *config, int index);
 int token_layer_linears(TokenLayer *layer, Linear **out); /* at most 5 */
-void token_layer_carve_saved(TokenLayer *layer, Arena *arena, int images);
+void token_layer_carve_saved(TokenLayer *layer, Arena *arena, int images, int attention_images);
 void token_layer_carve_buffers(TokenLayer *layer, TokenBuffers *buffers, Arena *arena, int images, bool training);
 size_t token_layer_scratch(const TokenLayer *layer);
 
-/* One chunk: images first .. first + images - 1 of the batch; `slot` is the place of the first one in what is saved.
- * source: (images, source_size), out: (images, tokens, width), both of the chunk. */
+/* One chunk: images first .. first + images - 1 of the batch. */
 typedef struct TokenChunk {
-    int first, images, slot;
+    int first, images;
+    int slot;      /* place of the first one in what is saved ... */
+    int attention; /* ... and in `attention` and `lse`, which may be there of more images */
 } TokenChunk;
 
-void token_layer_forward(TokenLayer *layer, const Step *step, const TokenBuffers *buffers, TokenChunk chunk,
+/* source: (images, source_size), out: (images, tokens, width), both of the chunk. again: `attention` and `lse` are there
+ * from an earlier forward; all else is computed again. */
+void token_layer_forward(TokenLayer *layer, const Step *step, const TokenBuffers *buffers, TokenChunk chunk, bool again,
                          const float *source, float *out);
 /* dout is used as scratch; dsource may be NULL when the source is pixels. add: to the gradients of earlier chunks. */
 void token_layer_backward(TokenLayer *layer, const Step *step, const TokenBuffers *buffers, TokenChunk chunk, bool add,

@@ -24,6 +24,14 @@ typedef struct SoftSplit {
 
 enum { MAX_SPLITS = 3, MAX_DENSE_GROUPS = 8 };
 
+/* What training computes a second time in backward rather than keep it. Results have the same bits whatever the choice. */
+typedef enum Recompute {
+    RECOMPUTE_NONE,
+    RECOMPUTE_TOKENS, /* the token layers but their attention, of all images but TOKEN_CHUNK */
+    RECOMPUTE_MLP,    /* and the first layer of each MLP */
+    RECOMPUTE_BLOCKS, /* the token layers and whole blocks: of a block only its input is kept */
+} Recompute;
+
 typedef struct ModelConfig {
     char name[64];
     int img_size; /* square */
@@ -43,6 +51,7 @@ typedef struct ModelConfig {
     int block_groups;                   /* dense only */
     double drop, attn_drop, drop_path;  /* training only */
     double token_dropout;               /* the performer's two dropouts in training: 0.1 */
+    Recompute recompute;
 } ModelConfig;
 
 /* Fills *config with the published model of that name at 224 pixels and 1000 classes. An unknown name is

@@ -227,6 +227,7 @@ static Status assign_model(const Target *target)
     found.attn_drop = model->attn_drop;
     found.drop_path = model->drop_path;
     found.token_dropout = model->token_dropout;
+    found.recompute = model->recompute;
     *model = found;
     return STATUS_OK;
 }

@@ -106,7 +106,7 @@ static void carve_block(Fixture *layer, Block *block, BlockBuffers *buffers)
     block_carve_saved(block, &layer->arena, IMAGES);
     block_carve_buffers(block, buffers, &layer->arena, IMAGES);
     carve_scratch(layer, block_scratch(block));
-    for (int i = 0; layer->arena.base && i < count; i++) linear_transpose(&layer->step, linears[i]);
+    if (layer->arena.base) linears_transpose(&layer->step, linears, count);
 }
 
 static void start_block(Fixture *layer, Block *block, BlockBuffers *buffers, const char *prefix,
@@ -185,10 +185,10 @@ static void carve_token_layer(Fixture *layer, TokenLayer *token, TokenBuffers *b
     Linear *linears[5];
     int count = token_layer_linears(token, linears);
     for (int i = 0; i < count; i++) linear_carve(linears[i], &layer->arena);
-    token_layer_carve_saved(token, &layer->arena, IMAGES);
+    token_layer_carve_saved(token, &layer->arena, IMAGES, IMAGES);
     token_layer_carve_buffers(token, buffers, &layer->arena, IMAGES, true);
     carve_scratch(layer, token_layer_scratch(token));
-    for (int i = 0; layer->arena.base && i < count; i++) linear_transpose(&layer->step, linears[i]);
+    if (layer->arena.base) linears_transpose(&layer->step, linears, count);
 }
 
 /* The goldens begin after the soft split: a split of 1 x 1 windows over a grid of tokens hands them through. */
@@ -213,7 +213,7 @@ static void check_token_layer(const char *name, TokensType type, int channels, i
     cr_assert_eq(arena_allocate(&layer.arena, &error), STATUS_OK);
     carve_token_layer(&layer, &token, &buffers);
     TokenChunk chunk = {.images = IMAGES};
-    token_layer_forward(&token, &layer.step, &buffers, chunk, layer.x, layer.y);
+    token_layer_forward(&token, &layer.step, &buffers, chunk, false, layer.x, layer.y);
     token_layer_backward(&token, &layer.step, &buffers, chunk, false, layer.x, layer.dy, layer.dx);
     expect_all(&layer);
 }

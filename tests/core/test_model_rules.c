@@ -84,6 +84,31 @@ Test(model_rules, a_smaller_batch_than_the_largest)
     trial_end(&small);
 }
 
+Test(model_rules, what_is_computed_again_has_the_same_bits)
+{
+    for (int m = 0; TINY_MODELS[m]; m++) {
+        ModelConfig config = random_model(TINY_MODELS[m]);
+        if (config.variant != VARIANT_DENSE) config.depth = 4;
+        Trial none = start_training(&config, SAMPLE_COUNT, 2, SAMPLES);
+        trial_forward(&none);
+        trial_backward(&none);
+        size_t memory = model_memory(none.model);
+        for (Recompute recompute = RECOMPUTE_TOKENS; recompute <= RECOMPUTE_BLOCKS; recompute++) {
+            config.recompute = recompute;
+            Trial again = start_training(&config, SAMPLE_COUNT, 2, SAMPLES);
+            for (int step = 0; step < 2; step++) { /* the second finds what the first left behind */
+                trial_forward(&again);
+                trial_backward(&again);
+                cr_assert_arr_eq(again.logits, none.logits, SAMPLE_COUNT * 10 * sizeof(float), "%s", config.name);
+                cr_assert_arr_eq(again.grads, none.grads, (size_t)none.table->size * sizeof(float), "%s", config.name);
+            }
+            cr_assert_leq(model_memory(again.model), memory, "%s, %d", config.name, recompute);
+            trial_end(&again);
+        }
+        trial_end(&none);
+    }
+}
+
 /* ---- gradients leave as slices */
 
 typedef struct Slices {

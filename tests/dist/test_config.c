@@ -396,6 +396,7 @@ Test(config, every_key_reaches_its_field)
     EXPECT("seed", "5", seed, 5);
     EXPECT("threads", "6", threads, 6);
     EXPECT("accumulate", "3", accumulate, 3);
+    EXPECT("recompute", "mlp", model.recompute, RECOMPUTE_MLP);
     EXPECT("allreduce", "hierarchical", allreduce, ALLREDUCE_HIERARCHICAL);
     EXPECT("bucket_mb", "7.5", bucket_mb, 7.5);
     EXPECT("wire", "bf16", wire, WIRE_BF16);
