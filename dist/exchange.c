@@ -76,10 +76,11 @@ static Status create_grads(Exchange *exchange, Error *error)
 {
     if (exchange->kind == ALLREDUCE_HIERARCHICAL)
         return node_create(&exchange->node, exchange->topology.node, exchange->count, exchange->bucket_count, error);
-    size_t bytes = ((size_t)exchange->count * sizeof(float) + 64) / 64 * 64;
-    exchange->own_grads = aligned_alloc(64, bytes);
-    if (!exchange->own_grads) return error_set(error, STATUS_FAILED, "no memory for a gradient of %zu MB", bytes >> 20);
-    memset(exchange->own_grads, 0, bytes);
+    arena_floats(&exchange->arena, (size_t)exchange->count);
+    Status status = arena_allocate(&exchange->arena, error);
+    if (status != STATUS_OK) return error_add(error, "this was for a gradient");
+    exchange->own_grads = arena_floats(&exchange->arena, (size_t)exchange->count);
+    memset(exchange->own_grads, 0, (size_t)exchange->count * sizeof(float)); /* no page faults later */
     return STATUS_OK;
 }
 
@@ -119,6 +120,7 @@ static Status create_lanes(Exchange *exchange, WireType wire, Error *error)
             return error_set(error, STATUS_FAILED, "no memory for the error feedback of %lld floats",
                              (long long)exchange->count);
     }
+    if (!exchange->zero) return STATUS_OK;
     return ring_create(&exchange->gather, exchange->topology.flat, EXCHANGE_LANES, WIRE_FP32, error);
 }
 
@@ -145,7 +147,7 @@ void exchange_free(Exchange *exchange)
     }
     ring_free(&exchange->gather);
     node_free(&exchange->node);
-    free(exchange->own_grads);
+    arena_free(&exchange->arena);
     free(exchange->residual);
     free(exchange->slices);
     free(exchange->buckets);

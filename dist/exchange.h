@@ -18,6 +18,7 @@
 #ifndef DIST_EXCHANGE_H
 #define DIST_EXCHANGE_H
 
+#include "core/arena.h"
 #include "dist/node.h"
 #include "dist/reducer.h"
 #include "dist/ring.h"
@@ -45,9 +46,10 @@ typedef struct Exchange {
     bool zero;
     int64_t count;
     Topology topology;
-    Node node;        /* hierarchical; otherwise zeroed */
-    float *own_grads; /* otherwise */
-    float *residual;  /* error feedback of a narrow wire; else NULL */
+    Node node;   /* hierarchical; otherwise zeroed */
+    Arena arena; /* otherwise: of own_grads, in large pages */
+    float *own_grads;
+    float *residual; /* error feedback of a narrow wire; else NULL */
 
     RingPart *buckets; /* from the end of the vector to its start */
     int bucket_count;
@@ -55,7 +57,7 @@ typedef struct Exchange {
     int announced, started, finished; /* buckets of this step */
     Lane lanes[EXCHANGE_LANES];
 
-    Ring gather; /* over all ranks */
+    Ring gather; /* zero: over all ranks */
     RingPart *slices;
 } Exchange;
 

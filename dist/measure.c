@@ -4,14 +4,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/arena.h"
 #include "dist/reducer.h"
 #include "dist/world.h"
 
 enum { WARM_UPS = 2, CHECKED = 1 << 18 /* elements of a vector that are checked, evenly spread */ };
 
-/* One algorithm with vectors of its own; `reducer` is NULL for MPI's. */
+/* One algorithm with vectors of its own; `reducer` is NULL for MPI's, whose memory is of the same kind as a reducer's. */
 typedef struct Contender {
     Reducer *reducer;
+    Arena arena;
     float *vector;
     const float *total;
     double *times;
@@ -30,9 +32,10 @@ static Status create_contender(Contender *contender, const MeasureAllreduce *job
     contender->times = calloc((size_t)job->rounds, sizeof(double));
     if (!contender->times) return error_set(error, STATUS_FAILED, "no memory for %d times", job->rounds);
     if (algorithm == MEASURE_MPI) {
-        contender->total = contender->vector = calloc((size_t)count + 1, sizeof(float));
-        if (contender->vector) return STATUS_OK;
-        return error_set(error, STATUS_FAILED, "no memory for a vector of %lld bytes", (long long)job->bytes);
+        arena_floats(&contender->arena, (size_t)count);
+        Status status = arena_allocate(&contender->arena, error);
+        contender->total = contender->vector = arena_floats(&contender->arena, (size_t)count);
+        return status;
     }
     ReducerConfig config = {.comm = job->comm,
                             .kind = algorithm == MEASURE_RING ? ALLREDUCE_RING : ALLREDUCE_HIERARCHICAL,
@@ -48,10 +51,8 @@ static Status create_contender(Contender *contender, const MeasureAllreduce *job
 
 static void free_contender(Contender *contender)
 {
-    if (contender->reducer)
-        reducer_free(contender->reducer);
-    else
-        free(contender->vector);
+    reducer_free(contender->reducer);
+    arena_free(&contender->arena);
     free(contender->times);
 }
 
@@ -106,7 +107,8 @@ static double median(double *values, int count)
 static Status run_rounds(Contender contenders[MEASURE_ALGORITHMS], const MeasureAllreduce *job, Error *error)
 {
     for (int round = -WARM_UPS; round < job->rounds; round++)
-        for (int a = 0; a < MEASURE_ALGORITHMS; a++) {
+        for (int turn = 0; turn < MEASURE_ALGORITHMS; turn++) {
+            int a = (turn + round + WARM_UPS) % MEASURE_ALGORITHMS; /* none is always the one after another's cache */
             MPI_Barrier(job->comm);
             double begin = MPI_Wtime();
             Status status = sum(&contenders[a], job, error);

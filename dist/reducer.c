@@ -24,7 +24,7 @@ struct Reducer {
     pthread_t thread;
     bool running;
     pthread_mutex_t driving;
-    sem_t wake;          /* posted when a bucket has become ready */
+    sem_t wake;          /* posted when a bucket has become ready, but the last */
     atomic_int ready;    /* buckets of this step whose floats are all reported */
     atomic_bool waiting; /* the caller drives */
     atomic_bool stopping;
@@ -187,7 +187,8 @@ void reducer_ready(void *context, int64_t offset, int64_t count)
     while (ready < exchange->bucket_count && exchange->buckets[ready].begin >= offset) ready++;
     if (ready == before) return;
     atomic_store_explicit(&reducer->ready, ready, memory_order_release);
-    sem_post(&reducer->wake);
+    /* After the last bucket the caller is about to wait, and drives itself: waking a thread would only be in its way. */
+    if (ready < exchange->bucket_count) sem_post(&reducer->wake);
 }
 
 Status reducer_wait(Reducer *reducer, Error *error)

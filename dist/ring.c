@@ -5,10 +5,16 @@
 
 #include "dist/world.h"
 
-/* Floats per message. Between nodes they are small enough for Open MPI's tcp to send at once: above 64 KB it asks the
- * receiver first, and more than doubling the chunk cost a fifth of the speed of four hosts. Within a node each message
- * is a turn-taking of two processes, so fewer are better: a quarter faster on two ranks. */
-enum { MIN_CHUNK = 2048, NODE_CHUNK = 65536, NODE_WINDOW = 4, NETWORK_CHUNK = 15360, NETWORK_WINDOW = RING_WINDOW };
+/* Floats per message, and of all messages under way in one direction. Between nodes messages are small enough for Open
+ * MPI's tcp to send at once: above 64 KB it asks the receiver first. Within a node each message is a system call that
+ * copies, so larger ones are better, as long as the buffers stay in the cache. */
+enum {
+    MIN_CHUNK = 2048,
+    NETWORK_CHUNK = 15360,
+    NETWORK_ROOM = RING_WINDOW * NETWORK_CHUNK,
+    NODE_CHUNK = 1 << 18,
+    NODE_ROOM = 2 * NODE_CHUNK
+};
 
 typedef struct Piece {
     int64_t begin, count;
@@ -36,11 +42,11 @@ Status ring_create(Ring *ring, MPI_Comm comm, int tag, WireType wire, Error *err
     *ring = (Ring){.comm = comm, .tag = tag, .wire = wire};
     MPI_Comm_rank(comm, &ring->rank);
     MPI_Comm_size(comm, &ring->size);
-    bool local = within_one_node(ring);
-    ring->max_chunk = local ? NODE_CHUNK : NETWORK_CHUNK;
-    ring->window = local ? NODE_WINDOW : NETWORK_WINDOW;
+    ring->local = within_one_node(ring);
+    ring->max_chunk = ring->local ? NODE_CHUNK : NETWORK_CHUNK;
+    ring->room = ring->local ? NODE_ROOM : NETWORK_ROOM;
     for (int i = 0; i < 2 * RING_WINDOW; i++) ring->requests[i] = MPI_REQUEST_NULL;
-    size_t bytes = 2 * (size_t)ring->window * (size_t)ring->max_chunk * sizeof(float);
+    size_t bytes = (size_t)ring->room * sizeof(float);
     ring->memory = aligned_alloc(64, bytes);
     if (!ring->memory) return error_set(error, STATUS_FAILED, "no memory for the ring's %zu bytes of buffers", bytes);
     memset(ring->memory, 0, bytes); /* no page faults later */
@@ -59,8 +65,10 @@ void ring_start(Ring *ring, RingPhases phases, float *vector, float *residual, c
     for (int p = 0; p < ring->size; p++)
         if (parts[p].end - parts[p].begin > longest) longest = parts[p].end - parts[p].begin;
 
-    /* Four chunks per part keep receiving, adding and sending busy at once. */
-    int64_t chunk = (longest / 4 + 15) / 16 * 16;
+    /* Four messages or more per part keep receiving, adding and sending busy at once, where a link does the carrying. In
+     * a node a core has to, and each message is one more turn-taking. */
+    int64_t chunk = ring->local ? longest : longest / 4;
+    chunk = (chunk + 15) / 16 * 16;
     if (chunk < MIN_CHUNK) chunk = MIN_CHUNK;
     if (chunk > ring->max_chunk) chunk = ring->max_chunk;
 
@@ -68,6 +76,7 @@ void ring_start(Ring *ring, RingPhases phases, float *vector, float *residual, c
     ring->residual = residual;
     ring->parts = parts;
     ring->chunk = chunk;
+    ring->window = ring->room / chunk < RING_WINDOW ? (int)(ring->room / chunk) : RING_WINDOW;
     ring->chunks = (longest + chunk - 1) / chunk;
     ring->turn = (ring->size - 1) * ring->chunks;
     ring->first = phases & RING_REDUCE ? 0 : ring->turn;
@@ -105,14 +114,15 @@ static Piece received_piece(const Ring *ring, int64_t message)
     return piece_of(ring, message, 2);
 }
 
+/* Floats are sent from the vector; halves need buffers for both directions, which take as much memory as floats for one. */
 static void *receive_buffer(const Ring *ring, int64_t message)
 {
-    return ring->memory + message % ring->window * ring->chunk;
+    return (char *)ring->memory + message % ring->window * ring->chunk * (int64_t)wire_bytes(ring->wire);
 }
 
-static void *send_buffer(const Ring *ring, int64_t message)
+static uint16_t *send_buffer(const Ring *ring, int64_t message)
 {
-    return ring->memory + (ring->window + message % ring->window) * ring->chunk;
+    return (uint16_t *)ring->memory + (ring->window + message % ring->window) * ring->chunk;
 }
 
 static MPI_Request *receive_request(Ring *ring, int64_t message)

@@ -47,19 +47,21 @@ typedef struct Ring {
     MPI_Comm comm; /* the caller's */
     int rank, size, tag;
     WireType wire;
-    int window;        /* messages under way in each direction */
+    bool local;        /* all ranks are on one node */
     int64_t max_chunk; /* floats of the largest message; may be changed between sums, down from its initial value */
+    int64_t room;      /* floats of all messages under way in one direction */
 
     float *vector; /* the sum under way */
     float *residual;
     const RingPart *parts;
     int64_t chunk, chunks;                 /* floats per message, messages per step */
+    int window;                            /* messages under way in each direction */
     int64_t turn, last;                    /* the message that starts the all-gather, and one past the end */
     int64_t first;                         /* messages count up from here, the same in both directions: */
     int64_t posted, received;              /* receives posted, and finished with their sum */
     int64_t sent, flushed;                 /* sends posted, and finished */
     MPI_Request requests[2 * RING_WINDOW]; /* of receives, of sends; MPI_REQUEST_NULL: finished */
-    float *memory;                         /* a window of chunks to receive into, and one to send from */
+    float *memory;                         /* (room) a window of chunks to receive into, and halves to send from */
 } Ring;
 
 Status ring_create(Ring *ring, MPI_Comm comm, int tag, WireType wire, Error *error); /* collective */
