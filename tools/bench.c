@@ -13,6 +13,7 @@ typedef struct Bench {
 static const Bench BENCHES[] = {
     {"step", bench_step, "forward, backward and update of one model: images/s, share of the multiply-add peak"},
     {"allreduce", bench_allreduce, "sums over ranks (under mpirun): ring, shared memory, MPI_Allreduce"},
+    {"overlap", bench_overlap, "a step with and without sums over ranks (under mpirun): what they cost"},
     {"loader", bench_loader, "reading, decoding and augmenting images: images/s, per core"},
 };
 

@@ -8,6 +8,7 @@
 
 Status bench_step(int argc, char **argv, Error *error);
 Status bench_allreduce(int argc, char **argv, Error *error);
+Status bench_overlap(int argc, char **argv, Error *error);
 Status bench_loader(int argc, char **argv, Error *error);
 
 #endif

@@ -1,6 +1,5 @@
 /* t2t bench step: how fast one replica computes, beside what its cores could do at most. */
 #include <getopt.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,12 +7,10 @@
 #include <time.h>
 
 #include "core/kernels/kernels.h"
-#include "core/loss.h"
-#include "core/model.h"
 #include "core/optim.h"
-#include "core/rng.h"
 #include "dist/config.h"
 #include "tools/bench.h"
+#include "tools/bench_model.h"
 
 static const char USAGE[] =
     "usage: t2t bench step [--model NAME] [--option value ...]\n\n"
@@ -144,93 +141,13 @@ static double measure_peak(Pool *pool)
 
 /* ---- the step */
 
-typedef struct Bench {
-    Config config;
-    Pool *pool;
-    Model *model;
-    int batch;
-    bool infer;
-    float *vectors, *images, *logits, *targets, *dlogits;
-    OptimVectors optim;
-    float *grads;
-    uint64_t *samples;
-    int64_t step;
-} Bench;
-
-static Status bench_create(Bench *bench, const Arguments *arguments, Error *error)
+static void run_step(BenchModel *bench)
 {
-    const ModelConfig *model = &bench->config.model;
-    bench->batch = arguments->batch;
-    bench->infer = arguments->infer;
-    Status status = pool_create(&bench->pool, arguments->threads, error);
-    if (!status)
-        status = model_create(&bench->model, model, bench->batch, bench->infer ? MODEL_EVAL : MODEL_TRAIN, bench->pool,
-                              error);
-    if (status) return status;
-    const ParamTable *table = model_params(bench->model);
-    size_t size = (size_t)table->size, outputs = (size_t)bench->batch * (size_t)model->num_classes;
-    size_t pixels = (size_t)bench->batch * (size_t)model->in_chans * (size_t)model->img_size * (size_t)model->img_size;
-    bench->vectors = calloc((bench->infer ? 1 : 5) * size, sizeof(float));
-    bench->images = calloc(pixels, sizeof(float));
-    bench->logits = calloc(3 * outputs, sizeof(float));
-    bench->samples = calloc((size_t)bench->batch, sizeof *bench->samples);
-    if (!bench->vectors || !bench->images || !bench->logits || !bench->samples)
-        return error_set(error, STATUS_FAILED, "out of memory for a batch of %d", bench->batch);
-    bench->targets = bench->logits + outputs;
-    bench->dlogits = bench->targets + outputs;
-    float *vectors = bench->vectors;
-    bench->optim = (OptimVectors){.weights = vectors};
-    if (!bench->infer) {
-        bench->grads = vectors + size;
-        bench->optim =
-            (OptimVectors){vectors, bench->grads, vectors + 2 * size, vectors + 3 * size, vectors + 4 * size};
-    }
-    params_init(table, model, 0, vectors);
-    Rng rng = rng_make(0, RNG_SYNTHETIC, 0, 0);
-    for (size_t i = 0; i < pixels; i++) bench->images[i] = (float)rng_range(&rng, -2, 2);
-    for (int b = 0; b < bench->batch; b++) {
-        bench->samples[b] = (uint64_t)b;
-        bench->targets[(size_t)b * (size_t)model->num_classes + (size_t)(b % model->num_classes)] = 1.0f;
-    }
-    return STATUS_OK;
-}
-
-static void bench_free(Bench *bench)
-{
-    model_free(bench->model);
-    pool_free(bench->pool);
-    free(bench->vectors);
-    free(bench->images);
-    free(bench->logits);
-    free(bench->samples);
-}
-
-static void update(Bench *bench)
-{
-    const ParamTable *table = model_params(bench->model);
-    double norm = sqrt(optim_sum_squares(bench->pool, bench->grads, 0, table->size));
-    OptimConfig config = bench->config.optim;
-    config.ema_decay = 0.99996;
-    optim_step(&config, table, bench->pool, &bench->optim, 0, table->size, ++bench->step, 1e-6,
-               optim_clip_scale(norm, 1.0));
-}
-
-static void run_step(Bench *bench)
-{
-    const ModelConfig *config = &bench->config.model;
-    /* The epoch moves, so that drop path drops other branches each step. */
-    ModelInput input = {.count = bench->batch,
-                        .images = bench->images,
-                        .training = !bench->infer,
-                        .epoch = (uint64_t)bench->step,
-                        .samples = bench->samples};
-    if (!bench->infer) model_set_weights(bench->model, bench->optim.weights); /* they changed */
-    model_forward(bench->model, &input, bench->logits);
+    bench_model_gradients(bench, bench->grads, NULL, NULL);
     if (bench->infer) return;
-    loss_soft_target(bench->logits, bench->targets, bench->batch, config->num_classes, 1.0 / bench->batch,
-                     bench->dlogits);
-    model_backward(bench->model, bench->dlogits, bench->grads, false, NULL, NULL);
-    update(bench);
+    int64_t size = model_params(bench->model)->size;
+    double squares = optim_sum_squares(bench->pool, bench->grads, 0, size);
+    bench_model_update(bench, bench->grads, 0, size, squares);
 }
 
 static int compare(const void *a, const void *b)
@@ -240,13 +157,12 @@ static int compare(const void *a, const void *b)
 }
 
 /* The median time of a step, in seconds. */
-static double measure_steps(Bench *bench, int steps)
+static double measure_steps(BenchModel *bench, int steps)
 {
     enum { WARM_UP = 2, SECONDS = 10 };
     double times[MAX_STEPS] = {0};
     int wanted = steps ? steps : MAX_STEPS, count = 0;
     if (wanted > MAX_STEPS) wanted = MAX_STEPS;
-    model_set_weights(bench->model, bench->optim.weights);
     for (int i = 0; i < WARM_UP; i++) run_step(bench);
     double start = now();
     while (count < wanted && (steps || count < MIN_STEPS || now() - start < SECONDS)) {
@@ -258,9 +174,9 @@ static double measure_steps(Bench *bench, int steps)
     return times[count / 2];
 }
 
-static void print_result(const Bench *bench, bool json, double seconds, double peak)
+static void print_result(const BenchModel *bench, bool json, double seconds, double peak)
 {
-    const ModelConfig *config = &bench->config.model;
+    const ModelConfig *config = bench->config;
     Macs macs = zoo_macs(config);
     double work = 2.0 * (double)(macs.linear + macs.attention + macs.conv) * bench->batch * (bench->infer ? 1 : 3);
     double gflops = work / seconds * 1e-9;
@@ -286,19 +202,21 @@ static void print_result(const Bench *bench, bool json, double seconds, double p
 Status bench_step(int argc, char **argv, Error *error)
 {
     Arguments arguments = {.batch = 8};
-    Bench bench = {0};
+    Config config;
+    BenchModel bench = {0};
     Status status = parse(argc, argv, &arguments, error);
     if (!status && arguments.help) {
         fputs(USAGE, stdout);
         return STATUS_OK;
     }
-    if (!status) status = config_load(&bench.config, arguments.config, arguments.sets, arguments.set_count, error);
-    if (!status) status = bench_create(&bench, &arguments, error);
+    if (!status) status = config_load(&config, arguments.config, arguments.sets, arguments.set_count, error);
+    if (!status)
+        status = bench_model_create(&bench, &config, arguments.batch, arguments.threads, arguments.infer, error);
     if (!status) {
         double before = measure_peak(bench.pool), seconds = measure_steps(&bench, arguments.steps);
         double after = measure_peak(bench.pool);
         print_result(&bench, arguments.json, seconds, before > after ? before : after);
     }
-    bench_free(&bench);
+    bench_model_free(&bench);
     return status;
 }
