@@ -237,8 +237,8 @@ static void attention_task(void *context, int64_t task, int thread)
     AttentionHead head = block_head(block, job->step, task);
     float *out =
         block->saved.attention + task / block->heads * block->tokens * block->dim + task % block->heads * head.width;
-    attention_forward(job->step->kernels, &head, out, block->dim, block->saved.lse + task * block->tokens,
-                      step_scratch(job->step, thread));
+    attention_forward(job->step->kernels, &head, 0, head.tokens, out, block->dim,
+                      block->saved.lse + task * block->tokens, step_scratch(job->step, thread));
 }
 
 Branch block_branch(const Block *block, int which)

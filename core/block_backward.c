@@ -165,9 +165,9 @@ static void attention_task(void *context, int64_t task, int thread)
     int64_t first = task / block->heads * block->tokens;
     int dim = block->dim, column = (int)(task % block->heads) * head.width;
     float *dq = job->buffers->dqkv + first * 3 * dim + column;
-    attention_backward(job->step->kernels, &head, block->saved.attention + first * dim + column,
+    attention_backward(job->step->kernels, &head, 0, head.tokens, block->saved.attention + first * dim + column,
                        job->buffers->dattention + first * dim + column, dim, block->saved.lse + task * block->tokens,
-                       dq, dq + dim, dq + 2 * dim, 3 * dim, step_scratch(job->step, thread));
+                       dq, 3 * dim, dq + dim, dq + 2 * dim, 3 * dim, step_scratch(job->step, thread));
 }
 
 static void qkv_tile(const BackwardJob *job, int64_t tile, int64_t first, int rows, float *dnorm)

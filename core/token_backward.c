@@ -102,21 +102,45 @@ static void upper_task(void *context, int64_t task, int thread)
     if (layer->performer) performer_tile(job, &at, task, scratch);
 }
 
-static void attention_task(void *context, int64_t image, int thread)
+/* Each part of the keys has its own sums of dq, in buffers that upper_task's weight gradients no longer need. */
+static float *queries_part(const TokenBuffers *buffers, int part)
+{
+    float *const parts[ATTENTION_PARTS] = {buffers->dz_mlp, buffers->dz_attention, buffers->act, buffers->norm2};
+    return parts[part];
+}
+
+/* dk and dv take the place of k and v, which no other part needs. */
+static void attention_task(void *context, int64_t task, int thread)
 {
     const BackwardJob *job = context;
     const TokenLayer *layer = job->layer;
-    int width = layer->width;
-    int64_t slot = job->chunk.slot + image, first = (job->chunk.attention + image) * layer->tokens;
+    AttentionPart at = token_attention_part(layer, task);
+    int width = layer->width, ld = 3 * width;
+    int64_t slot = job->chunk.slot + at.image, first = (job->chunk.attention + at.image) * layer->tokens;
+    int64_t row = at.image * layer->tokens;
     AttentionHead head = token_head(layer, slot);
-    float *qkv = layer->saved.qkv + slot * layer->tokens * 3 * width;
-    attention_backward(job->step->kernels, &head, layer->saved.attention + first * width,
-                       job->buffers->dattention + image * layer->tokens * width, width, layer->saved.lse + first,
-                       qkv + token_q(layer), qkv + token_k(layer), qkv + token_v(layer), 3 * width,
-                       step_scratch(job->step, thread));
+    float *qkv = layer->saved.qkv + (slot * layer->tokens + at.first) * ld;
+    attention_backward(job->step->kernels, &head, at.first, at.count, layer->saved.attention + first * width,
+                       job->buffers->dattention + row * width, width, layer->saved.lse + first,
+                       queries_part(job->buffers, at.part) + row * width, width, qkv + token_k(layer),
+                       qkv + token_v(layer), ld, step_scratch(job->step, thread));
 }
 
-/* dk and dv of a tile; q's share is there already. The gradient of x2 enters dv by the skip connection. */
+/* dq of a tile: its parts, in their order. */
+static void queries_tile(const BackwardJob *job, const TileAt *at)
+{
+    const TokenLayer *layer = job->layer;
+    int width = layer->width, ld = 3 * width;
+    float *q = layer->saved.qkv + at->saved * ld + token_q(layer);
+    for (int r = 0; r < at->rows; r++)
+        memcpy(q + (int64_t)r * ld, queries_part(job->buffers, 0) + (at->chunk + r) * width,
+               (size_t)width * sizeof(float));
+    for (int i = 1; i < token_attention_parts(layer); i++)
+        job->step->kernels->residual(at->rows, width, queries_part(job->buffers, i) + at->chunk * width, width, NULL,
+                                     1.0f, q, ld, q, ld);
+}
+
+/* dk and dv of a tile, and dq of full attention; the performer's is there already. The gradient of x2 enters dv by the skip connection. */
 static void values_tile(const BackwardJob *job, const TileAt *at, float *dv, float *scratch)
 {
     const TokenLayer *layer = job->layer;
@@ -126,6 +150,7 @@ static void values_tile(const BackwardJob *job, const TileAt *at, float *dv, flo
     const float *stream = job->stream + at->chunk * width;
     if (!layer->performer) {
         float *v = qkv + token_v(layer);
+        queries_tile(job, at);
         step->kernels->residual(at->rows, width, stream, width, NULL, 1.0f, v, ld, v, ld);
         return;
     }
@@ -225,7 +250,8 @@ void token_layer_backward(TokenLayer *layer, const Step *step, const TokenBuffer
                           {&layer->fc1, rows, layer->saved.hidden + first * width, width, buffers->norm2, width, NULL},
                           {&layer->proj, rows, buffers->dz_attention, width, attention, width, NULL}};
     weight_grads(step, upper, 3, add, buffers->weight_sums);
-    if (!layer->performer) pool_run(step->pool, chunk.images, attention_task, &job);
+    if (!layer->performer)
+        pool_run(step->pool, (int64_t)chunk.images * token_attention_parts(layer), attention_task, &job);
     pool_run(step->pool, tiles, qkv_task, &job);
     int sums = layer->pixels ? layer->upper_sum_count : layer->row_sum_count;
     partial_sums(step, buffers->row_sums, tiles, layer->row_sum_size, layer->row_sums, sums, add, step->grads);

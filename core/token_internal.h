@@ -22,6 +22,17 @@ static inline int token_v(const TokenLayer *layer)
     return 2 * layer->width;
 }
 
+/* Full attention of one image is cut into parts, by queries forwards and by keys backwards. */
+enum { ATTENTION_PARTS = 4 };
+
+typedef struct AttentionPart {
+    int64_t image;
+    int part, first, count; /* tokens of the image */
+} AttentionPart;
+
+int token_attention_parts(const TokenLayer *layer); /* at most ATTENTION_PARTS, for each image */
+AttentionPart token_attention_part(const TokenLayer *layer, int64_t task);
+
 Performer token_performer(const TokenLayer *layer, const Step *step);
 AttentionHead token_head(const TokenLayer *layer, int64_t image /* in what is saved */);
 Branch token_branch(const TokenLayer *layer, int site);

@@ -250,14 +250,34 @@ AttentionHead token_head(const TokenLayer *layer, int64_t image)
                            .ld = 3 * layer->width};
 }
 
+static int part_tokens(const TokenLayer *layer)
+{
+    return (int)floats_aligned((size_t)(layer->tokens + ATTENTION_PARTS - 1) / ATTENTION_PARTS);
+}
+
+int token_attention_parts(const TokenLayer *layer)
+{
+    return (layer->tokens + part_tokens(layer) - 1) / part_tokens(layer);
+}
+
+AttentionPart token_attention_part(const TokenLayer *layer, int64_t task)
+{
+    int parts = token_attention_parts(layer), most = part_tokens(layer);
+    AttentionPart at = {.image = task / parts, .part = (int)(task % parts)};
+    at.first = at.part * most;
+    at.count = layer->tokens - at.first < most ? layer->tokens - at.first : most;
+    return at;
+}
+
 static void attention_task(void *context, int64_t task, int thread)
 {
     const ForwardJob *job = context;
     const TokenLayer *layer = job->layer;
-    int64_t first = (job->chunk.attention + task) * layer->tokens;
-    AttentionHead head = token_head(layer, job->chunk.slot + task);
-    attention_forward(job->step->kernels, &head, layer->saved.attention + first * layer->width, layer->width,
-                      layer->saved.lse + first, step_scratch(job->step, thread));
+    AttentionPart at = token_attention_part(layer, task);
+    int64_t first = (job->chunk.attention + at.image) * layer->tokens;
+    AttentionHead head = token_head(layer, job->chunk.slot + at.image);
+    attention_forward(job->step->kernels, &head, at.first, at.count, layer->saved.attention + first * layer->width,
+                      layer->width, layer->saved.lse + first, step_scratch(job->step, thread));
 }
 
 Branch token_branch(const TokenLayer *layer, int site)
@@ -312,7 +332,7 @@ void token_layer_forward(TokenLayer *layer, const Step *step, const TokenBuffers
         token_sum_tiles(layer, step, chunk.images, buffers->tile_sums,
                         layer->saved.sums + (size_t)chunk.slot * performer_sums_size(&performer));
     } else if (!again) {
-        pool_run(step->pool, chunk.images, attention_task, &job);
+        pool_run(step->pool, (int64_t)chunk.images * token_attention_parts(layer), attention_task, &job);
     }
     pool_run(step->pool, tiles, rest_task, &job);
 }

@@ -3,9 +3,9 @@
 #include <math.h>
 #include <string.h>
 
-/* A tile of scores is ROWS x COLS, 64 KB: it and its operands stay in the second-level cache. 197 tokens, the common
- * case, are one tile wide. */
-enum { ROWS = 64, COLS = 256 };
+/* A tile of scores is ROWS x COLS, 63 KB: it and its operands stay in the second-level cache. ROWS is a multiple of the
+ * micro-kernels' rows, COLS of their columns; 197 tokens, the common case, are one tile wide, 784 and 3136 fill theirs. */
+enum { ROWS = 72, COLS = 224 };
 
 static int min_int(int a, int b)
 {
@@ -18,25 +18,26 @@ static size_t round_up(size_t floats)
 }
 
 typedef struct Scratch {
-    float *kt, *vt;                /* (width, tokens): transposed, so that every product is of the fast form */
-    float *scores, *dscores;       /* (ROWS, COLS) */
-    float *mask;                   /* (ROWS, COLS) */
-    float *dq, *dk, *dv;           /* (tokens, width) */
-    float *delta;                  /* (tokens) */
-    float *max, *sum, *correction; /* (ROWS) */
+    float *kt, *vt;          /* (width, COLS): a tile transposed, so that every product is of the fast form */
+    float *scores, *dscores; /* (ROWS, COLS) */
+    float *mask;             /* (ROWS, COLS) */
+    float *dq, *dk, *dv;     /* (tokens, width) */
+    float *delta;            /* (tokens) */
+    float *max, *sum;        /* (tokens) */
+    float *correction;       /* (ROWS) */
 } Scratch;
 
 static size_t scratch_carve(Scratch *scratch, float *base, int tokens, int width)
 {
-    size_t used = 0, matrix = round_up((size_t)tokens * (size_t)width), tile = ROWS * COLS;
-    size_t transposed = round_up((size_t)tokens) * (size_t)width;
+    size_t used = 0, matrix = round_up((size_t)tokens * (size_t)width), vector = round_up((size_t)tokens);
+    size_t tile = ROWS * COLS, transposed = (size_t)width * COLS;
     struct {
         float **at;
         size_t floats;
     } parts[] = {{&scratch->kt, transposed}, {&scratch->vt, transposed}, {&scratch->scores, tile},
                  {&scratch->dscores, tile},  {&scratch->mask, tile},     {&scratch->dq, matrix},
-                 {&scratch->dk, matrix},     {&scratch->dv, matrix},     {&scratch->delta, round_up((size_t)tokens)},
-                 {&scratch->max, ROWS},      {&scratch->sum, ROWS},      {&scratch->correction, ROWS}};
+                 {&scratch->dk, matrix},     {&scratch->dv, matrix},     {&scratch->delta, vector},
+                 {&scratch->max, vector},    {&scratch->sum, vector},    {&scratch->correction, round_up(ROWS)}};
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
         *parts[i].at = base ? base + used : NULL;
         used += parts[i].floats;
@@ -50,12 +51,12 @@ size_t attention_scratch(int tokens, int width)
     return scratch_carve(&scratch, NULL, tokens, width);
 }
 
-static void transpose_padded(const Kernels *kernels, int tokens, int width, const float *in, int ld, float *out)
+/* out (width, COLS) = the transpose of in (rows, width), zero-padded to whole vectors. */
+static void transpose_tile(const Kernels *kernels, int rows, int width, const float *in, int ld, float *out)
 {
-    int padded = (int)round_up((size_t)tokens);
-    for (int c = 0; c < width; c++)
-        memset(out + (int64_t)c * padded + tokens, 0, (size_t)(padded - tokens) * sizeof(float));
-    kernels->transpose(tokens, width, in, ld, out, padded);
+    int padded = (int)round_up((size_t)rows);
+    for (int c = 0; c < width; c++) memset(out + c * COLS + rows, 0, (size_t)(padded - rows) * sizeof(float));
+    kernels->transpose(rows, width, in, ld, out, COLS);
 }
 
 /* The dropout mask of the tile at (i0, j0): 0 or 1/keep, leading dimension COLS. */
@@ -76,39 +77,38 @@ static void multiply_tile(int rows, int cols, const float *mask, float *s)
         for (int c = 0; c < cols; c++) s[r * COLS + c] *= mask[r * COLS + c];
 }
 
-void attention_forward(const Kernels *kernels, const AttentionHead *head, float *out, int ldo, float *lse,
-                       float *scratch_base)
+void attention_forward(const Kernels *kernels, const AttentionHead *head, int first, int count, float *out, int ldo,
+                       float *lse, float *scratch_base)
 {
-    int tokens = head->tokens, width = head->width, padded = (int)round_up((size_t)tokens);
+    int tokens = head->tokens, width = head->width, ld = head->ld, end = first + count;
     Scratch t;
     scratch_carve(&t, scratch_base, tokens, width);
-    transpose_padded(kernels, tokens, width, head->k, head->ld, t.kt);
-    for (int i = 0; i < tokens; i += ROWS) {
-        int rows = min_int(ROWS, tokens - i);
-        float *o = out + (int64_t)i * ldo;
-        for (int r = 0; r < rows; r++) {
-            t.max[r] = -INFINITY;
-            t.sum[r] = 0.0f;
-        }
-        for (int j = 0; j < tokens; j += COLS) {
-            int cols = min_int(COLS, tokens - j), wide = (int)round_up((size_t)cols);
-            kernels->gemm(GEMM_NN, rows, wide, width, head->q + (int64_t)i * head->ld, head->ld, t.kt + j, padded, 0.0f,
-                          t.scores, COLS);
-            kernels->softmax_step(rows, cols, head->scale, t.scores, COLS, t.max, t.sum, t.correction);
+    for (int i = first; i < end; i++) {
+        t.max[i] = -INFINITY;
+        t.sum[i] = 0.0f;
+    }
+    for (int j = 0; j < tokens; j += COLS) {
+        int cols = min_int(COLS, tokens - j), wide = (int)round_up((size_t)cols);
+        transpose_tile(kernels, cols, width, head->k + (int64_t)j * ld, ld, t.kt);
+        for (int i = first; i < end; i += ROWS) {
+            int rows = min_int(ROWS, end - i);
+            float *o = out + (int64_t)i * ldo;
+            kernels->gemm(GEMM_NN, rows, wide, width, head->q + (int64_t)i * ld, ld, t.kt, COLS, 0.0f, t.scores, COLS);
+            kernels->softmax_step(rows, cols, head->scale, t.scores, COLS, t.max + i, t.sum + i, t.correction);
             if (head->drop > 0.0) {
                 mask_tile(kernels, head, i, rows, j, cols, t.mask);
                 multiply_tile(rows, cols, t.mask, t.scores);
             }
             if (j > 0) kernels->scale(rows, width, t.correction, o, ldo);
-            kernels->gemm(GEMM_NN, rows, width, cols, t.scores, COLS, head->v + (int64_t)j * head->ld, head->ld,
+            kernels->gemm(GEMM_NN, rows, width, cols, t.scores, COLS, head->v + (int64_t)j * ld, ld,
                           j > 0 ? 1.0f : 0.0f, o, ldo);
         }
-        for (int r = 0; r < rows; r++) {
-            lse[i + r] = t.max[r] + logf(t.sum[r]);
-            t.sum[r] = 1.0f / t.sum[r];
-        }
-        kernels->scale(rows, width, t.sum, o, ldo);
     }
+    for (int i = first; i < end; i++) {
+        lse[i] = t.max[i] + logf(t.sum[i]);
+        t.sum[i] = 1.0f / t.sum[i];
+    }
+    kernels->scale(count, width, t.sum + first, out + (int64_t)first * ldo, ldo);
 }
 
 static void copy_rows(int rows, int cols, const float *from, float *to, int ldt)
@@ -117,36 +117,38 @@ static void copy_rows(int rows, int cols, const float *from, float *to, int ldt)
         memcpy(to + (int64_t)r * ldt, from + (int64_t)r * cols, (size_t)cols * sizeof(float));
 }
 
-void attention_backward(const Kernels *kernels, const AttentionHead *head, const float *out, const float *dout, int ldo,
-                        const float *lse, float *dq, float *dk, float *dv, int ldg, float *scratch_base)
+void attention_backward(const Kernels *kernels, const AttentionHead *head, int first, int count, const float *out,
+                        const float *dout, int ldo, const float *lse, float *dq, int ldq, float *dk, float *dv, int ldg,
+                        float *scratch_base)
 {
-    int tokens = head->tokens, width = head->width, padded = (int)round_up((size_t)tokens);
+    int tokens = head->tokens, width = head->width, ld = head->ld, end = first + count;
     Scratch t;
     scratch_carve(&t, scratch_base, tokens, width);
-    transpose_padded(kernels, tokens, width, head->k, head->ld, t.kt);
-    transpose_padded(kernels, tokens, width, head->v, head->ld, t.vt);
     /* sum_j p_ij dp_ij = dout_i . out_i, with dropout too: the mask is in both factors once. */
     kernels->row_dots(tokens, width, out, ldo, dout, ldo, t.delta);
-    for (int j = 0; j < tokens; j += COLS) {
-        int cols = min_int(COLS, tokens - j), wide = (int)round_up((size_t)cols);
+    for (int j = first; j < end; j += COLS) {
+        int cols = min_int(COLS, end - j), wide = (int)round_up((size_t)cols);
+        const float *k = head->k + (int64_t)j * ld;
+        transpose_tile(kernels, cols, width, k, ld, t.kt);
+        transpose_tile(kernels, cols, width, head->v + (int64_t)j * ld, ld, t.vt);
         for (int i = 0; i < tokens; i += ROWS) {
             int rows = min_int(ROWS, tokens - i);
-            const float *q = head->q + (int64_t)i * head->ld, *g = dout + (int64_t)i * ldo;
-            kernels->gemm(GEMM_NN, rows, wide, width, q, head->ld, t.kt + j, padded, 0.0f, t.scores, COLS);
-            kernels->gemm(GEMM_NN, rows, wide, width, g, ldo, t.vt + j, padded, 0.0f, t.dscores, COLS);
+            const float *q = head->q + (int64_t)i * ld, *g = dout + (int64_t)i * ldo;
+            kernels->gemm(GEMM_NN, rows, wide, width, q, ld, t.kt, COLS, 0.0f, t.scores, COLS);
+            kernels->gemm(GEMM_NN, rows, wide, width, g, ldo, t.vt, COLS, 0.0f, t.dscores, COLS);
             if (head->drop > 0.0) mask_tile(kernels, head, i, rows, j, cols, t.mask);
             kernels->softmax_backward(rows, cols, head->scale, t.scores, COLS, t.dscores, COLS, lse + i, t.delta + i,
                                       head->drop > 0.0 ? t.mask : NULL);
-            float later_rows = i > 0 ? 1.0f : 0.0f, later_cols = j > 0 ? 1.0f : 0.0f;
+            float later_rows = i > 0 ? 1.0f : 0.0f, later_cols = j > first ? 1.0f : 0.0f;
             kernels->gemm(GEMM_TN, cols, width, rows, t.scores, COLS, g, ldo, later_rows, t.dv + (int64_t)j * width,
                           width);
-            kernels->gemm(GEMM_TN, cols, width, rows, t.dscores, COLS, q, head->ld, later_rows,
-                          t.dk + (int64_t)j * width, width);
-            kernels->gemm(GEMM_NN, rows, width, cols, t.dscores, COLS, head->k + (int64_t)j * head->ld, head->ld,
-                          later_cols, t.dq + (int64_t)i * width, width);
+            kernels->gemm(GEMM_TN, cols, width, rows, t.dscores, COLS, q, ld, later_rows, t.dk + (int64_t)j * width,
+                          width);
+            kernels->gemm(GEMM_NN, rows, width, cols, t.dscores, COLS, k, ld, later_cols, t.dq + (int64_t)i * width,
+                          width);
         }
     }
-    copy_rows(tokens, width, t.dq, dq, ldg);
-    copy_rows(tokens, width, t.dk, dk, ldg);
-    copy_rows(tokens, width, t.dv, dv, ldg);
+    copy_rows(tokens, width, t.dq, dq, ldq);
+    copy_rows(count, width, t.dk + (int64_t)first * width, dk, ldg);
+    copy_rows(count, width, t.dv + (int64_t)first * width, dv, ldg);
 }

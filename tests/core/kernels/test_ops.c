@@ -228,10 +228,10 @@ static void attend(const Case *c, int tokens, int width, int heads, float scale,
                               .k = q + width,
                               .v = q + 2 * width,
                               .ld = 3 * width};
-        attention_forward(c->k, &head, out + to, width, lse, scratch);
+        attention_forward(c->k, &head, 0, head.tokens, out + to, width, lse, scratch);
         if (dout)
-            attention_backward(c->k, &head, out + to, dout + to, width, lse, dqkv + at, dqkv + at + width,
-                               dqkv + at + 2 * width, 3 * width, scratch);
+            attention_backward(c->k, &head, 0, head.tokens, out + to, dout + to, width, lse, dqkv + at, 3 * width,
+                               dqkv + at + width, dqkv + at + 2 * width, 3 * width, scratch);
     }
 }
 
