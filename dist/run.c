@@ -51,7 +51,7 @@ static Status refuse_strangers(const char *folder, Error *error)
     return STATUS_OK;
 }
 
-static Status compare(Run *run, const Config *config, const char *config_path, bool resume, Error *error)
+static Status compare(Run *run, const Config *config, const char *config_path, bool resume, bool override, Error *error)
 {
     Config was;
     int checkpoints;
@@ -62,10 +62,16 @@ static Status compare(Run *run, const Config *config, const char *config_path, b
     if (status) return status;
     bool trained = checkpoints > 0;
     int count = config_differences(config, &was, false, differences, sizeof differences);
-    if (count > 0 && trained) {
+    if (count > 0 && trained && !override) {
         error_set(error, STATUS_USAGE, "%s: holds a run of another configuration, in which %d %s:\n%s", run->folder,
                   count, count == 1 ? "key differs" : "keys differ", differences);
-        return error_add(error, "  hint: choose another --output, or give these keys the values they had");
+        if (config->schedule.epochs != was.schedule.epochs)
+            error_add(error,
+                      "  epochs shapes the learning rate of every epoch, so a longer run is another run: start it from "
+                      "these weights in a folder of its own, --set init_weights=%s/best.safetensors",
+                      run->folder);
+        return error_add(error, "  hint: choose another --output, give these keys the values they had, or take the new "
+                                "ones from the next step on by --override");
     }
     if (trained && !resume)
         return error_set(
@@ -99,7 +105,7 @@ static Status take_lock(Run *run, Error *error)
                      run->folder);
 }
 
-Status run_open(Run *run, const char *folder, const Config *config, bool resume, Error *error)
+Status run_open(Run *run, const char *folder, const Config *config, bool resume, bool override, Error *error)
 {
     char path[PATH];
     *run = (Run){.lock = -1};
@@ -108,7 +114,7 @@ Status run_open(Run *run, const char *folder, const Config *config, bool resume,
     if (!status) status = file_make_folders(folder, error);
     if (!status && !has(folder, "config.yaml")) status = refuse_strangers(folder, error);
     if (!status) status = take_lock(run, error);
-    if (!status && has(folder, "config.yaml")) status = compare(run, config, path, resume, error);
+    if (!status && has(folder, "config.yaml")) status = compare(run, config, path, resume, override, error);
     if (!status) status = config_save(config, path, error);
     if (status) run_close(run);
     return status;

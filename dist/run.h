@@ -29,8 +29,8 @@ typedef struct Run {
 } Run;
 
 /* Makes the folder, or continues in one that holds a run of the same configuration (keys that only concern the machine
- * may differ) when `resume` is set or it has no checkpoint yet. Writes config.yaml. */
-Status run_open(Run *run, const char *folder, const Config *config, bool resume, Error *error);
+ * may differ; others only with `override`) when `resume` is set or it has no checkpoint yet. Writes config.yaml. */
+Status run_open(Run *run, const char *folder, const Config *config, bool resume, bool override, Error *error);
 void run_close(Run *run); /* accepts a zeroed one */
 
 /* True while some process holds the folder by run_open, as far as this machine can see. */

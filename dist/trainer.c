@@ -13,6 +13,7 @@
 #include "dist/coordinator.h"
 #include "dist/keeper.h"
 #include "dist/replica.h"
+#include "dist/report.h"
 #include "dist/run.h"
 #include "dist/signals.h"
 
@@ -46,7 +47,8 @@ static Status run_folder_open(Trainer *trainer, Error *error)
     const TrainOptions *options = trainer->options;
     bool leads = trainer->world->rank == 0;
     Status status = run_path(path, sizeof path, options->output, "log.txt", error);
-    if (!status && leads) status = run_open(&trainer->run, options->output, trainer->config, options->resume, error);
+    if (!status && leads)
+        status = run_open(&trainer->run, options->output, trainer->config, options->resume, options->override, error);
     if (!status) status = log_file(trainer->log, path, error);
     if (!status && leads && trainer->run.changes[0])
         log_write(trainer->log, LOG_INFO, "settings changed since the last start:\n%s", trainer->run.changes);
@@ -319,6 +321,17 @@ static Status conclude(Trainer *trainer, Status status, Error *error)
     return finished;
 }
 
+/* The page is a view of what is there anyway: that it cannot be written does not make a run fail. */
+static void report(const Trainer *trainer)
+{
+    char path[CHECKPOINT_PATH];
+    Error problem = {0};
+    if (trainer->world->rank != 0) return;
+    Status status = run_path(path, sizeof path, trainer->options->output, "report.html", &problem);
+    if (!status) status = report_write(trainer->options->output, path, &problem);
+    if (status) log_write(trainer->log, LOG_WARNING, "no report: %s", problem.message);
+}
+
 static Status train_here(Trainer *trainer, TrainResult *result, Error *error)
 {
     const TrainOptions *options = trainer->options;
@@ -340,6 +353,7 @@ static Status train_here(Trainer *trainer, TrainResult *result, Error *error)
         if (!status) status = conclude(trainer, train_epochs(trainer, error), error);
     }
     result->position = trainer->position;
+    if (!status && !result->was_done) report(trainer);
     if (trainer->timeline && (!status || status == STATUS_STOPPED)) {
         Status written = timeline_write(trainer->timeline, trainer->world->comm, options->trace, error);
         if (written) status = written;

@@ -18,6 +18,9 @@ static const char USAGE[] =
     "  --output DIR      the run folder (default: runs/ and the name of CONFIG)\n"
     "  --resume auto     go on from the newest good checkpoint in the run folder; begin when there is none\n"
     "  --resume DIR      go on from that checkpoint, or from the newest of that run\n"
+    "  --override        let a resumed run have other settings than it had, from its next step on: more epochs, say, "
+    "whose\n"
+    "                    learning rates then follow the new schedule\n"
     "  --samples FILE    rank R appends to FILE.R which images each step saw\n"
     "  --trace FILE      a timeline of all ranks, for chrome://tracing or ui.perfetto.dev\n"
     "  --debug           tell more\n\n"
@@ -48,10 +51,15 @@ static void default_output(Arguments *arguments)
 static Status parse(int argc, char **argv, Arguments *arguments, Error *error)
 {
     static const struct option OPTIONS[] = {
-        {"set", required_argument, NULL, 's'},    {"output", required_argument, NULL, 'o'},
-        {"resume", required_argument, NULL, 'r'}, {"debug", no_argument, NULL, 'd'},
-        {"help", no_argument, NULL, 'h'},         {"samples", required_argument, NULL, 'i'},
-        {"trace", required_argument, NULL, 't'},  {0},
+        {"set", required_argument, NULL, 's'},
+        {"output", required_argument, NULL, 'o'},
+        {"resume", required_argument, NULL, 'r'},
+        {"override", no_argument, NULL, 'v'},
+        {"debug", no_argument, NULL, 'd'},
+        {"help", no_argument, NULL, 'h'},
+        {"samples", required_argument, NULL, 'i'},
+        {"trace", required_argument, NULL, 't'},
+        {0},
     };
     optind = 1;
     for (int option; (option = getopt_long(argc, argv, "", OPTIONS, NULL)) != -1;) {
@@ -66,6 +74,9 @@ static Status parse(int argc, char **argv, Arguments *arguments, Error *error)
             break;
         case 'r':
             arguments->options.resume = optarg;
+            break;
+        case 'v':
+            arguments->options.override = true;
             break;
         case 'i':
             arguments->options.samples = optarg;
@@ -103,7 +114,7 @@ static void report(const Arguments *arguments, const Config *config, const Train
                position->best_epoch + 1, config->optim.ema_decay > 0 ? "averaged weights" : "raw weights", output);
     printf("next       t2t eval --data %s --weights %s/best.safetensors\n"
            "           t2t predict --weights %s/best.safetensors IMAGE...\n"
-           "           t2t report %s\n",
+           "report     %s/report.html\n",
            config->data, output, output, output);
 }
 

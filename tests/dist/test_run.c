@@ -21,7 +21,7 @@ static void expect_open(bool resume, bool continues)
 {
     Run run;
     Error error = {0};
-    cr_assert_eq(run_open(&run, folder, &config, resume, &error), STATUS_OK, "%s", error.message);
+    cr_assert_eq(run_open(&run, folder, &config, resume, false, &error), STATUS_OK, "%s", error.message);
     cr_assert_eq(run.continues, continues);
     run_close(&run);
 }
@@ -30,7 +30,7 @@ static void expect_refused(bool resume, const char *word)
 {
     Run run;
     Error error = {0};
-    cr_assert_eq(run_open(&run, folder, &config, resume, &error), STATUS_USAGE);
+    cr_assert_eq(run_open(&run, folder, &config, resume, false, &error), STATUS_USAGE);
     cr_assert_not_null(strstr(error.message, word), "'%s' lacks '%s'", error.message, word);
 }
 
@@ -76,6 +76,22 @@ Test(run, refuses_another_configuration_and_names_the_keys)
     expect_refused(true, "1 key differs");
 }
 
+Test(run, a_longer_run_is_another_run_unless_overridden)
+{
+    Run run;
+    Error error = {0};
+    expect_open(false, false);
+    make("checkpoints/step-00000010");
+    config.schedule.epochs = 400;
+    expect_refused(true, "epochs: 400, was 300");
+    expect_refused(true, "init_weights=");
+    expect_refused(true, "--override");
+    cr_assert_eq(run_open(&run, folder, &config, true, true, &error), STATUS_OK, "%s", error.message);
+    cr_assert_str_eq(run.changes, "  epochs: 400, was 300");
+    run_close(&run);
+    cr_assert_eq(run_open(&run, folder, &config, false, true, &error), STATUS_USAGE, "only a resumed run");
+}
+
 Test(run, machine_keys_may_change_and_are_told)
 {
     Run run;
@@ -83,7 +99,7 @@ Test(run, machine_keys_may_change_and_are_told)
     expect_open(false, false);
     make("checkpoints/step-00000010");
     config.threads = 3;
-    cr_assert_eq(run_open(&run, folder, &config, true, &error), STATUS_OK, "%s", error.message);
+    cr_assert_eq(run_open(&run, folder, &config, true, false, &error), STATUS_OK, "%s", error.message);
     cr_assert(run.continues);
     cr_assert_str_eq(run.changes, "  threads: 3, was 0");
     run_close(&run);
@@ -108,8 +124,9 @@ Test(run, refuses_a_second_process)
 {
     Run first, second;
     Error error = {0};
-    cr_assert_eq(run_open(&first, folder, &config, true, &error), STATUS_OK, "%s", error.message);
-    cr_assert_eq(run_open(&second, folder, &config, true, &error), STATUS_FAILED); /* so that a restart loop tries on */
+    cr_assert_eq(run_open(&first, folder, &config, true, false, &error), STATUS_OK, "%s", error.message);
+    cr_assert_eq(run_open(&second, folder, &config, true, false, &error),
+                 STATUS_FAILED); /* so that a restart loop tries on */
     cr_assert_not_null(strstr(error.message, "another process"), "%s", error.message);
     cr_assert(run_is_running(folder));
     run_close(&first);
@@ -121,6 +138,6 @@ Test(run, says_when_the_folder_cannot_be_made)
 {
     Run run;
     Error error = {0};
-    cr_assert_eq(run_open(&run, "/proc/nowhere/a", &config, true, &error), STATUS_FAILED);
+    cr_assert_eq(run_open(&run, "/proc/nowhere/a", &config, true, false, &error), STATUS_FAILED);
     cr_assert_not_null(strstr(error.message, "/proc/nowhere"), "%s", error.message);
 }

@@ -17,7 +17,7 @@ static void make_run(const char *folder)
     Metrics metrics;
     Error error = {0};
     cr_assert_eq(config_load(&config, NULL, sets, 4, &error), STATUS_OK, "%s", error.message);
-    cr_assert_eq(run_open(&run, folder, &config, false, &error), STATUS_OK, "%s", error.message);
+    cr_assert_eq(run_open(&run, folder, &config, false, false, &error), STATUS_OK, "%s", error.message);
     cr_assert_eq(metrics_open(&metrics, folder, 0, false, &error), STATUS_OK, "%s", error.message);
     for (int step = 10; step <= 20; step += 10) {
         TrainRecord train = {step, step / 10 - 1, 5, 5e-4, 1, 50, 0.125, 0.0625};

@@ -134,6 +134,7 @@ Test(train, learns_and_says_where_everything_is)
     cr_assert_eq(tiny_losses(path_to(path, "run"), losses, STEPS), 60);
     cr_expect_lt(losses[60], losses[1] - 0.3, "loss %g at first, %g at last", losses[1], losses[60]);
     cr_expect(file_exists(path_to(path, "run/best.safetensors")));
+    cr_expect(file_exists(path_to(path, "run/report.html")));
     cr_expect(file_exists(path_to(path, "run/checkpoints/step-00000060/manifest.json")));
     /* The same command again: nothing is overwritten without being asked, and nothing is left to do when asked. */
     EXPECT(train(2, "run", EASY), 2, "--resume auto");
@@ -440,8 +441,12 @@ Test(train, the_folder_of_another_run_is_refused)
     make_data();
     SUCCEEDS(train(1, "run", "--set epochs=1"));
     EXPECT(train(1, "run", "--set epochs=1 --set depth=3 --resume auto"), 2, "depth", "another");
+    EXPECT(train(1, "run", "--set epochs=2 --resume auto"), 2, "epochs: 2, was 1", "learning rate", "--override");
     /* What concerns the machine may change. */
     EXPECT(train(1, "run", "--set epochs=1 --set threads=2 --set log_interval=5 --resume auto"), 0, "done");
+    EXPECT(train(1, "run", "--set epochs=2 --resume auto --override"), 0, "settings changed", "epochs: 2, was 1",
+           "epoch 2 validated");
+    EXPECT(train(1, "run", "--set epochs=2 --set depth=3 --resume auto --override"), 3, "blocks.2.");
     SUCCEEDS(command_run(10, "mkdir %s && touch %s/summary.csv", path_to(path, "other"), path));
     EXPECT(train(1, "other", "--set epochs=1"), 2, "summary.csv");
 }
