@@ -153,7 +153,7 @@ static const Key KEYS[] = {
     {MACHINE, "allreduce", CHOICE(allreduce, ALLREDUCES), FREE, "how gradients are summed"},
     {MACHINE, "bucket_mb", REAL(bucket_mb, SHARE(1 << 20)), FREE, "gradients go out in buckets of this size"},
     {MACHINE, "wire", CHOICE(wire, WIRES), FIXED, "number format of gradients on the network"},
-    {MACHINE, "zero", INT(zero, BETWEEN(0, 1)), FREE, "1: each rank keeps one slice of the optimizer state"},
+    {MACHINE, "zero", INT(zero, BETWEEN(0, 1)), FREE, "1: each rank keeps and writes one slice of the optimizer state"},
     {MACHINE, "watchdog", DURATION(watchdog, AT_LEAST(0)), FREE,
      "end the job when a collective stands still; 0s: never"},
 

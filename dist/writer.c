@@ -2,6 +2,7 @@
 
 #include <inttypes.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -177,7 +178,10 @@ static void *writer_main(void *argument)
         [WRITER_VALIDATED] = write_validated,
     };
     CheckpointWriter *writer = argument;
-    /* Computing goes first. On Linux this is the thread's own priority; elsewhere, and when refused, nothing is lost. */
+    /* Computing goes first: on Linux this is the thread's own priority, and a batch thread that wakes up does not push a computing
+     * one aside. Elsewhere, and when refused, nothing is lost. */
+    const struct sched_param none = {0};
+    pthread_setschedparam(pthread_self(), SCHED_BATCH, &none);
     setpriority(PRIO_PROCESS, 0, 10);
     pthread_mutex_lock(&writer->lock);
     for (;;) {

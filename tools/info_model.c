@@ -60,6 +60,8 @@ static void print_totals(const ModelConfig *config, const ParamTable *table)
     printf("  MACs        %" PRId64 " = linear %" PRId64 " + attention %" PRId64 " + conv %" PRId64 "\n",
            macs_total(macs), macs.linear, macs.attention, macs.conv);
     printf("  memory      weights %.1f MB; with gradients, AdamW's two moments and EMA %.1f MB\n", mb, 5 * mb);
+    printf("              on each of N ranks with zero: 1, which slices the moments: %.1f + %.1f / N MB\n", 3 * mb,
+           2 * mb);
 }
 
 static void print_tensors(const ParamTable *table)
