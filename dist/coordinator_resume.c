@@ -68,6 +68,18 @@ static Status position_rebase(RunPosition *position, int64_t global_batch, Error
     return STATUS_OK;
 }
 
+/* What a run that was killed between a manifest and the pruning after it has left; the next checkpoint would do it, but a run
+ * that is done writes none. */
+static void tidy(const Coordinator *coordinator, const RunPosition *position)
+{
+    const Config *config = coordinator->setup.config;
+    Error problem = {0};
+    Status status = checkpoint_prune_pending(coordinator->folder, position->validated, &problem);
+    if (!status && position->epoch >= schedule_total_epochs(&config->schedule))
+        status = checkpoint_prune(coordinator->folder, position->step, config->keep, &problem);
+    if (status) log_write(coordinator->setup.log, LOG_WARNING, "%s", problem.message);
+}
+
 /* Finds the checkpoint to go on from, and opens what is rank 0's alone. */
 static Status leader_open(Coordinator *coordinator, const char *resume, Checkpoint *checkpoint, bool *resumed,
                           Error *error)
@@ -82,7 +94,10 @@ static Status leader_open(Coordinator *coordinator, const char *resume, Checkpoi
         log_write(setup->log, LOG_INFO, "resumed from %s: step %" PRId64 ", epoch %" PRId64 " at its step %" PRId64,
                   checkpoint->path, position->step, position->epoch, position->epoch_step);
         checkpoint_path(own, coordinator->folder, position->step);
-        if (strcmp(own, checkpoint->path) == 0) coordinator->proved = position->step;
+        if (strcmp(own, checkpoint->path) == 0) {
+            coordinator->proved = position->step;
+            tidy(coordinator, position);
+        }
     }
     status = metrics_open(&coordinator->metrics, setup->output, position->step, setup->vectors->ema, error);
     if (status) return status;

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "core/file.h"
+#include "core/params.h"
 #include "dist/checkpoint.h"
 #include "dist/clock.h"
 
@@ -51,6 +52,21 @@ static Status refuse_strangers(const char *folder, Error *error)
     return STATUS_OK;
 }
 
+/* Whether weights of one fit into the other. */
+static bool same_shapes(const Config *config, const Config *was)
+{
+    ParamTable a = {0}, b = {0};
+    Error ignored = {0};
+    bool same = params_build(&a, &config->model, &ignored) == STATUS_OK &&
+                params_build(&b, &was->model, &ignored) == STATUS_OK && a.count == b.count && a.size == b.size;
+    for (int i = 0; same && i < a.count; i++)
+        same = strcmp(a.items[i].name, b.items[i].name) == 0 &&
+               memcmp(a.items[i].shape, b.items[i].shape, sizeof a.items[i].shape) == 0;
+    params_free(&a);
+    params_free(&b);
+    return same;
+}
+
 static Status compare(Run *run, const Config *config, const char *config_path, bool resume, bool override, Error *error)
 {
     Config was;
@@ -73,6 +89,10 @@ static Status compare(Run *run, const Config *config, const char *config_path, b
         return error_add(error, "  hint: choose another --output, give these keys the values they had, or take the new "
                                 "ones from the next step on by --override");
     }
+    if (trained && override && !same_shapes(config, &was))
+        return error_set(error, STATUS_USAGE,
+                         "%s: --override cannot change the shapes of the weights, as these do:\n%s", run->folder,
+                         differences);
     if (trained && !resume)
         return error_set(
             error, STATUS_USAGE,
