@@ -11,9 +11,9 @@ Status image_check_size(int64_t width, int64_t height, Error *error);
 Status jpeg_scan(const uint8_t *bytes, size_t size, bool whole, ImageInfo *info, Error *error);
 Status png_scan(const uint8_t *bytes, size_t size, bool whole, ImageInfo *info, Error *error);
 
-/* box NULL: the whole image. */
-Status jpeg_decode(const uint8_t *bytes, size_t size, const ImageBox *box, int reduction, Image *image,
-                   ImageBox *covered, Error *error);
+/* box NULL: the whole image. The rest as image_stream. */
+Status jpeg_stream(const uint8_t *bytes, size_t size, const ImageBox *box, int reduction, const ImageSink *sink,
+                   Error *error);
 Status png_decode(const uint8_t *bytes, size_t size, Image *image, Error *error);
 
 #endif

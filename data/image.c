@@ -78,26 +78,45 @@ Status image_check(const void *bytes, size_t size, ImageInfo *info, Error *error
     return scan(bytes, size, true, info, error);
 }
 
+/* ---- pixels: an image as a sink is as high as the rows that it was given */
+
+static Status keep_begin(void *context, ImageBox covered, int reduction, Error *error)
+{
+    Image *image = context;
+    (void)reduction;
+    Status status = image_reserve(image, covered.width, covered.height, error);
+    if (!status) image->height = 0;
+    return status;
+}
+
+static uint8_t *keep_place(void *context)
+{
+    Image *image = context;
+    return image->pixels + 3 * (size_t)image->width * (size_t)image->height++;
+}
+
+static void keep_rows(void *context, const uint8_t *const rows[], int count)
+{
+    const Image *image = context;
+    for (int i = 0; i < count; i++) memcpy(keep_place(context), rows[i], 3 * (size_t)image->width);
+}
+
+ImageSink image_sink(Image *image)
+{
+    return (ImageSink){.context = image, .begin = keep_begin, .take = keep_rows, .place = keep_place};
+}
+
 Status image_decode(const void *bytes, size_t size, Image *image, Error *error)
 {
+    const ImageSink sink = image_sink(image);
     switch (format_of(bytes, size)) {
     case IMAGE_JPEG:
-        return jpeg_decode(bytes, size, NULL, 1, image, NULL, error);
+        return jpeg_stream(bytes, size, NULL, 1, &sink, error);
     case IMAGE_PNG:
         return png_decode(bytes, size, image, error);
     default:
         return unknown_format(bytes, size, error);
     }
-}
-
-static void crop_in_place(Image *image, ImageBox box)
-{
-    for (int y = 0; y < box.height; y++)
-        memmove(image->pixels + (size_t)y * (size_t)box.width * 3,
-                image->pixels + ((size_t)(box.top + y) * (size_t)image->width + (size_t)box.left) * 3,
-                (size_t)box.width * 3);
-    image->width = box.width;
-    image->height = box.height;
 }
 
 static bool is_inside(ImageBox box, int width, int height)
@@ -106,8 +125,21 @@ static bool is_inside(ImageBox box, int width, int height)
            box.height <= height - box.top;
 }
 
-Status image_decode_region(const void *bytes, size_t size, ImageBox box, int *reduction, Image *image,
-                           ImageBox *covered, Error *error)
+static Status stream_part(const Image *image, ImageBox box, const ImageSink *sink, Error *error)
+{
+    Status status = sink->begin(sink->context, box, 1, error);
+    for (int y = 0; y < box.height && !status; y += IMAGE_STRIP) {
+        const uint8_t *rows[IMAGE_STRIP];
+        int count = box.height - y < IMAGE_STRIP ? box.height - y : IMAGE_STRIP;
+        for (int i = 0; i < count; i++)
+            rows[i] = image->pixels + 3 * ((size_t)(box.top + y + i) * (size_t)image->width + (size_t)box.left);
+        sink->take(sink->context, rows, count);
+    }
+    return status;
+}
+
+Status image_stream(const void *bytes, size_t size, ImageBox box, int reduction, Image *scratch, const ImageSink *sink,
+                    Error *error)
 {
     ImageInfo info;
     Status status = image_probe(bytes, size, &info, error);
@@ -115,11 +147,7 @@ Status image_decode_region(const void *bytes, size_t size, ImageBox box, int *re
     if (!is_inside(box, info.width, info.height))
         return error_set(error, STATUS_FAILED, "the box %d,%d %d x %d is not inside the image of %d x %d pixels",
                          box.left, box.top, box.width, box.height, info.width, info.height);
-    if (info.format == IMAGE_JPEG) return jpeg_decode(bytes, size, &box, *reduction, image, covered, error);
-    status = png_decode(bytes, size, image, error);
-    if (status) return status;
-    crop_in_place(image, box);
-    *reduction = 1;
-    *covered = box;
-    return STATUS_OK;
+    if (info.format == IMAGE_JPEG) return jpeg_stream(bytes, size, &box, reduction, sink, error);
+    status = png_decode(bytes, size, scratch, error);
+    return status ? status : stream_part(scratch, box, sink, error);
 }

@@ -52,15 +52,33 @@ typedef struct ImageBox {
     int left, top, width, height;
 } ImageBox;
 
-/* Decodes little more than a crop needs.
+/* Takes rows as they are decoded, a few at a time, so that they need not all lie in memory. */
+typedef struct ImageSink {
+    void *context;
+    /* First: `covered` is where the rows lie in an image `reduction` times smaller than the stored one. */
+    Status (*begin)(void *context, ImageBox covered, int reduction, Error *error);
+    /* Then, from the top: the next `count` rows of covered.width pixels, 1 .. IMAGE_STRIP of them. They are the sink's to
+     * read until it returns. */
+    void (*take)(void *context, const uint8_t *const rows[], int count);
+    /* Optional: memory for the next row, for a sink that keeps rows as they are. Either all rows go there, or all are
+     * given to `take`, as the codec prefers. */
+    uint8_t *(*place)(void *context);
+} ImageSink;
+
+enum { IMAGE_STRIP = 8 };
+
+ImageSink image_sink(Image *image); /* keeps the rows in `image` */
+
+/* Decodes little more than a crop needs, and gives it to a sink.
  *
- * box: in pixels of the stored image, inside it. *reduction: 1, 2, 4 or 8 asks for an image that many times smaller
- * (the DCT does it: about the box average); on return the one used, which is 1 for PNG. *covered: where `image` lies in
- * the reduced image of ceil(W / reduction) x ceil(H / reduction) pixels; it holds the whole box, rounded outwards.
- * At reduction 1 *covered is the box and the pixels are those of image_decode, exactly. Rows below the box are not
- * read, so a truncation there goes unnoticed. */
-Status image_decode_region(const void *bytes, size_t size, ImageBox box, int *reduction, Image *image,
-                           ImageBox *covered, Error *error);
+ * box: in pixels of the stored image, inside it. reduction: 1, 2, 4 or 8 asks for an image that many times smaller (the
+ * DCT does it: about the box average); PNG stays as it is. The sink is told which reduction it has become and which part
+ * of the image of ceil(W / reduction) x ceil(H / reduction) pixels it gets: the whole box, rounded outwards. At
+ * reduction 1 that is the box, and the pixels are those of image_decode, exactly. Rows below the box are not read, so a
+ * truncation there goes unnoticed. scratch: memory for a format that cannot be decoded in part. After an error the sink
+ * may have had some rows. */
+Status image_stream(const void *bytes, size_t size, ImageBox box, int reduction, Image *scratch, const ImageSink *sink,
+                    Error *error);
 
 /* JPEG, 4:4:4 from quality 90 up, else 4:2:0; *bytes is malloc'ed, the caller's. gray: one component, from the first
  * channel (for sources that have only one). */

@@ -76,6 +76,7 @@ static uint8_t mul_div_255(unsigned a, unsigned b)
     return (uint8_t)(((t >> 8) + t) >> 8);
 }
 
+/* In place: rgb may be cmyk, since no byte is written before the last use of those behind it. */
 static void cmyk_to_rgb(const uint8_t *cmyk, int width, uint8_t *rgb)
 {
     for (int x = 0; x < width; x++)
@@ -132,47 +133,56 @@ static void skip_outside(Decoder *decoder, ImageBox box)
     if (decoder->rows.top > 0) jpeg_skip_scanlines(codec, (JDIMENSION)decoder->rows.top);
 }
 
-static void read_rows(Decoder *decoder, ImageBox box, Image *image)
+static void read_lines(struct jpeg_decompress_struct *codec, JSAMPARRAY lines, int count)
 {
+    for (int done = 0; done < count;) done += (int)jpeg_read_scanlines(codec, lines + done, (JDIMENSION)(count - done));
+}
+
+/* A few lines at a time, so that what takes them finds them in the nearest cache. libjpeg-turbo writes aligned lines past
+ * the caches, straight to memory; hence the odd START. */
+static void stream(Decoder *decoder, ImageBox box, const ImageSink *sink)
+{
+    enum { START = 8 };
     struct jpeg_decompress_struct *codec = &decoder->codec;
-    size_t samples = (size_t)codec->output_components;
-    JSAMPARRAY line = codec->mem->alloc_sarray((j_common_ptr)codec, JPOOL_IMAGE,
-                                               (JDIMENSION)((size_t)decoder->rows.width * samples), 1);
-    bool direct = samples == 3 && decoder->rows.width == box.width;
-    for (int y = decoder->rows.top; y < box.top + box.height; y++) {
-        uint8_t *target = y < box.top ? NULL : image->pixels + (size_t)(y - box.top) * (size_t)box.width * 3;
-        JSAMPROW row = direct && target ? target : line[0];
-        while (jpeg_read_scanlines(codec, &row, 1) == 0) {
-        }
-        if (!target || row == target) continue;
-        const uint8_t *from = line[0] + (size_t)(box.left - decoder->rows.left) * samples;
-        if (samples == 4)
-            cmyk_to_rgb(from, box.width, target);
-        else
-            memcpy(target, from, (size_t)box.width * 3);
+    const size_t samples = (size_t)codec->output_components, left = (size_t)(box.left - decoder->rows.left);
+    const JDIMENSION width = (JDIMENSION)((size_t)decoder->rows.width * samples + START);
+    JSAMPARRAY lines = codec->mem->alloc_sarray((j_common_ptr)codec, JPOOL_IMAGE, width, IMAGE_STRIP);
+    const bool direct = sink->place && samples == 3 && decoder->rows.width == box.width;
+    uint8_t *rows[IMAGE_STRIP];
+    for (int i = 0; i < IMAGE_STRIP; i++) {
+        lines[i] += START;
+        rows[i] = lines[i] + left * samples;
+    }
+    for (int y = decoder->rows.top; y < box.top; y++) read_lines(codec, lines, 1);
+    for (int y = 0; y < box.height; y += IMAGE_STRIP) {
+        int count = box.height - y < IMAGE_STRIP ? box.height - y : IMAGE_STRIP;
+        for (int i = 0; i < count && direct; i++) lines[i] = sink->place(sink->context);
+        read_lines(codec, lines, count);
+        if (direct) continue;
+        for (int i = 0; i < count && samples == 4; i++) cmyk_to_rgb(rows[i], box.width, rows[i]);
+        sink->take(sink->context, (const uint8_t *const *)rows, count);
     }
 }
 
-static Status decode(Decoder *decoder, const ImageBox *box, int reduction, Image *image, ImageBox *covered,
-                     Error *error)
+static Status decode(Decoder *decoder, const ImageBox *box, int reduction, const ImageSink *sink, Error *error)
 {
     struct jpeg_decompress_struct *codec = &decoder->codec;
     Status status = start(decoder, reduction, error);
     if (status) return status;
     ImageBox whole = {0, 0, (int)codec->output_width, (int)codec->output_height};
     ImageBox wanted = box ? reduce_box(box, reduction, whole.width, whole.height) : whole;
-    status = image_reserve(image, wanted.width, wanted.height, error);
+    status = sink->begin(sink->context, wanted, reduction, error);
     if (status) return status;
     decoder->rows = whole;
     if (box) skip_outside(decoder, wanted);
-    read_rows(decoder, wanted, image);
-    if (!box) jpeg_finish_decompress(codec); /* wants the end-of-image marker, as Pillow does */
-    if (covered) *covered = wanted;
+    stream(decoder, wanted, sink);
+    /* Wants the end-of-image marker, as Pillow does. */
+    if (codec->output_scanline == codec->output_height) jpeg_finish_decompress(codec);
     return STATUS_OK;
 }
 
-Status jpeg_decode(const uint8_t *bytes, size_t size, const ImageBox *box, int reduction, Image *image,
-                   ImageBox *covered, Error *error)
+Status jpeg_stream(const uint8_t *bytes, size_t size, const ImageBox *box, int reduction, const ImageSink *sink,
+                   Error *error)
 {
     if (reduction != 1 && reduction != 2 && reduction != 4 && reduction != 8)
         return error_set(error, STATUS_FAILED, "an image cannot be decoded reduced by %d; 1, 2, 4 and 8 can be had",
@@ -187,7 +197,7 @@ Status jpeg_decode(const uint8_t *bytes, size_t size, const ImageBox *box, int r
         decoder.progress = (struct jpeg_progress_mgr){.progress_monitor = limit_scans};
         decoder.codec.progress = &decoder.progress;
         jpeg_mem_src(&decoder.codec, bytes, size);
-        status = decode(&decoder, box, reduction, image, covered, error);
+        status = decode(&decoder, box, reduction, sink, error);
     }
     jpeg_destroy_decompress(&decoder.codec);
     return status;

@@ -66,23 +66,51 @@ void preprocess_scratch_free(PreprocessScratch *scratch)
     resizer_free(&scratch->resizer);
 }
 
-/* The whole decoded image -> its centre, when the shorter side is `side` pixels. */
-static Status resize_centre(PreprocessScratch *scratch, int side, Interpolation filter, Canvas *canvas, Error *error)
+/* An image that is resized while it is decoded. */
+typedef struct Fit {
+    PreprocessScratch *scratch;
+    Canvas *canvas;
+    Interpolation filter;
+    int side; /* 0: all of it on the canvas; else its centre, when the shorter side is `side` pixels */
+    bool mirror;
+} Fit;
+
+static Status fit_begin(void *context, ImageBox covered, int reduction, Error *error)
 {
-    const Image *image = &scratch->image;
-    ResizeSource source = {image->pixels, image->width, image->height, 3 * (ptrdiff_t)image->width};
-    ResizeTarget target = crop_centre(image->width, image->height, side, canvas->width);
-    return resize(&scratch->resizer, source, target, filter, canvas->pixels, error);
+    const Fit *fit = context;
+    const int size = fit->canvas->width, width = covered.width, height = covered.height;
+    (void)reduction;
+    ResizeTarget target = {.width = size, .height = size, .columns = size, .rows = size};
+    if (fit->side > 0) target = crop_centre(width, height, fit->side, size);
+    target.mirror = fit->mirror;
+    return resize_begin(&fit->scratch->resizer, width, height, target, fit->filter, fit->canvas->pixels, error);
+}
+
+static void fit_take(void *context, const uint8_t *const rows[], int count)
+{
+    const Fit *fit = context;
+    resize_take(&fit->scratch->resizer, rows, count);
+}
+
+static Status fit_image(Fit fit, const void *bytes, size_t size, ImageBox box, int reduction, Error *error)
+{
+    const ImageSink sink = {.context = &fit, .begin = fit_begin, .take = fit_take};
+    return image_stream(bytes, size, box, reduction, &fit.scratch->image, &sink, error);
+}
+
+static Status fit_centre(Fit fit, const void *bytes, size_t size, Error *error)
+{
+    ImageInfo info;
+    Status status = image_probe(bytes, size, &info, error);
+    return status ? status : fit_image(fit, bytes, size, (ImageBox){0, 0, info.width, info.height}, 1, error);
 }
 
 Status preprocess_evaluate(const Preprocess *preprocess, PreprocessScratch *scratch, const void *bytes, size_t size,
                            Canvas *canvas, Error *error)
 {
     const PipelineConfig *config = &preprocess->config;
-    Status status = image_decode(bytes, size, &scratch->image, error);
-    if (status) return status;
-    int side = (int)floor(config->img_size / config->crop_pct);
-    return resize_centre(scratch, side, config->interpolation, canvas, error);
+    const int side = (int)floor(config->img_size / config->crop_pct);
+    return fit_centre((Fit){scratch, canvas, config->interpolation, .side = side}, bytes, size, error);
 }
 
 static Interpolation choose_filter(Interpolation filter, Rng *rng)
@@ -107,19 +135,12 @@ static Status resized_crop(const Preprocess *preprocess, PreprocessScratch *scra
 {
     const PipelineConfig *config = &preprocess->config;
     ImageInfo info;
-    ImageBox covered;
     Status status = image_probe(bytes, size, &info, error);
     if (status) return status;
     ImageBox box = crop_random(rng, info.width, info.height, config->scale, config->ratio);
     Interpolation filter = choose_filter(config->train_interpolation, rng);
-    int reduction = choose_reduction(box, config->img_size);
-    status = image_decode_region(bytes, size, box, &reduction, &scratch->image, &covered, error);
-    if (status) return status;
-    const Image *image = &scratch->image;
-    ResizeSource source = {image->pixels, image->width, image->height, 3 * (ptrdiff_t)image->width};
-    const int side = canvas->width;
-    ResizeTarget target = {.width = side, .height = side, .columns = side, .rows = side, .mirror = mirror};
-    return resize(&scratch->resizer, source, target, filter, canvas->pixels, error);
+    return fit_image((Fit){scratch, canvas, filter, .mirror = mirror}, bytes, size, box,
+                     choose_reduction(box, config->img_size), error);
 }
 
 /* Small-image recipes (CIFAR): a black border, then a crop of the original size. */
@@ -130,8 +151,7 @@ static Status padded_crop(const Preprocess *preprocess, PreprocessScratch *scrat
     const int side = config->img_size, pad = config->crop_padding;
     int dy = (int)rng_below(rng, 2 * (uint64_t)pad + 1) - pad, dx = (int)rng_below(rng, 2 * (uint64_t)pad + 1) - pad;
     Interpolation filter = choose_filter(config->train_interpolation, rng);
-    Status status = image_decode(bytes, size, &scratch->image, error);
-    if (!status) status = resize_centre(scratch, side, filter, canvas, error);
+    Status status = fit_centre((Fit){scratch, canvas, filter, .side = side}, bytes, size, error);
     if (status) return status;
     const size_t row = 3 * (size_t)side;
     memset(canvas->spare, 0, row * (size_t)side);

@@ -31,7 +31,7 @@ typedef struct Preprocess {
 } Preprocess;
 
 typedef struct PreprocessScratch { /* grows to the largest image met, then allocates no more */
-    Image image;
+    Image image;                   /* of a format that cannot be decoded in part */
     Resizer resizer;
 } PreprocessScratch;
 

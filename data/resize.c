@@ -76,7 +76,7 @@ static Status taps_build(ResizeTaps *taps, int source, int size, int begin, int 
             half[j / 4 * 8 + 4 + j % 4] = (int16_t)high;
         }
         taps->spans[i] = (ResizeSpan){first, count};
-        if ((count + 3) / 4 > taps->used) taps->used = (count + 3) / 4;
+        if (count > taps->used) taps->used = count;
     }
     return STATUS_OK;
 }
@@ -87,31 +87,31 @@ static uint8_t clip(int32_t sum)
     return (uint8_t)(value < 0 ? 0 : value > 255 ? 255 : value);
 }
 
-void resize_rows(const ResizeTaps *taps, const uint8_t *in, ptrdiff_t in_stride, int count, uint8_t *out,
-                 ptrdiff_t out_stride)
+void resize_rows(const Resizer *resizer, const uint8_t *const rows[], int count, uint8_t *out)
 {
-    for (int y = 0; y < count; y++, in += in_stride, out += out_stride) {
+    const ResizeTaps *taps = &resizer->x;
+    for (int y = 0; y < count; y++, out += resizer->stride) {
         for (int x = 0; x < taps->outputs; x++) {
             const ResizeSpan span = taps->spans[x];
             const int32_t *tap = taps->taps + (size_t)x * (size_t)taps->groups * 4;
             for (int c = 0; c < 3; c++) {
                 int32_t sum = 1 << (RESIZE_BITS - 1);
-                for (int j = 0; j < span.count; j++) sum += tap[j] * in[(span.first + j) * 3 + c];
+                for (int j = 0; j < span.count; j++) sum += tap[j] * rows[y][(span.first + j) * 3 + c];
                 out[3 * x + c] = clip(sum);
             }
         }
     }
 }
 
-void resize_columns(const ResizeTaps *taps, int output, const uint8_t *in, ptrdiff_t in_stride, int first_row,
-                    uint8_t *out, int bytes)
+void resize_columns(const Resizer *resizer, int output, uint8_t *out)
 {
+    const ResizeTaps *taps = &resizer->y;
     const ResizeSpan span = taps->spans[output];
     const int32_t *tap = taps->taps + (size_t)output * (size_t)taps->groups * 4;
-    in += (span.first - first_row) * in_stride;
-    for (int x = 0; x < bytes; x++) {
+    const uint8_t *in = resizer->rows + (span.first - resizer->first) * resizer->stride;
+    for (int x = 0; x < 3 * resizer->target.columns; x++) {
         int32_t sum = 1 << (RESIZE_BITS - 1);
-        for (int j = 0; j < span.count; j++) sum += tap[j] * in[j * in_stride + x];
+        for (int j = 0; j < span.count; j++) sum += tap[j] * in[j * resizer->stride + x];
         out[x] = clip(sum);
     }
 }
@@ -142,65 +142,96 @@ static ResizeColumns choose_columns(const Resizer *resizer)
     return resize_columns;
 }
 
-/* How far past the source's last pixel the vector pass may read: every sum takes `used` whole groups. */
-static size_t slack(const ResizeTaps *taps)
+static Status reserve(Resizer *resizer, Error *error)
 {
-    return 12 * (size_t)taps->used + 16;
+    /* The vector pass sums pairs of pixels: past the last pixel lie as many zeros as a sum may have terms. */
+    const size_t width = 3 * (size_t)resizer->width, past = 3 * ((size_t)resizer->x.used + 1) + 32;
+    const size_t stride = (size_t)resizer->stride, rows = (size_t)(resizer->end - resizer->first);
+    Status status = grow(&resizer->rows, &resizer->rows_size, rows * stride, error);
+    if (!status) status = grow(&resizer->in_columns, &resizer->in_size, (width + past) * RESIZE_STRIP, error);
+    if (!status) status = grow(&resizer->out_columns, &resizer->out_size, stride * RESIZE_STRIP, error);
+    if (!status) memset(resizer->in_columns + width * RESIZE_STRIP, 0, past * RESIZE_STRIP);
+    return status;
 }
 
-static int tail_rows(const ResizeTaps *taps, int width, int rows)
+Status resize_begin(Resizer *resizer, int width, int height, ResizeTarget target, Interpolation filter, uint8_t *out,
+                    Error *error)
 {
-    size_t tail = 1 + slack(taps) / (3 * (size_t)width);
-    return tail < (size_t)rows ? (int)tail : rows;
+    Status status =
+        taps_build(&resizer->x, width, target.width, target.x, target.columns, target.mirror, filter, error);
+    if (!status) status = taps_build(&resizer->y, height, target.height, target.y, target.rows, false, filter, error);
+    if (status) return status;
+    const ResizeSpan *spans = resizer->y.spans, *last = &spans[target.rows - 1];
+    resizer->target = target;
+    resizer->width = width;
+    resizer->height = height;
+    resizer->stride = (3 * (ptrdiff_t)target.columns + 31) / 32 * 32;
+    resizer->first = height == target.height ? target.y : spans->first;
+    resizer->end = height == target.height ? target.y + target.rows : last->first + last->count;
+    resizer->seen = resizer->filled = 0;
+    resizer->out = out;
+    return reserve(resizer, error);
 }
 
-/* Source rows first .. first+count-1, resampled (or, at the same width, copied) into resizer->rows. */
-static void run_rows(Resizer *resizer, ResizeSource source, ResizeTarget target, int first, int count, ptrdiff_t stride)
+/* At most a strip of source rows that are in use, from row number `seen` on: resampled, or at the same width copied. */
+static void take_strip(Resizer *resizer, const uint8_t *const rows[], int count)
 {
-    const uint8_t *in = source.pixels + first * source.stride;
-    if (source.width == target.width && !target.mirror) {
-        for (int y = 0; y < count; y++)
-            memcpy(resizer->rows + y * stride, in + y * source.stride + 3 * target.x, 3 * (size_t)target.columns);
+    const ResizeTarget *target = &resizer->target;
+    uint8_t *out = resizer->rows + (resizer->seen - resizer->first) * resizer->stride;
+    if (resizer->width != target->width || target->mirror) {
+        choose_rows(resizer)(resizer, rows, count, out);
         return;
     }
-    /* What lies behind the last row may not be ours to read: the rows that end close to it are copied. */
-    ResizeRows rows = choose_rows(resizer);
-    size_t width = 3 * (size_t)source.width;
-    int tail = tail_rows(&resizer->x, source.width, count);
-    rows(&resizer->x, in, source.stride, count - tail, resizer->rows, stride);
-    in += (count - tail) * source.stride;
-    for (int y = 0; y < tail; y++) memcpy(resizer->tail + (size_t)y * width, in + y * source.stride, width);
-    rows(&resizer->x, resizer->tail, (ptrdiff_t)width, tail, resizer->rows + (count - tail) * stride, stride);
+    for (int y = 0; y < count; y++)
+        memcpy(out + y * resizer->stride, rows[y] + 3 * (size_t)target->x, 3 * (size_t)target->columns);
+}
+
+/* The output rows for which all source rows were seen. */
+static void fill(Resizer *resizer)
+{
+    const ResizeTarget *target = &resizer->target;
+    const size_t bytes = 3 * (size_t)target->columns;
+    const bool same = resizer->height == target->height;
+    const ResizeColumns columns = choose_columns(resizer);
+    for (; resizer->filled < target->rows; resizer->filled++) {
+        const ResizeSpan span = resizer->y.spans[resizer->filled];
+        uint8_t *out = resizer->out + (size_t)resizer->filled * bytes;
+        if (resizer->seen < (same ? target->y + resizer->filled + 1 : span.first + span.count)) return;
+        if (same)
+            memcpy(out, resizer->rows + resizer->filled * resizer->stride, bytes);
+        else
+            columns(resizer, resizer->filled, out);
+    }
+}
+
+void resize_take(Resizer *resizer, const uint8_t *const rows[], int count)
+{
+    while (count > 0) {
+        int strip = count < RESIZE_STRIP ? count : RESIZE_STRIP;
+        if (resizer->seen < resizer->first && strip > resizer->first - resizer->seen) /* up to the first in use */
+            strip = resizer->first - resizer->seen;
+        if (resizer->seen >= resizer->first && resizer->seen < resizer->end) {
+            if (strip > resizer->end - resizer->seen) strip = resizer->end - resizer->seen;
+            take_strip(resizer, rows, strip);
+        }
+        resizer->seen += strip;
+        rows += strip;
+        count -= strip;
+    }
+    fill(resizer);
 }
 
 Status resize(Resizer *resizer, ResizeSource source, ResizeTarget target, Interpolation filter, uint8_t *out,
               Error *error)
 {
-    Status status =
-        taps_build(&resizer->x, source.width, target.width, target.x, target.columns, target.mirror, filter, error);
-    if (!status)
-        status = taps_build(&resizer->y, source.height, target.height, target.y, target.rows, false, filter, error);
-    if (status) return status;
-    const ResizeSpan *spans = resizer->y.spans;
-    bool same_height = source.height == target.height;
-    int first = same_height ? target.y : spans[0].first;
-    int end = same_height ? target.y + target.rows : spans[target.rows - 1].first + spans[target.rows - 1].count;
-    ptrdiff_t stride = (3 * (ptrdiff_t)target.columns + 1 + 31) / 32 * 32;
-    status = grow(&resizer->rows, &resizer->rows_size, (size_t)(end - first) * (size_t)stride, error);
-    size_t tail = 3 * (size_t)source.width * (size_t)tail_rows(&resizer->x, source.width, end - first);
-    if (!status) status = grow(&resizer->tail, &resizer->tail_size, tail + slack(&resizer->x), error);
-    if (status) return status;
-    run_rows(resizer, source, target, first, end - first, stride);
-    ResizeColumns columns = choose_columns(resizer);
-    int bytes = 3 * target.columns;
-    for (int y = 0; y < target.rows; y++) {
-        uint8_t *row = out + (size_t)y * (size_t)bytes;
-        if (same_height)
-            memcpy(row, resizer->rows + y * stride, (size_t)bytes);
-        else
-            columns(&resizer->y, y, resizer->rows, stride, first, row, bytes);
+    Status status = resize_begin(resizer, source.width, source.height, target, filter, out, error);
+    for (int y = 0; y < source.height && !status; y += RESIZE_STRIP) {
+        const uint8_t *rows[RESIZE_STRIP];
+        int count = source.height - y < RESIZE_STRIP ? source.height - y : RESIZE_STRIP;
+        for (int i = 0; i < count; i++) rows[i] = source.pixels + (y + i) * source.stride;
+        resize_take(resizer, rows, count);
     }
-    return STATUS_OK;
+    return status;
 }
 
 static void taps_free(ResizeTaps *taps)
@@ -216,6 +247,7 @@ void resizer_free(Resizer *resizer)
     taps_free(&resizer->x);
     taps_free(&resizer->y);
     free(resizer->rows);
-    free(resizer->tail);
+    free(resizer->in_columns);
+    free(resizer->out_columns);
     *resizer = (Resizer){0};
 }

@@ -10,6 +10,11 @@
  *     ResizeTarget target = {.width = 330, .height = 248, .x = 53, .y = 12, .columns = 224, .rows = 224};
  *     resize(&resizer, source, target, INTERPOLATION_BICUBIC, out, error);
  *     resizer_free(&resizer);
+ *
+ * An image that is still being decoded is given row by row, and resized while its rows are in the nearest cache:
+ *
+ *     resize_begin(&resizer, width, height, target, INTERPOLATION_BICUBIC, out, error);
+ *     resize_take(&resizer, rows, count);          // until all `height` rows were given: out is finished
  */
 #ifndef DATA_RESIZE_H
 #define DATA_RESIZE_H
@@ -40,7 +45,7 @@ typedef struct ResizeSpan {
 
 typedef struct ResizeTaps {
     int outputs, groups; /* room for taps per output, in groups of four, the rest zero */
-    int used;            /* groups that the longest sum needs */
+    int used;            /* taps of the longest sum */
     ResizeSpan *spans;   /* (outputs) */
     int32_t *taps;       /* (outputs, groups, 4) with 22 fraction bits */
     int16_t *halves;     /* (outputs, groups, 2, 4): tap = high << 14 + low, low halves first: for 16-bit multipliers */
@@ -50,11 +55,18 @@ typedef struct ResizeTaps {
 
 typedef struct Resizer {
     ResizeTaps x, y;
-    uint8_t *rows; /* the horizontal pass's result: (source rows in use, row_stride) */
-    size_t rows_size;
-    uint8_t *tail; /* the last source rows, followed by bytes that may be read */
-    size_t tail_size;
+    uint8_t *rows;        /* the horizontal pass's result: (source rows in use, stride) */
+    uint8_t *in_columns;  /* vector pass: a strip of source rows, turned: (3 * width and more, RESIZE_STRIP) */
+    uint8_t *out_columns; /* and its result: (stride, RESIZE_STRIP) */
+    size_t rows_size, in_size, out_size;
     bool portable; /* for tests: use the reference even where there is something faster */
+    /* of the image in hand */
+    ResizeTarget target;
+    int width, height; /* source */
+    ptrdiff_t stride;  /* of `rows`: 3 * target.columns bytes, rounded up to 32 */
+    int first, end;    /* source rows in use */
+    int seen, filled;  /* source rows given, output rows written */
+    uint8_t *out;
 } Resizer;
 
 /* out: (target.rows, target.columns, 3). filter: INTERPOLATION_BILINEAR or _BICUBIC. Fails only for want of memory. */
@@ -62,23 +74,20 @@ Status resize(Resizer *resizer, ResizeSource source, ResizeTarget target, Interp
               Error *error);
 void resizer_free(Resizer *resizer);
 
-/* The two passes over rows, portable and AVX2. in, out: `count` rows; out rows have `out_stride` >= 3 * outputs + 1
- * bytes and `in` must be readable 12 * taps->used + 16 bytes past the last pixel of the last row. */
-typedef void (*ResizeRows)(const ResizeTaps *taps, const uint8_t *in, ptrdiff_t in_stride, int count, uint8_t *out,
-                           ptrdiff_t out_stride);
-/* rows: the first row of the horizontal pass's result, source row number `first_row`; out: one finished row of `bytes`
- * bytes, the one that `output` of the taps describes. The rows of `in` are readable to a multiple of 32 bytes. */
-typedef void (*ResizeColumns)(const ResizeTaps *taps, int output, const uint8_t *in, ptrdiff_t in_stride, int first_row,
-                              uint8_t *out, int bytes);
-void resize_rows(const ResizeTaps *taps, const uint8_t *in, ptrdiff_t in_stride, int count, uint8_t *out,
-                 ptrdiff_t out_stride);
-void resize_columns(const ResizeTaps *taps, int output, const uint8_t *in, ptrdiff_t in_stride, int first_row,
-                    uint8_t *out, int bytes);
-void resize_rows_avx2(const ResizeTaps *taps, const uint8_t *in, ptrdiff_t in_stride, int count, uint8_t *out,
-                      ptrdiff_t out_stride);
-void resize_columns_avx2(const ResizeTaps *taps, int output, const uint8_t *in, ptrdiff_t in_stride, int first_row,
-                         uint8_t *out, int bytes);
+/* The same in steps; `out` must stay until the last row was given. */
+Status resize_begin(Resizer *resizer, int width, int height, ResizeTarget target, Interpolation filter, uint8_t *out,
+                    Error *error);
+void resize_take(Resizer *resizer, const uint8_t *const rows[], int count); /* each (width, 3) */
 
-enum { RESIZE_BITS = 22, RESIZE_SPLIT = 14 };
+/* The two passes, portable and AVX2. Rows: up to RESIZE_STRIP source rows -> as many of resizer->rows, from `out` on.
+ * Columns: resizer->rows -> row number `output` of the result, counted within the window. */
+typedef void (*ResizeRows)(const Resizer *resizer, const uint8_t *const rows[], int count, uint8_t *out);
+typedef void (*ResizeColumns)(const Resizer *resizer, int output, uint8_t *out);
+void resize_rows(const Resizer *resizer, const uint8_t *const rows[], int count, uint8_t *out);
+void resize_rows_avx2(const Resizer *resizer, const uint8_t *const rows[], int count, uint8_t *out);
+void resize_columns(const Resizer *resizer, int output, uint8_t *out);
+void resize_columns_avx2(const Resizer *resizer, int output, uint8_t *out);
+
+enum { RESIZE_BITS = 22, RESIZE_SPLIT = 14, RESIZE_STRIP = 8 };
 
 #endif

@@ -11,66 +11,121 @@ static __m256i join(__m256i low, __m256i high)
     return _mm256_add_epi32(_mm256_slli_epi32(high, RESIZE_SPLIT), low);
 }
 
-static __m256i four_taps(const int16_t *halves)
+static __m256i two_taps(const int16_t *halves)
 {
-    long long bits;
+    int bits;
     memcpy(&bits, halves, sizeof bits);
-    return _mm256_set1_epi64x(bits);
+    return _mm256_set1_epi32(bits);
 }
 
-/* Four pixels of three bytes -> 16-bit pairs of neighbours: (r0 r1)(r2 r3)(g0 g1)(g2 g3) | (b0 b1)(b2 b3) 0 0 */
-static __m256i four_pixels(const uint8_t *in)
+/* `times` perfect shuffles of eight vectors: interleaving the first four with the last four rotates the bits of a byte's
+ * number within its lanes, 3 of the vector and 4 of the place, by one. */
+static inline __attribute__((always_inline)) void shuffle(__m256i v[8], const int times)
 {
-    const __m256i order = _mm256_setr_epi8(0, -1, 3, -1, 6, -1, 9, -1, 1, -1, 4, -1, 7, -1, 10, -1, /**/
-                                           2, -1, 5, -1, 8, -1, 11, -1, -1, -1, -1, -1, -1, -1, -1, -1);
-    return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)in)), order);
-}
-
-/* Two rows at a time, which share the taps. Every sum takes the same number of groups, a constant where this is inlined:
- * a count that changed from pixel to pixel would cost more in mispredicted branches than the zero taps do. */
-static inline __attribute__((always_inline)) void two_rows(const ResizeTaps *taps, const int groups,
-                                                           const uint8_t *in_a, const uint8_t *in_b, uint8_t *out_a,
-                                                           uint8_t *out_b)
-{
-    const __m256i half = _mm256_set1_epi32(1 << (RESIZE_BITS - 1));
-    const __m128i order = _mm_setr_epi8(0, 1, 4, -1, 2, 3, 6, -1, -1, -1, -1, -1, -1, -1, -1, -1);
-    const int16_t *halves = taps->halves;
-    for (int x = 0; x < taps->outputs; x++, halves += 8 * taps->groups) {
-        const uint8_t *a = in_a + 3 * taps->spans[x].first, *b = in_b + 3 * taps->spans[x].first;
-        __m256i low_a = _mm256_setzero_si256(), high_a = low_a, low_b = low_a, high_b = low_a;
-        for (int g = 0; g < groups; g++) {
-            __m256i low = four_taps(halves + 8 * g), high = four_taps(halves + 8 * g + 4);
-            __m256i pixels_a = four_pixels(a + 12 * g), pixels_b = four_pixels(b + 12 * g);
-            low_a = _mm256_add_epi32(low_a, _mm256_madd_epi16(pixels_a, low));
-            high_a = _mm256_add_epi32(high_a, _mm256_madd_epi16(pixels_a, high));
-            low_b = _mm256_add_epi32(low_b, _mm256_madd_epi16(pixels_b, low));
-            high_b = _mm256_add_epi32(high_b, _mm256_madd_epi16(pixels_b, high));
+    for (int i = 0; i < times; i++) {
+        __m256i next[8];
+        for (int k = 0; k < 4; k++) {
+            next[2 * k] = _mm256_unpacklo_epi8(v[k], v[k + 4]);
+            next[2 * k + 1] = _mm256_unpackhi_epi8(v[k], v[k + 4]);
         }
-        __m256i sum = _mm256_hadd_epi32(join(low_a, high_a), join(low_b, high_b)); /* ra ga rb gb | ba 0 bb 0 */
-        sum = _mm256_srai_epi32(_mm256_add_epi32(sum, half), RESIZE_BITS);
-        __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(sum), _mm256_extracti128_si256(sum, 1));
-        long long pixels = _mm_cvtsi128_si64(_mm_shuffle_epi8(_mm_packus_epi16(words, words), order));
-        memcpy(out_a + 3 * x, &pixels, 4); /* the fourth byte belongs to the next pixel, or to the row's padding */
-        memcpy(out_b + 3 * x, (const char *)&pixels + 4, 4);
+        memcpy(v, next, sizeof next);
     }
 }
 
-void resize_rows_avx2(const ResizeTaps *taps, const uint8_t *in, ptrdiff_t in_stride, int count, uint8_t *out,
-                      ptrdiff_t out_stride)
+/* 32 bytes of 8 rows -> 32 columns of 8 bytes: (row, column) to (column, row) is a rotation by three. */
+static void turn_in(const uint8_t *const rows[8], size_t at, uint8_t *columns)
 {
-    for (int y = 0; y < count; y += 2) {
-        int other = y + 1 < count ? y + 1 : y;
-        const uint8_t *in_a = in + y * in_stride, *in_b = in + other * in_stride;
-        uint8_t *out_a = out + y * out_stride, *out_b = out + other * out_stride;
-        if (taps->used == 1)
-            two_rows(taps, 1, in_a, in_b, out_a, out_b);
-        else if (taps->used == 2)
-            two_rows(taps, 2, in_a, in_b, out_a, out_b);
-        else if (taps->used == 3)
-            two_rows(taps, 3, in_a, in_b, out_a, out_b);
-        else
-            two_rows(taps, taps->used, in_a, in_b, out_a, out_b);
+    __m256i v[8];
+    for (int i = 0; i < 8; i++) v[i] = _mm256_loadu_si256((const __m256i *)(rows[i] + at));
+    shuffle(v, 3);
+    for (int i = 0; i < 8; i++) {
+        _mm_store_si128((__m128i *)(columns + 16 * i), _mm256_castsi256_si128(v[i]));
+        _mm_store_si128((__m128i *)(columns + 16 * (i + 8)), _mm256_extracti128_si256(v[i], 1));
     }
+}
+
+/* And back, the other four of seven: 32 columns of 8 bytes -> 32 bytes of `count` rows. */
+static void turn_out(const uint8_t *columns, int count, uint8_t *out, ptrdiff_t stride)
+{
+    __m256i v[8];
+    for (int i = 0; i < 8; i++)
+        v[i] = _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_load_si128((const __m128i *)(columns + 16 * i))),
+                                       _mm_load_si128((const __m128i *)(columns + 16 * (i + 8))), 1);
+    shuffle(v, 4);
+    for (int i = 0; i < 8 && i < count; i++) _mm256_storeu_si256((__m256i *)(out + i * stride), v[i]);
+}
+
+/* What there is of `count` rows, the last one again for those that are missing. */
+static void turn_rows(const uint8_t *const in[], int count, size_t bytes, uint8_t *columns)
+{
+    const uint8_t *rows[RESIZE_STRIP];
+    uint8_t rest[RESIZE_STRIP][32] = {{0}}; /* nothing is read past a row's end */
+    size_t at = 0;
+    for (int i = 0; i < RESIZE_STRIP; i++) rows[i] = in[i < count ? i : count - 1];
+    for (; at + 32 <= bytes; at += 32) turn_in(rows, at, columns + RESIZE_STRIP * at);
+    if (at == bytes) return;
+    for (int i = 0; i < RESIZE_STRIP; i++) {
+        memcpy(rest[i], rows[i] + at, bytes - at);
+        rows[i] = rest[i];
+    }
+    turn_in(rows, 0, columns + RESIZE_STRIP * at);
+}
+
+/* One channel of one output pixel in 8 rows. Every sum of an image takes the same number of pairs, a constant where this
+ * is inlined: a count that changed from pixel to pixel would cost more in mispredicted branches than the zero taps do. */
+static inline __attribute__((always_inline)) void sum_column(const int pairs, const int16_t *halves, const uint8_t *in,
+                                                             uint8_t *out)
+{
+    __m256i low = _mm256_setzero_si256(), high = low;
+    for (int j = 0; j < 2 * pairs; j += 2, in += 2 * 3 * RESIZE_STRIP) {
+        const __m128i a = _mm_loadl_epi64((const __m128i *)in);
+        const __m128i b = _mm_loadl_epi64((const __m128i *)(in + 3 * RESIZE_STRIP));
+        const __m256i two = _mm256_cvtepu8_epi16(_mm_unpacklo_epi8(a, b));
+        low = _mm256_add_epi32(low, _mm256_madd_epi16(two, two_taps(halves + j / 4 * 8 + j % 4)));
+        high = _mm256_add_epi32(high, _mm256_madd_epi16(two, two_taps(halves + j / 4 * 8 + 4 + j % 4)));
+    }
+    const __m256i half = _mm256_set1_epi32(1 << (RESIZE_BITS - 1));
+    const __m256i sum = _mm256_srai_epi32(_mm256_add_epi32(join(low, high), half), RESIZE_BITS);
+    const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(sum), _mm256_extracti128_si256(sum, 1));
+    _mm_storel_epi64((__m128i *)out, _mm_packus_epi16(words, words));
+}
+
+static inline __attribute__((always_inline)) void sum_columns(const Resizer *resizer, const int pairs)
+{
+    const ResizeTaps *taps = &resizer->x;
+    const int16_t *halves = taps->halves;
+    uint8_t *out = resizer->out_columns;
+    for (int x = 0; x < taps->outputs; x++, halves += 8 * taps->groups)
+        for (int c = 0; c < 3; c++, out += RESIZE_STRIP)
+            sum_column(pairs, halves, resizer->in_columns + (3 * taps->spans[x].first + c) * RESIZE_STRIP, out);
+}
+
+/* The strip is turned, so that its rows lie side by side and share their taps, and turned back. */
+void resize_rows_avx2(const Resizer *resizer, const uint8_t *const rows[], int count, uint8_t *out)
+{
+    const int pairs = (resizer->x.used + 1) / 2;
+    turn_rows(rows, count, 3 * (size_t)resizer->width, resizer->in_columns);
+    switch (pairs) {
+    case 1:
+        sum_columns(resizer, 1);
+        break;
+    case 2:
+        sum_columns(resizer, 2);
+        break;
+    case 3:
+        sum_columns(resizer, 3);
+        break;
+    case 4:
+        sum_columns(resizer, 4);
+        break;
+    case 5:
+        sum_columns(resizer, 5);
+        break;
+    default:
+        sum_columns(resizer, pairs);
+    }
+    for (ptrdiff_t at = 0; at < resizer->stride; at += 32)
+        turn_out(resizer->out_columns + RESIZE_STRIP * at, count, out + at, resizer->stride);
 }
 
 /* 32 columns of one output row. */
@@ -82,10 +137,7 @@ static __m256i columns_32(const ResizeSpan span, const int16_t *halves, const ui
         const uint8_t *next = in + (j + 1 < span.count ? j + 1 : j) * stride; /* its tap is zero past the end */
         __m256i a = _mm256_loadu_si256((const __m256i *)(in + j * stride));
         __m256i b = _mm256_loadu_si256((const __m256i *)next);
-        int tap_low, tap_high; /* two 16-bit halves each */
-        memcpy(&tap_low, halves + j / 4 * 8 + j % 4, sizeof tap_low);
-        memcpy(&tap_high, halves + j / 4 * 8 + 4 + j % 4, sizeof tap_high);
-        __m256i l = _mm256_set1_epi32(tap_low), h = _mm256_set1_epi32(tap_high);
+        __m256i l = two_taps(halves + j / 4 * 8 + j % 4), h = two_taps(halves + j / 4 * 8 + 4 + j % 4);
         __m256i near = _mm256_unpacklo_epi8(a, b), far = _mm256_unpackhi_epi8(a, b);
         __m256i pairs[4] = {_mm256_unpacklo_epi8(near, zero), _mm256_unpackhi_epi8(near, zero),
                             _mm256_unpacklo_epi8(far, zero), _mm256_unpackhi_epi8(far, zero)};
@@ -100,18 +152,20 @@ static __m256i columns_32(const ResizeSpan span, const int16_t *halves, const ui
     return _mm256_packus_epi16(_mm256_packs_epi32(low[0], low[1]), _mm256_packs_epi32(low[2], low[3]));
 }
 
-void resize_columns_avx2(const ResizeTaps *taps, int output, const uint8_t *in, ptrdiff_t in_stride, int first_row,
-                         uint8_t *out, int bytes)
+void resize_columns_avx2(const Resizer *resizer, int output, uint8_t *out)
 {
+    const ResizeTaps *taps = &resizer->y;
     const ResizeSpan span = taps->spans[output];
     const int16_t *halves = taps->halves + (size_t)output * (size_t)taps->groups * 8;
-    in += (span.first - first_row) * in_stride;
+    const ptrdiff_t stride = resizer->stride;
+    const uint8_t *in = resizer->rows + (span.first - resizer->first) * stride;
+    const int bytes = 3 * resizer->target.columns;
     int x = 0;
     for (; x + 32 <= bytes; x += 32)
-        _mm256_storeu_si256((__m256i *)(out + x), columns_32(span, halves, in + x, in_stride));
+        _mm256_storeu_si256((__m256i *)(out + x), columns_32(span, halves, in + x, stride));
     if (x < bytes) {
         uint8_t tail[32];
-        _mm256_storeu_si256((__m256i *)tail, columns_32(span, halves, in + x, in_stride));
+        _mm256_storeu_si256((__m256i *)tail, columns_32(span, halves, in + x, stride));
         memcpy(out + x, tail, (size_t)(bytes - x));
     }
 }

@@ -107,31 +107,62 @@ static ImageBox random_box(Rng *rng, const Image *image)
     return box;
 }
 
+/* A sink that keeps the rows, and what it was told of them. */
+typedef struct Part {
+    Image image;
+    ImageBox covered;
+    int reduction;
+} Part;
+
+static Status part_begin(void *context, ImageBox covered, int reduction, Error *error)
+{
+    Part *part = context;
+    part->covered = covered;
+    part->reduction = reduction;
+    const ImageSink keep = image_sink(&part->image);
+    return keep.begin(keep.context, covered, reduction, error);
+}
+
+static void part_take(void *context, const uint8_t *const rows[], int count)
+{
+    const ImageSink keep = image_sink(&((Part *)context)->image);
+    cr_assert(count >= 1 && count <= IMAGE_STRIP);
+    keep.take(keep.context, rows, count);
+}
+
+static Status decode_part(Bytes file, ImageBox box, int reduction, Part *part, Error *error)
+{
+    Image scratch = {0};
+    const ImageSink sink = {.context = part, .begin = part_begin, .take = part_take};
+    Status status = image_stream(file.bytes, file.size, box, reduction, &scratch, &sink, error);
+    image_free(&scratch);
+    return status;
+}
+
 Test(image, a_region_equals_that_part_of_the_whole)
 {
     for (int i = 0; i < JPEG_COUNT; i++) {
         Bytes file = load(JPEGS[i]);
-        Image whole = decode(JPEGS[i]), part = {0};
+        Image whole = decode(JPEGS[i]);
+        Part part = {0};
         Rng rng = rng_make(1, RNG_CROP, 0, (uint64_t)i);
         for (int round = 0; round < 60; round++) {
-            ImageBox box = random_box(&rng, &whole), covered;
-            int reduction = 1;
+            ImageBox box = random_box(&rng, &whole);
             Error error = {0};
-            cr_assert_eq(image_decode_region(file.bytes, file.size, box, &reduction, &part, &covered, &error),
-                         STATUS_OK, "%s", error.message);
-            cr_assert_eq(reduction, 1);
-            cr_assert_eq(memcmp(&covered, &box, sizeof box), 0);
-            cr_assert_eq(part.width, box.width);
-            cr_assert_eq(part.height, box.height);
+            cr_assert_eq(decode_part(file, box, 1, &part, &error), STATUS_OK, "%s", error.message);
+            cr_assert_eq(part.reduction, 1);
+            cr_assert_eq(memcmp(&part.covered, &box, sizeof box), 0);
+            cr_assert_eq(part.image.width, box.width);
+            cr_assert_eq(part.image.height, box.height);
             for (int y = 0; y < box.height; y++)
-                cr_assert_eq(memcmp(part.pixels + (size_t)y * (size_t)box.width * 3,
+                cr_assert_eq(memcmp(part.image.pixels + (size_t)y * (size_t)box.width * 3,
                                     whole.pixels + ((size_t)(box.top + y) * (size_t)whole.width + (size_t)box.left) * 3,
                                     (size_t)box.width * 3),
                              0, "%s: row %d of the box %d,%d %d x %d differs", JPEGS[i], y, box.left, box.top,
                              box.width, box.height);
         }
         image_free(&whole);
-        image_free(&part);
+        image_free(&part.image);
         free(file.bytes);
     }
 }
@@ -141,32 +172,37 @@ Test(image, a_reduced_region_lies_where_it_says)
     /* The reduced image of the whole, cut to the box, is what the region has to be: the same DCT, only less of it. */
     for (int i = 0; i < JPEG_COUNT; i++) {
         Bytes file = load(JPEGS[i]);
-        Image full = decode(JPEGS[i]), whole = {0}, part = {0};
+        Image full = decode(JPEGS[i]);
+        Part whole = {0}, part = {0};
         Rng rng = rng_make(2, RNG_CROP, 0, (uint64_t)i);
         for (int round = 0; round < 30; round++) {
-            int reduction = 2 << round % 3, used = reduction;
+            int reduction = 2 << round % 3;
             Error error = {0};
-            ImageBox all = {0, 0, full.width, full.height}, box = random_box(&rng, &full), covered, at;
-            cr_assert_eq(image_decode_region(file.bytes, file.size, all, &used, &whole, &at, &error), STATUS_OK);
+            ImageBox all = {0, 0, full.width, full.height}, box = random_box(&rng, &full);
+            cr_assert_eq(decode_part(file, all, reduction, &whole, &error), STATUS_OK);
+            const int used = whole.reduction;
             cr_assert(used == reduction || (used == 1 && strstr(JPEGS[i], "png")));
-            cr_assert_eq(whole.width, (full.width + used - 1) / used);
-            cr_assert_eq(whole.height, (full.height + used - 1) / used);
-            cr_assert_eq(image_decode_region(file.bytes, file.size, box, &used, &part, &covered, &error), STATUS_OK);
+            cr_assert_eq(whole.image.width, (full.width + used - 1) / used);
+            cr_assert_eq(whole.image.height, (full.height + used - 1) / used);
+            cr_assert_eq(decode_part(file, box, reduction, &part, &error), STATUS_OK);
+            const ImageBox covered = part.covered;
+            cr_assert_eq(part.reduction, used);
             cr_assert_eq(covered.left, box.left / used);
             cr_assert_eq(covered.top, box.top / used);
             cr_assert_geq((covered.left + covered.width) * used, box.left + box.width);
             cr_assert_geq((covered.top + covered.height) * used, box.top + box.height);
             for (int y = 0; y < covered.height; y++)
                 cr_assert_eq(
-                    memcmp(part.pixels + (size_t)y * (size_t)covered.width * 3,
-                           whole.pixels + ((size_t)(covered.top + y) * (size_t)whole.width + (size_t)covered.left) * 3,
+                    memcmp(part.image.pixels + (size_t)y * (size_t)covered.width * 3,
+                           whole.image.pixels +
+                               ((size_t)(covered.top + y) * (size_t)whole.image.width + (size_t)covered.left) * 3,
                            (size_t)covered.width * 3),
                     0, "%s: row %d of the box %d,%d %d x %d at 1/%d differs", JPEGS[i], y, box.left, box.top, box.width,
                     box.height, used);
         }
         image_free(&full);
-        image_free(&whole);
-        image_free(&part);
+        image_free(&whole.image);
+        image_free(&part.image);
         free(file.bytes);
     }
 }
@@ -176,13 +212,10 @@ Test(image, refuses_a_box_outside)
     static const ImageBox BOXES[] = {{-1, 0, 5, 5}, {0, 0, 62, 5}, {60, 0, 2, 2}, {0, 0, 0, 5}, {0, 47, 1, 1}};
     Bytes file = load("odd420_q60_61x47.JPEG");
     for (size_t i = 0; i < sizeof BOXES / sizeof BOXES[0]; i++) {
-        Image image = {0};
-        ImageBox covered;
+        Part part = {0};
         Error error = {0};
-        int reduction = 1;
-        cr_assert_eq(image_decode_region(file.bytes, file.size, BOXES[i], &reduction, &image, &covered, &error),
-                     STATUS_FAILED);
-        image_free(&image);
+        cr_assert_eq(decode_part(file, BOXES[i], 1, &part, &error), STATUS_FAILED);
+        image_free(&part.image);
     }
     free(file.bytes);
 }
