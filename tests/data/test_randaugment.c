@@ -270,16 +270,24 @@ Test(affine, vector_and_portable_transforms_agree)
         Image image = test_image(width, height, (uint64_t)i);
         size_t bytes = 3 * (size_t)width * (size_t)height;
         uint8_t *in = malloc(bytes + 1), *fast = malloc(bytes), *slow = malloc(bytes);
-        for (size_t j = 0; j < bytes; j++) in[j] = i % 2 ? image.pixels[j] : (uint8_t)(rng_u64(&rng) % 2 * 255);
+        /* Also extremes, and surfaces of few levels, on which sums fall on integers. */
+        for (size_t j = 0; j < bytes; j++)
+            in[j] = i % 3 == 0   ? image.pixels[j]
+                    : i % 3 == 1 ? (uint8_t)(rng_u64(&rng) % 2 * 255)
+                                 : (uint8_t)(image.pixels[j] / 64 * 64);
         Affine transforms[] = {affine_rotate(rng_range(&rng, -180, 180), width, height),
-                               affine_shear_x(rng_range(&rng, -1, 1)), affine_shear_y(rng_range(&rng, -1, 1)),
+                               affine_shear_x(rng_range(&rng, -1, 1)),
+                               affine_shear_y(rng_range(&rng, -1, 1)),
                                affine_translate(rng_range(&rng, -9, 9), rng_range(&rng, -9, 9)),
-                               affine_translate(3, -2)};
-        for (int t = 0; t < 5; t++) {
+                               affine_translate(3, -2),
+                               affine_translate(0.25, -0.5),
+                               affine_shear_x(0.125),
+                               affine_shear_y(0.5)};
+        for (size_t t = 0; t < sizeof transforms / sizeof transforms[0]; t++) {
             for (int cubic = 0; cubic < 2; cubic++) {
                 affine_portable(&transforms[t], in, width, height, cubic, fill, slow);
                 affine_avx2(&transforms[t], in, width, height, cubic, fill, fast);
-                cr_assert_eq(memcmp(fast, slow, bytes), 0, "%d x %d, transform %d, cubic %d", width, height, t, cubic);
+                cr_assert_eq(memcmp(fast, slow, bytes), 0, "%d x %d, transform %zu, cubic %d", width, height, t, cubic);
             }
         }
         free(in);
