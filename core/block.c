@@ -194,6 +194,7 @@ static void qkv_task(void *context, int64_t task, int thread)
     if (span.rows == 0) return;
     norm_forward(step, &block->norm1, kept, first, rows, job->x + first * dim, dim, norm, saved->mean1 + span.first,
                  saved->rstd1 + span.first);
+    step_lap(step, thread, PART_NORMS);
     for (int i = 0; i < block->qkv_parts; i++) {
         const Linear *linear = &block->qkv[i];
         float *part = qkv + (int64_t)i * dim;
@@ -303,7 +304,7 @@ void block_activate(const Block *block, const Step *step, int64_t first, int row
 }
 
 /* From attention's output to x2. */
-static void attention_end(const ForwardJob *job, int64_t first, int rows, float *scratch)
+static void attention_end(const ForwardJob *job, int64_t first, int rows, float *scratch, int thread)
 {
     const Block *block = job->block;
     const BlockSaved *saved = &block->saved;
@@ -315,12 +316,14 @@ static void attention_end(const ForwardJob *job, int64_t first, int rows, float 
         se_multiply(block, span, scratch);
     else if (span.rows > 0)
         linear_forward(job->step, &block->proj, span.rows, saved->attention + span.first * dim, dim, scratch, dim);
+    step_lap(job->step, thread, block->se ? PART_NORMS : PART_LINEARS);
     branch_forward(job->step, &branch, first, rows, dim, scratch, bias, job->x + first * dim, dim,
                    saved->x2 + first * dim, dim);
+    step_lap(job->step, thread, PART_NORMS);
 }
 
 /* From x2 to fc2's output without its bias, in branch_out (kept rows, dim). */
-static void mlp(const ForwardJob *job, int64_t first, int rows, float *branch_out, float *scratch)
+static void mlp(const ForwardJob *job, int64_t first, int rows, float *branch_out, float *scratch, int thread)
 {
     const Block *block = job->block;
     const Step *step = job->step;
@@ -333,13 +336,17 @@ static void mlp(const ForwardJob *job, int64_t first, int rows, float *branch_ou
     if (span.rows == 0) return;
     norm_forward(step, &block->norm2, kept, first, rows, saved->x2 + first * dim, dim, norm, saved->mean2 + span.first,
                  saved->rstd2 + span.first);
+    step_lap(step, thread, PART_NORMS);
     linear_forward(step, &block->fc1, span.rows, norm, dim, hidden, width);
+    step_lap(step, thread, PART_LINEARS);
     if (block->ghost)
         k->add_bias(span.rows, width, linear_bias(step, &block->fc1), hidden, width);
     else
         k->bias_gelu(span.rows, width, linear_bias(step, &block->fc1), hidden, width, act, block->fc2.in);
     block_activate(block, step, first, rows, hidden, act);
+    step_lap(step, thread, PART_NORMS);
     linear_forward(step, &block->fc2, span.rows, act, block->fc2.in, branch_out, dim);
+    step_lap(step, thread, PART_LINEARS);
 }
 
 static void rest_task(void *context, int64_t task, int thread)
@@ -351,10 +358,11 @@ static void rest_task(void *context, int64_t task, int thread)
     int rows = block_tile_rows(job->rows, task), dim = block->dim;
     float *scratch = step_scratch(step, thread), *y = (block->dense ? block->saved.y : job->out) + first * dim;
     Branch branch = block_branch(block, BRANCH_MLP);
-    attention_end(job, first, rows, scratch);
-    mlp(job, first, rows, scratch, scratch + (int64_t)ROW_TILE * dim);
+    attention_end(job, first, rows, scratch, thread);
+    mlp(job, first, rows, scratch, scratch + (int64_t)ROW_TILE * dim, thread);
     branch_forward(step, &branch, first, rows, dim, scratch, linear_bias(step, &block->fc2),
                    block->saved.x2 + first * dim, dim, y, dim);
+    step_lap(step, thread, PART_NORMS);
     if (!block->dense) return;
     float *out = job->out + first * block->out;
     for (int r = 0; r < rows; r++)
@@ -381,7 +389,7 @@ void block_forward(Block *block, const Step *step, const float *x, float *out)
     ForwardJob job = {.block = block, .step = step, .x = x, .out = out, .rows = (int64_t)step->batch * block->tokens};
     int64_t tiles = tile_count(job.rows);
     if (block->transition) {
-        pool_run(step->pool, tiles, transition_task, &job);
+        step_run(step, tiles, transition_task, &job, PART_LINEARS);
         return;
     }
     Kept *kept = block->saved.kept;
@@ -393,11 +401,11 @@ void block_forward(Block *block, const Step *step, const float *x, float *out)
         return;
     }
     int64_t images = kept[BRANCH_ATTENTION].count;
-    pool_run(step->pool, tiles, qkv_task, &job);
-    pool_run(step->pool, images * block->heads, attention_task, &job);
+    step_run(step, tiles, qkv_task, &job, PART_LINEARS);
+    step_run(step, images * block->heads, attention_task, &job, PART_ATTENTION);
     if (block->se) {
-        pool_run(step->pool, tile_count(images * block->tokens), se_project_task, &job);
-        pool_run(step->pool, images, se_gate_task, &job);
+        step_run(step, tile_count(images * block->tokens), se_project_task, &job, PART_LINEARS);
+        step_run(step, images, se_gate_task, &job, PART_NORMS);
     }
-    pool_run(step->pool, tiles, rest_task, &job);
+    step_run(step, tiles, rest_task, &job, PART_LINEARS);
 }

@@ -76,7 +76,7 @@ static void hidden_tile(const BackwardJob *job, int64_t first, int rows, Span sp
     job->step->kernels->add_bias(span.rows, width, linear_bias(job->step, &block->fc1), hidden, width);
 }
 
-static void mlp_tile(const BackwardJob *job, int64_t tile, int64_t first, int rows, float *scratch)
+static void mlp_tile(const BackwardJob *job, int64_t tile, int64_t first, int rows, int thread)
 {
     const Block *block = job->block;
     const Step *step = job->step;
@@ -84,21 +84,27 @@ static void mlp_tile(const BackwardJob *job, int64_t tile, int64_t first, int ro
     const Kept *kept = &saved->kept[BRANCH_MLP];
     Span span = kept_span(kept, first, rows);
     int dim = block->dim, width = block->fc1.out;
-    float *dact = scratch, *dnorm = dact + (int64_t)ROW_TILE * block->fc2.in, *rest = dnorm + (int64_t)ROW_TILE * dim;
+    float *dact = step_scratch(step, thread), *dnorm = dact + (int64_t)ROW_TILE * block->fc2.in;
+    float *rest = dnorm + (int64_t)ROW_TILE * dim;
     float *dz = job->buffers->dz_mlp + span.first * dim, *hidden = saved->hidden + span.first * width;
     float *stream = job->dx + first * dim;
     Branch branch = block_branch(block, BRANCH_MLP);
     if (span.rows == 0) return;
     branch_backward(step, &branch, first, rows, dim, stream, dim, dz);
     sum_bias(job, tile, &block->fc2, span.rows, dz, dim);
+    step_lap(step, thread, PART_NORMS);
     linear_backward(step, &block->fc2, span.rows, dz, dim, 0.0f, dact, block->fc2.in);
     if (block->hidden_again) hidden_tile(job, first, rows, span, hidden, dnorm);
+    step_lap(step, thread, PART_LINEARS);
     activation_tile(job, tile, first, rows, hidden, dact, job->buffers->act + span.first * block->fc2.in, rest);
     sum_bias(job, tile, &block->fc1, span.rows, hidden, width);
+    step_lap(step, thread, PART_NORMS);
     linear_backward(step, &block->fc1, span.rows, hidden, width, 0.0f, dnorm, dim);
+    step_lap(step, thread, PART_LINEARS);
     norm_backward(step, &block->norm2, kept, first, rows, saved->x2 + first * dim, dim, saved->mean2 + span.first,
                   saved->rstd2 + span.first, dnorm, job->buffers->norm + span.first * dim, stream, dim,
                   row_sum(job, tile, block->norm2.weight), row_sum(job, tile, block->norm2.bias));
+    step_lap(step, thread, PART_NORMS);
 }
 
 /* Rows `first` .. of the kept ones. */
@@ -120,7 +126,7 @@ static void upper_task(void *context, int64_t tile, int thread)
     int rows = block_tile_rows(job->rows, tile), dim = block->dim;
     memset(job->buffers->row_sums + tile * block->row_sum_size, 0, (size_t)block->row_sum_size * sizeof(float));
     if (block->dense) dense_tile(job, tile, first, rows);
-    mlp_tile(job, tile, first, rows, step_scratch(job->step, thread));
+    mlp_tile(job, tile, first, rows, thread);
     Branch branch = block_branch(block, BRANCH_ATTENTION);
     Span span = kept_span(&branch.kept, first, rows);
     branch_backward(job->step, &branch, first, rows, dim, job->dx + first * dim, dim,
@@ -170,7 +176,7 @@ static void attention_task(void *context, int64_t task, int thread)
                        dq, 3 * dim, dq + dim, dq + 2 * dim, 3 * dim, step_scratch(job->step, thread));
 }
 
-static void qkv_tile(const BackwardJob *job, int64_t tile, int64_t first, int rows, float *dnorm)
+static void qkv_tile(const BackwardJob *job, int64_t tile, int64_t first, int rows, int thread)
 {
     const Block *block = job->block;
     const Step *step = job->step;
@@ -178,7 +184,7 @@ static void qkv_tile(const BackwardJob *job, int64_t tile, int64_t first, int ro
     const Kept *kept = &saved->kept[BRANCH_ATTENTION];
     Span span = kept_span(kept, first, rows);
     int dim = block->dim;
-    float *dqkv = job->buffers->dqkv + span.first * 3 * dim;
+    float *dqkv = job->buffers->dqkv + span.first * 3 * dim, *dnorm = step_scratch(step, thread);
     if (span.rows == 0) return;
     for (int i = 0; i < block->qkv_parts; i++) {
         float *part = dqkv + (int64_t)i * dim;
@@ -189,9 +195,11 @@ static void qkv_tile(const BackwardJob *job, int64_t tile, int64_t first, int ro
         sum_bias(job, tile, &block->qkv[i], span.rows, part, 3 * dim);
         linear_backward(step, &block->qkv[i], span.rows, part, 3 * dim, i > 0 ? 1.0f : 0.0f, dnorm, dim);
     }
+    step_lap(step, thread, PART_LINEARS);
     norm_backward(step, &block->norm1, kept, first, rows, job->x + first * dim, dim, saved->mean1 + span.first,
                   saved->rstd1 + span.first, dnorm, job->buffers->norm + span.first * dim, job->dx + first * dim, dim,
                   row_sum(job, tile, block->norm1.weight), row_sum(job, tile, block->norm1.bias));
+    step_lap(step, thread, PART_NORMS);
 }
 
 static void qkv_task(void *context, int64_t tile, int thread)
@@ -201,7 +209,7 @@ static void qkv_task(void *context, int64_t tile, int thread)
     int64_t first = tile * ROW_TILE;
     int rows = block_tile_rows(job->rows, tile), dim = block->dim;
     float *stream = job->dx + first * dim;
-    qkv_tile(job, tile, first, rows, step_scratch(job->step, thread));
+    qkv_tile(job, tile, first, rows, thread);
     if (block->dense) /* x went on beside what grew from it */
         job->step->kernels->residual(rows, dim, job->dout + first * block->out, block->out, NULL, 1.0f, stream, dim,
                                      stream, dim);
@@ -233,7 +241,7 @@ static void transition_backward(BackwardJob *job)
 {
     const Block *block = job->block;
     WeightGrad grad = {&block->linear, job->rows, block->saved.hidden, block->out, job->x, block->dim, NULL};
-    pool_run(job->step->pool, tile_count(job->rows), transition_task, job);
+    step_run(job->step, tile_count(job->rows), transition_task, job, PART_LINEARS);
     weight_grads(job->step, &grad, 1, job->step->accumulate, job->buffers->weight_sums);
     add_row_sums(job);
 }
@@ -287,17 +295,17 @@ void block_backward(Block *block, const Step *step, const BlockBuffers *buffers,
         return;
     }
     int64_t images = block->saved.kept[BRANCH_ATTENTION].count;
-    pool_run(step->pool, tiles, upper_task, &job);
+    step_run(step, tiles, upper_task, &job, PART_LINEARS);
     if (block->se) {
         int64_t size = (int64_t)block->dim * block->se_hidden;
         PartialSum sums[] = {{0, size, block->se1}, {size, size, block->se2}};
-        pool_run(step->pool, images, se_task, &job);
+        step_run(step, images, se_task, &job, PART_NORMS);
         partial_sums(step, buffers->gate_sums, images, 2 * size, sums, 2, step->accumulate, step->grads);
-        pool_run(step->pool, tile_count(images * block->tokens), proj_task, &job);
+        step_run(step, tile_count(images * block->tokens), proj_task, &job, PART_LINEARS);
     }
     upper_weight_grads(&job);
-    pool_run(step->pool, images * block->heads, attention_task, &job);
-    pool_run(step->pool, tiles, qkv_task, &job);
+    step_run(step, images * block->heads, attention_task, &job, PART_ATTENTION);
+    step_run(step, tiles, qkv_task, &job, PART_LINEARS);
     qkv_weight_grads(&job);
     add_row_sums(&job);
 }

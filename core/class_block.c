@@ -80,6 +80,7 @@ static void keys_values_task(void *context, int64_t tile, int thread)
     if (span.rows == 0) return;
     norm_forward(step, &block->norm1, kept, first, rows, job->x + first * dim, dim, norm,
                  block->saved.mean1 + span.first, block->saved.rstd1 + span.first);
+    step_lap(step, thread, PART_NORMS);
     linear_forward(step, &linear, span.rows, norm, dim, out, 3 * dim);
     if (linear.bias >= 0) step->kernels->add_bias(span.rows, 2 * dim, step->weights + linear.bias, out, 3 * dim);
 }
@@ -181,8 +182,8 @@ static void class_task(void *context, int64_t tile, int thread)
 void class_block_forward(Block *block, const Step *step, const float *x, float *out)
 {
     ClassJob job = {.block = block, .step = step, .x = x, .out = out, .rows = (int64_t)step->batch * block->tokens};
-    pool_run(step->pool, tile_count(job.rows), keys_values_task, &job);
-    pool_run(step->pool, class_tile_count(step->batch), class_task, &job);
+    step_run(step, tile_count(job.rows), keys_values_task, &job, PART_LINEARS);
+    step_run(step, class_tile_count(step->batch), class_task, &job, PART_LINEARS);
 }
 
 /* ---- backward */
@@ -299,9 +300,11 @@ static void rows_backward_task(void *context, int64_t tile, int thread)
     linear_backward(step, &linear, span.rows, dkv, 3 * dim, 0.0f, dnorm, dim);
     for (int64_t r = next_class; r < span.rows; r += block->tokens)
         add_row(dim, job->buffers->class_dnorm + (span.first + r) / block->tokens * dim, dnorm + r * dim);
+    step_lap(step, thread, PART_LINEARS);
     norm_backward(step, &block->norm1, kept, first, rows, job->x + first * dim, dim, saved->mean1 + span.first,
                   saved->rstd1 + span.first, dnorm, job->buffers->norm + span.first * dim, job->dx + first * dim, dim,
                   block_sum(block, sums, block->norm1.weight), block_sum(block, sums, block->norm1.bias));
+    step_lap(step, thread, PART_NORMS);
 }
 
 void class_block_backward(Block *block, const Step *step, const BlockBuffers *buffers, const float *x, float *dx)
@@ -318,9 +321,9 @@ void class_block_backward(Block *block, const Step *step, const BlockBuffers *bu
         {&block->proj, attention, buffers->dz_attention, dim, block->saved.attention, dim, NULL},
         {&q, attention, buffers->class_dq, dim, buffers->class_norm, dim, NULL}};
     WeightGrad row_grads[] = {{&kv, attention * block->tokens, buffers->dqkv + dim, 3 * dim, buffers->norm, dim, NULL}};
-    pool_run(step->pool, class_tiles, class_backward_task, &job);
+    step_run(step, class_tiles, class_backward_task, &job, PART_LINEARS);
     weight_grads(step, class_grads, 4, step->accumulate, buffers->weight_sums);
-    pool_run(step->pool, tiles, rows_backward_task, &job);
+    step_run(step, tiles, rows_backward_task, &job, PART_LINEARS);
     weight_grads(step, row_grads, 1, step->accumulate, buffers->weight_sums);
     partial_sums(step, buffers->row_sums, tiles + class_tiles, block->row_sum_size, block->row_sums,
                  block->row_sum_count, step->accumulate, step->grads);

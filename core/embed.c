@@ -55,6 +55,7 @@ static void forward_task(void *context, int64_t image, int thread)
     Kept all = kept_all(tokens);
     float *rows = step_scratch(step, thread), *out = job->out + image * tokens * dim;
     split_rows(&embed->split, job->source + image * embed->source_size, 0, embed->patches, rows, embed->in);
+    step_lap(step, thread, PART_SPLIT);
     linear_forward(step, &embed->project, embed->patches, rows, embed->in, out + dim, dim);
     step->kernels->add_bias(embed->patches, dim, linear_bias(step, &embed->project), out + dim, dim);
     memcpy(out, step->weights + embed->cls, (size_t)dim * sizeof(float));
@@ -65,7 +66,7 @@ static void forward_task(void *context, int64_t image, int thread)
 void embed_forward(const Embed *embed, const Step *step, TokenChunk chunk, const float *source, float *out)
 {
     EmbedJob job = {.embed = embed, .step = step, .chunk = chunk, .source = source, .out = out};
-    pool_run(step->pool, chunk.images, forward_task, &job);
+    step_run(step, chunk.images, forward_task, &job, PART_LINEARS);
 }
 
 /* Rows to their places for the weight gradient, and this image's share of the bias. */
@@ -94,6 +95,7 @@ static void source_task(void *context, int64_t image, int thread)
     float *dsplit = step_scratch(job->step, thread);
     linear_backward(job->step, &embed->project, embed->patches, job->buffers->dy + image * embed->patches * embed->dim,
                     embed->dim, 0.0f, dsplit, embed->in);
+    step_lap(job->step, thread, PART_LINEARS);
     split_gather(&embed->split, dsplit, embed->in, 0, embed->split.side * embed->split.side,
                  job->dsource + image * embed->source_size);
 }
@@ -107,9 +109,9 @@ void embed_backward(const Embed *embed, const Step *step, const EmbedBuffers *bu
     WeightGrad grad = {&embed->project, rows, buffers->dy, embed->dim, buffers->split, embed->in, NULL};
     PartialSum bias = {.count = embed->dim, .grad = embed->project.bias};
     PartialSum tokens[] = {{.count = embed->dim, .grad = embed->cls}, {.count = stride, .grad = embed->position}};
-    pool_run(step->pool, chunk.images, rows_task, &job);
+    step_run(step, chunk.images, rows_task, &job, PART_SPLIT);
     partial_sums(step, dout, chunk.images, stride, tokens, embed->learned ? 2 : 1, add, step->grads);
     partial_sums(step, buffers->row_sums, chunk.images, embed->dim, &bias, 1, add, step->grads);
     weight_grads(step, &grad, 1, add, buffers->weight_sums);
-    if (!embed->pixels) pool_run(step->pool, chunk.images, source_task, &job);
+    if (!embed->pixels) step_run(step, chunk.images, source_task, &job, PART_SPLIT);
 }

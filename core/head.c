@@ -65,7 +65,7 @@ static void forward_task(void *context, int64_t tile, int thread)
 void head_forward(const Head *head, const Step *step, const float *x, float *logits)
 {
     HeadJob job = {.head = head, .step = step, .x = x, .logits = logits};
-    pool_run(step->pool, head_tiles(step->batch), forward_task, &job);
+    step_run(step, head_tiles(step->batch), forward_task, &job, PART_LINEARS);
 }
 
 static void backward_task(void *context, int64_t tile, int thread)
@@ -92,7 +92,7 @@ void head_backward(const Head *head, const Step *step, const float *x, const flo
 {
     HeadJob job = {.head = head, .step = step, .x = x, .dlogits = dlogits, .dx = dx};
     WeightGrad grad = {&head->linear, step->batch, dlogits, head->classes, head->normal, head->dim, NULL};
-    pool_run(step->pool, head_tiles(step->batch), backward_task, &job);
+    step_run(step, head_tiles(step->batch), backward_task, &job, PART_LINEARS);
     weight_grads(step, &grad, 1, step->accumulate, head->weight_sums);
     partial_sums(step, head->row_sums, head_tiles(step->batch), head->row_sum_size, head->sums, 3, step->accumulate,
                  step->grads);

@@ -276,6 +276,11 @@ size_t model_memory(const Model *model)
     return model->arena.size;
 }
 
+void model_profile(Model *model, Profile *profile)
+{
+    model->step.profile = profile;
+}
+
 /* ---- running */
 
 void model_set_weights(Model *model, const float *weights)

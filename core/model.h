@@ -19,6 +19,7 @@
 #include <stddef.h>
 #include "core/params.h"
 #include "core/pool.h"
+#include "core/profile.h"
 
 typedef struct Model Model;
 
@@ -45,6 +46,9 @@ void model_free(Model *model); /* accepts NULL */
 const ModelConfig *model_config(const Model *model);
 const ParamTable *model_params(const Model *model);
 size_t model_memory(const Model *model); /* bytes carved */
+
+/* From now on steps tell this profile (of as many threads as the pool's) where their time goes; NULL: no longer. */
+void model_profile(Model *model, Profile *profile);
 
 /* Borrows `weights` (params->size floats) and makes the transposed copies that the kernels read. Call again whenever
  * their content changed. */

@@ -52,6 +52,35 @@ Norm find_norm(Finder *finder, const char *name, int width, double eps)
                   .bias = find_member(finder, name, "bias", false)};
 }
 
+/* ---- regions */
+
+typedef struct TimedJob {
+    Profile *profile;
+    PoolTask task;
+    void *context;
+    Part part;
+} TimedJob;
+
+static void timed_task(void *context, int64_t task, int thread)
+{
+    const TimedJob *job = context;
+    profile_lap(job->profile, thread, PART_IDLE);
+    job->task(job->context, task, thread);
+    profile_lap(job->profile, thread, job->part);
+}
+
+void step_run(const Step *step, int64_t tasks, PoolTask task, void *context, Part part)
+{
+    if (!step->profile) {
+        pool_run(step->pool, tasks, task, context);
+        return;
+    }
+    TimedJob job = {step->profile, task, context, part};
+    profile_lap(step->profile, 0, PART_OTHER);
+    pool_run(step->pool, tasks, timed_task, &job);
+    profile_lap(step->profile, 0, PART_IDLE);
+}
+
 /* ---- linear layers */
 
 void linear_carve(Linear *linear, Arena *arena)
@@ -89,7 +118,7 @@ void linears_transpose(const Step *step, Linear *const *linears, int count)
     TransposeJob job = {step, linears};
     int64_t tasks = 0;
     for (int i = 0; i < count; i++) tasks += transpose_tasks(linears[i]);
-    pool_run(step->pool, tasks, transpose_task, &job);
+    step_run(step, tasks, transpose_task, &job, PART_LINEARS);
 }
 
 void linear_forward(const Step *step, const Linear *linear, int rows, const float *x, int ldx, float *y, int ldy)
@@ -186,7 +215,7 @@ void weight_grads(const Step *step, const WeightGrad *items, int count, bool add
         partial += (int64_t)weight_grads_partials(items[i].rows, items[i].linear);
         tasks += job.plans[i].tasks;
     }
-    pool_run(step->pool, tasks, grad_task, &job);
+    step_run(step, tasks, grad_task, &job, PART_LINEARS);
     for (int i = 0; i < count; i++) {
         if (job.plans[i].chunks == 1) continue;
         int64_t size = (int64_t)items[i].linear->out * items[i].linear->in;
@@ -228,7 +257,7 @@ void partial_sums(const Step *step, const float *partials, int64_t slots, int64_
     SumJob job = {step, partials, slots, stride, sums, add, to};
     int64_t tasks = 0;
     for (int i = 0; i < count; i++) tasks += ceil_div(sums[i].count, SUM_CHUNK);
-    pool_run(step->pool, tasks, sum_task, &job);
+    step_run(step, tasks, sum_task, &job, PART_LINEARS);
 }
 
 /* ---- randomness */

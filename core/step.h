@@ -12,6 +12,7 @@
 #include "core/arena.h"
 #include "core/kernels/kernels.h"
 #include "core/model.h"
+#include "core/profile.h"
 #include "core/rng.h"
 
 enum {
@@ -44,13 +45,22 @@ typedef struct Step {
     const uint64_t *samples; /* (batch) */
     float *scratch;          /* one piece for each thread */
     size_t scratch_size;     /* floats of a piece */
-    float *partials;         /* partial sums of the running layer */
+    Profile *profile;        /* NULL: none */
 } Step;
 
 static inline float *step_scratch(const Step *step, int thread)
 {
     return step->scratch + (size_t)thread * step->scratch_size;
 }
+
+/* In a task: what this thread did since its last lap was this part of the work. */
+static inline void step_lap(const Step *step, int thread, Part part)
+{
+    if (step->profile) profile_lap(step->profile, thread, part);
+}
+
+/* pool_run; what tasks do after their last lap is `part`. */
+void step_run(const Step *step, int64_t tasks, PoolTask task, void *context, Part part);
 
 static inline size_t floats_aligned(size_t floats)
 {

@@ -40,7 +40,7 @@ static float *row_sum(const TokenLayer *layer, const TileAt *at, int64_t grad)
 }
 
 /* From dout to the gradient of x2, in place. */
-static void mlp_tile(const BackwardJob *job, const TileAt *at, float *scratch)
+static void mlp_tile(const BackwardJob *job, const TileAt *at, int thread)
 {
     const TokenLayer *layer = job->layer;
     const Step *step = job->step;
@@ -48,16 +48,20 @@ static void mlp_tile(const BackwardJob *job, const TileAt *at, float *scratch)
     int rows = at->rows, width = layer->width;
     float *stream = job->stream + at->chunk * width, *dz = job->buffers->dz_mlp + at->chunk * width;
     float *act = job->buffers->act + at->chunk * width, *norm = job->buffers->norm2 + at->chunk * width;
-    float *hidden = saved->hidden + at->saved * width, *dact = scratch;
+    float *hidden = saved->hidden + at->saved * width, *dact = step_scratch(step, thread);
     const float *x2 = saved->x2 + at->saved * width, *weight = step->weights + layer->norm2.weight;
     const float *mean = saved->mean2 + at->saved, *rstd = saved->rstd2 + at->saved;
     Branch branch = token_branch(layer, SITE_OUTPUT);
     branch_backward(step, &branch, at->batch, rows, width, stream, width, dz);
     step->kernels->column_sums(rows, width, dz, width, row_sum(layer, at, layer->fc2.bias));
+    step_lap(step, thread, PART_NORMS);
     linear_backward(step, &layer->fc2, rows, dz, width, 0.0f, dact, width);
+    step_lap(step, thread, PART_LINEARS);
     step->kernels->gelu_backward((int64_t)rows * width, hidden, dact, act, hidden);
     step->kernels->column_sums(rows, width, hidden, width, row_sum(layer, at, layer->fc1.bias));
+    step_lap(step, thread, PART_NORMS);
     linear_backward(step, &layer->fc1, rows, hidden, width, 0.0f, dact, width);
+    step_lap(step, thread, PART_LINEARS);
     step->kernels->layernorm_apply(rows, width, x2, width, mean, rstd, weight, step->weights + layer->norm2.bias, norm,
                                    width);
     step->kernels->layernorm_backward(rows, width, x2, width, mean, rstd, weight, dact, width, true, stream, width,
@@ -94,12 +98,15 @@ static void upper_task(void *context, int64_t task, int thread)
     int width = layer->width;
     float *scratch = step_scratch(step, thread), *dz = job->buffers->dz_attention + at.chunk * width;
     memset(at.row_sums, 0, (size_t)layer->row_sum_size * sizeof(float));
-    mlp_tile(job, &at, scratch);
+    mlp_tile(job, &at, thread);
     Branch branch = token_branch(layer, SITE_PROJECTION);
     branch_backward(step, &branch, at.batch, at.rows, width, job->stream + at.chunk * width, width, dz);
     step->kernels->column_sums(at.rows, width, dz, width, row_sum(layer, &at, layer->proj.bias));
+    step_lap(step, thread, PART_NORMS);
     linear_backward(step, &layer->proj, at.rows, dz, width, 0.0f, job->buffers->dattention + at.chunk * width, width);
+    step_lap(step, thread, PART_LINEARS);
     if (layer->performer) performer_tile(job, &at, task, scratch);
+    step_lap(step, thread, PART_TOKENS);
 }
 
 /* Each part of the keys has its own sums of dq, in buffers that upper_task's weight gradients no longer need. */
@@ -178,19 +185,25 @@ static void qkv_task(void *context, int64_t task, int thread)
     float *norm = job->buffers->norm1 + at.chunk * in;
     const float *dqkv = saved->qkv + at.saved * ld, *weight = step->weights + layer->norm1.weight;
     values_tile(job, &at, dv, rest);
+    step_lap(step, thread, PART_TOKENS);
     step->kernels->column_sums(rows, ld, dqkv, ld, at.row_sums + layer->qkv_sum_at);
+    step_lap(step, thread, PART_NORMS);
     token_split(layer, &at.tile, job->source, split);
+    step_lap(step, thread, PART_SPLIT);
     if (layer->pixels) {
         step->kernels->layernorm_apply(rows, in, split, in, saved->mean1 + at.saved, saved->rstd1 + at.saved,
                                        job->buffers->plain, job->buffers->plain + in, norm, in);
+        step_lap(step, thread, PART_NORMS);
         return;
     }
     linear_backward(step, &layer->qkv, rows, dqkv, ld, 0.0f, dnorm, in);
+    step_lap(step, thread, PART_LINEARS);
     step->kernels->layernorm_apply(rows, in, split, in, saved->mean1 + at.saved, saved->rstd1 + at.saved, weight,
                                    step->weights + layer->norm1.bias, norm, in);
     step->kernels->layernorm_backward(rows, in, split, in, saved->mean1 + at.saved, saved->rstd1 + at.saved, weight,
                                       dnorm, in, false, job->buffers->dsplit + at.chunk * in, in,
                                       row_sum(layer, &at, layer->norm1.weight), row_sum(layer, &at, layer->norm1.bias));
+    step_lap(step, thread, PART_NORMS);
 }
 
 /* Where the source is pixels, the gradient of norm1's output is not needed, only those of its weight g and bias b. With
@@ -242,7 +255,7 @@ void token_layer_backward(TokenLayer *layer, const Step *step, const TokenBuffer
         buffers->plain[c] = 1.0f;
         buffers->plain[layer->in + c] = 0.0f;
     }
-    pool_run(step->pool, tiles, upper_task, &job);
+    step_run(step, tiles, upper_task, &job, PART_LINEARS);
     if (layer->performer) token_sum_tiles(layer, step, chunk.images, buffers->tile_sums, buffers->image_sums);
     const float *attention = buffers->attention;
     if (!layer->performer) attention = layer->saved.attention + (int64_t)chunk.attention * layer->tokens * width;
@@ -251,8 +264,8 @@ void token_layer_backward(TokenLayer *layer, const Step *step, const TokenBuffer
                           {&layer->proj, rows, buffers->dz_attention, width, attention, width, NULL}};
     weight_grads(step, upper, 3, add, buffers->weight_sums);
     if (!layer->performer)
-        pool_run(step->pool, (int64_t)chunk.images * token_attention_parts(layer), attention_task, &job);
-    pool_run(step->pool, tiles, qkv_task, &job);
+        step_run(step, (int64_t)chunk.images * token_attention_parts(layer), attention_task, &job, PART_TOKENS);
+    step_run(step, tiles, qkv_task, &job, PART_LINEARS);
     int sums = layer->pixels ? layer->upper_sum_count : layer->row_sum_count;
     partial_sums(step, buffers->row_sums, tiles, layer->row_sum_size, layer->row_sums, sums, add, step->grads);
     WeightGrad qkv = {&layer->qkv, rows, layer->saved.qkv + first * 3 * width, 3 * width, buffers->norm1,
@@ -264,5 +277,5 @@ void token_layer_backward(TokenLayer *layer, const Step *step, const TokenBuffer
         partial_sums(step, buffers->row_sums, tiles, layer->row_sum_size, &sum, 1, false, buffers->qkv_sum);
         first_gradients(layer, step, buffers, add);
     }
-    if (!layer->pixels) pool_run(step->pool, (int64_t)chunk.images * layer->split.side, gather_task, &job);
+    if (!layer->pixels) step_run(step, (int64_t)chunk.images * layer->split.side, gather_task, &job, PART_SPLIT);
 }

@@ -197,10 +197,13 @@ static void qkv_task(void *context, int64_t task, int thread)
     int in = layer->in, ld = 3 * layer->width;
     float *rows = step_scratch(step, thread), *qkv = saved->qkv + at * ld;
     token_split(layer, &tile, job->source, rows);
+    step_lap(step, thread, PART_SPLIT);
     step->kernels->layernorm(tile.rows, in, rows, in, layer->norm1.eps, step->weights + layer->norm1.weight,
                              step->weights + layer->norm1.bias, rows, in, saved->mean1 + at, saved->rstd1 + at);
+    step_lap(step, thread, PART_NORMS);
     linear_forward(step, &layer->qkv, tile.rows, rows, in, qkv, ld);
     if (layer->qkv.bias >= 0) step->kernels->add_bias(tile.rows, ld, step->weights + layer->qkv.bias, qkv, ld);
+    step_lap(step, thread, PART_LINEARS);
     if (!layer->performer) return;
     Performer performer = token_performer(layer, step);
     size_t size = performer_sums_size(&performer);
@@ -211,6 +214,7 @@ static void qkv_task(void *context, int64_t task, int thread)
         memset(sums, 0, size * sizeof(float));
         performer_sums(step->kernels, &performer, each, qkv + token_k(layer), qkv + token_v(layer), ld, sums, rows);
     }
+    step_lap(step, thread, PART_TOKENS);
 }
 
 typedef struct SumJob {
@@ -235,7 +239,7 @@ void token_sum_tiles(const TokenLayer *layer, const Step *step, int images, cons
 {
     Performer performer = token_performer(layer, step);
     SumJob job = {layer, step->kernels, tile_sums, total, (int)performer_sums_size(&performer)};
-    pool_run(step->pool, images, sum_task, &job);
+    step_run(step, images, sum_task, &job, PART_TOKENS);
 }
 
 AttentionHead token_head(const TokenLayer *layer, int64_t image)
@@ -308,17 +312,24 @@ static void rest_task(void *context, int64_t task, int thread)
     } else {
         attention = saved->attention + ((int64_t)job->chunk.attention * layer->tokens + tile.first) * width;
     }
+    step_lap(step, thread, PART_TOKENS);
     Branch projection = token_branch(layer, SITE_PROJECTION), mlp = token_branch(layer, SITE_OUTPUT);
     linear_forward(step, &layer->proj, rows, attention, width, branch_out, width);
+    step_lap(step, thread, PART_LINEARS);
     branch_forward(step, &projection, row, rows, width, branch_out, linear_bias(step, &layer->proj),
                    qkv + token_v(layer), ld, x2, width);
     step->kernels->layernorm(rows, width, x2, width, layer->norm2.eps, step->weights + layer->norm2.weight,
                              step->weights + layer->norm2.bias, norm, width, saved->mean2 + at, saved->rstd2 + at);
+    step_lap(step, thread, PART_NORMS);
     linear_forward(step, &layer->fc1, rows, norm, width, hidden, width);
+    step_lap(step, thread, PART_LINEARS);
     step->kernels->bias_gelu(rows, width, linear_bias(step, &layer->fc1), hidden, width, act, width);
+    step_lap(step, thread, PART_NORMS);
     linear_forward(step, &layer->fc2, rows, act, width, branch_out, width);
+    step_lap(step, thread, PART_LINEARS);
     branch_forward(step, &mlp, row, rows, width, branch_out, linear_bias(step, &layer->fc2), x2, width,
                    job->out + tile.first * width, width);
+    step_lap(step, thread, PART_NORMS);
 }
 
 void token_layer_forward(TokenLayer *layer, const Step *step, const TokenBuffers *buffers, TokenChunk chunk, bool again,
@@ -326,13 +337,13 @@ void token_layer_forward(TokenLayer *layer, const Step *step, const TokenBuffers
 {
     ForwardJob job = {layer, step, buffers, chunk, source, out};
     int64_t tiles = token_tiles_count(&layer->tiles, chunk.images);
-    pool_run(step->pool, tiles, qkv_task, &job);
+    step_run(step, tiles, qkv_task, &job, PART_LINEARS);
     if (layer->performer) {
         Performer performer = token_performer(layer, step);
         token_sum_tiles(layer, step, chunk.images, buffers->tile_sums,
                         layer->saved.sums + (size_t)chunk.slot * performer_sums_size(&performer));
     } else if (!again) {
-        pool_run(step->pool, (int64_t)chunk.images * token_attention_parts(layer), attention_task, &job);
+        step_run(step, (int64_t)chunk.images * token_attention_parts(layer), attention_task, &job, PART_TOKENS);
     }
-    pool_run(step->pool, tiles, rest_task, &job);
+    step_run(step, tiles, rest_task, &job, PART_LINEARS);
 }

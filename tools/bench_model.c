@@ -55,12 +55,26 @@ Status bench_model_create(BenchModel *bench, const Config *config, int batch, in
 void bench_model_free(BenchModel *bench)
 {
     model_free(bench->model);
+    profile_free(bench->profile);
     pool_free(bench->pool);
     free(bench->vectors);
     free(bench->images);
     free(bench->logits);
     free(bench->samples);
     *bench = (BenchModel){0};
+}
+
+Status bench_model_profile(BenchModel *bench, Error *error)
+{
+    Status status = profile_create(&bench->profile, pool_threads(bench->pool), error);
+    if (!status) model_profile(bench->model, bench->profile);
+    return status;
+}
+
+/* All threads spent the time since their last lap on this part, or waited for those that did. */
+static void lap_all(const BenchModel *bench, Part part)
+{
+    if (bench->profile) profile_lap_all(bench->profile, part);
 }
 
 void bench_model_gradients(BenchModel *bench, float *grads, GradsReady ready, void *context)
@@ -72,10 +86,13 @@ void bench_model_gradients(BenchModel *bench, float *grads, GradsReady ready, vo
                         .epoch = (uint64_t)bench->step,
                         .samples = bench->samples};
     model_forward(bench->model, &input, bench->logits);
+    lap_all(bench, PART_IDLE);
     if (bench->infer) return;
     loss_soft_target(bench->logits, bench->targets, bench->batch, bench->config->num_classes, 1.0 / bench->batch,
                      bench->dlogits);
+    lap_all(bench, PART_LOSS);
     model_backward(bench->model, bench->dlogits, grads, false, ready, context);
+    lap_all(bench, PART_IDLE);
 }
 
 void bench_model_update(BenchModel *bench, const float *grads, int64_t begin, int64_t end, double squares)
@@ -83,5 +100,6 @@ void bench_model_update(BenchModel *bench, const float *grads, int64_t begin, in
     const OptimVectors vectors = {bench->weights, grads, bench->moment1, bench->moment2, bench->ema};
     optim_step(&bench->optim, model_params(bench->model), bench->pool, &vectors, begin, end, ++bench->step, 1e-6,
                optim_clip_scale(sqrt(squares), 1.0));
+    lap_all(bench, PART_UPDATE);
     model_set_weights(bench->model, bench->weights); /* they changed */
 }

@@ -17,6 +17,7 @@ typedef struct BenchModel {
     OptimConfig optim;
     Pool *pool;
     Model *model;
+    Profile *profile; /* NULL: none */
     int batch;
     bool infer;
     float *vectors, *images, *logits, *targets, *dlogits;
@@ -28,6 +29,9 @@ typedef struct BenchModel {
 /* threads 0: the processors that the process may use. */
 Status bench_model_create(BenchModel *bench, const Config *config, int batch, int threads, bool infer, Error *error);
 void bench_model_free(BenchModel *bench); /* accepts a zeroed one */
+
+/* From now on steps are profiled; the profile is the bench's. */
+Status bench_model_profile(BenchModel *bench, Error *error);
 
 /* A step up to the gradients, or when inferring up to the logits; ready and context as for model_backward. */
 void bench_model_gradients(BenchModel *bench, float *grads, GradsReady ready, void *context);

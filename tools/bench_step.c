@@ -23,6 +23,7 @@ static const char USAGE[] =
     "  --batch N          images in a step (default 8)\n"
     "  --threads N        (default: the processors that the process may use)\n"
     "  --infer            forward only, in evaluation mode\n"
+    "  --profile          milliseconds of a step by part of the work, threads' mean\n"
     "  --steps N          measured steps (default: as many as fit into 10 seconds, at least 5)\n"
     "  --json             one JSON object\n\n"
     "gflops counts nominal work: 2 operations for each multiply-accumulate of `t2t info`, times 3 for training.\n"
@@ -33,7 +34,7 @@ enum { MAX_SETS = 64, MAX_STEPS = 1000, MIN_STEPS = 5 };
 typedef struct Arguments {
     const char *config, *sets[MAX_SETS + 1];
     int set_count, batch, threads, steps;
-    bool infer, json, help;
+    bool infer, profile, json, help;
     char model[128];
 } Arguments;
 
@@ -57,11 +58,17 @@ static Status add_set(Arguments *arguments, const char *set, Error *error)
 static Status parse(int argc, char **argv, Arguments *arguments, Error *error)
 {
     static const struct option OPTIONS[] = {
-        {"model", required_argument, NULL, 'm'},   {"config", required_argument, NULL, 'c'},
-        {"set", required_argument, NULL, 's'},     {"batch", required_argument, NULL, 'b'},
-        {"threads", required_argument, NULL, 't'}, {"steps", required_argument, NULL, 'n'},
-        {"infer", no_argument, NULL, 'i'},         {"json", no_argument, NULL, 'j'},
-        {"help", no_argument, NULL, 'h'},          {NULL, 0, NULL, 0},
+        {"model", required_argument, NULL, 'm'},
+        {"config", required_argument, NULL, 'c'},
+        {"set", required_argument, NULL, 's'},
+        {"batch", required_argument, NULL, 'b'},
+        {"threads", required_argument, NULL, 't'},
+        {"steps", required_argument, NULL, 'n'},
+        {"infer", no_argument, NULL, 'i'},
+        {"profile", no_argument, NULL, 'p'},
+        {"json", no_argument, NULL, 'j'},
+        {"help", no_argument, NULL, 'h'},
+        {NULL, 0, NULL, 0},
     };
     Status status = STATUS_OK;
     for (int option; !status && (option = getopt_long(argc, argv, "", OPTIONS, NULL)) != -1;) {
@@ -87,6 +94,9 @@ static Status parse(int argc, char **argv, Arguments *arguments, Error *error)
             break;
         case 'i':
             arguments->infer = true;
+            break;
+        case 'p':
+            arguments->profile = true;
             break;
         case 'j':
             arguments->json = true;
@@ -156,26 +166,53 @@ static int compare(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* The median time of a step, in seconds. */
-static double measure_steps(BenchModel *bench, int steps)
+typedef struct Timing {
+    double median, total; /* seconds of a step, and of all */
+    int count;
+} Timing;
+
+static Timing measure_steps(BenchModel *bench, int steps)
 {
     enum { WARM_UP = 2, SECONDS = 10 };
     double times[MAX_STEPS] = {0};
     int wanted = steps ? steps : MAX_STEPS, count = 0;
     if (wanted > MAX_STEPS) wanted = MAX_STEPS;
     for (int i = 0; i < WARM_UP; i++) run_step(bench);
+    if (bench->profile) profile_reset(bench->profile);
     double start = now();
     while (count < wanted && (steps || count < MIN_STEPS || now() - start < SECONDS)) {
         double begin = now();
         run_step(bench);
         times[count++] = now() - begin;
     }
+    double total = now() - start;
     qsort(times, (size_t)count, sizeof *times, compare);
-    return times[count / 2];
+    return (Timing){times[count / 2], total, count};
 }
 
-static void print_result(const BenchModel *bench, bool json, double seconds, double peak)
+/* The threads' mean of what a step spends on a part, in milliseconds. */
+static double part_ms(const BenchModel *bench, Timing timing, Part part)
 {
+    return 1e3 * profile_seconds(bench->profile, part) / pool_threads(bench->pool) / timing.count;
+}
+
+static void print_profile(const BenchModel *bench, bool json, Timing timing)
+{
+    double mean = 1e3 * timing.total / timing.count;
+    if (json) printf(", \"mean_ms\": %.5g, \"parts_ms\": {", mean);
+    for (Part part = 0; part < PARTS; part++) {
+        double ms = part_ms(bench, timing, part);
+        if (json)
+            printf("%s\"%s\": %.5g", part ? ", " : "", profile_part_name(part), ms);
+        else
+            printf("  %-16s %9.2f ms %5.1f %%\n", profile_part_name(part), ms, 100 * ms / mean);
+    }
+    if (json) printf("}");
+}
+
+static void print_result(const BenchModel *bench, bool json, Timing timing, double peak)
+{
+    double seconds = timing.median;
     const ModelConfig *config = bench->config;
     Macs macs = zoo_macs(config);
     double work = 2.0 * (double)(macs.linear + macs.attention + macs.conv) * bench->batch * (bench->infer ? 1 : 3);
@@ -187,9 +224,11 @@ static void print_result(const BenchModel *bench, bool json, double seconds, dou
     const char *mode = bench->infer ? "infer" : "train";
     if (json) {
         printf("{\"model\": \"%s\", \"batch\": %d, \"threads\": %d, \"mode\": \"%s\", \"images_per_s\": %.4g, "
-               "\"step_ms\": %.5g, \"gflops\": %.4g, \"peak_gflops\": %.4g, \"peak_share\": %.4f, \"rss_mb\": %.1f}\n",
+               "\"step_ms\": %.5g, \"gflops\": %.4g, \"peak_gflops\": %.4g, \"peak_share\": %.4f, \"rss_mb\": %.1f",
                config->name, bench->batch, threads, mode, bench->batch / seconds, seconds * 1e3, gflops, peak,
                gflops / peak, rss);
+        if (bench->profile) print_profile(bench, true, timing);
+        printf("}\n");
         return;
     }
     printf("%s, %s, batch %d, %d threads, %s\n", config->name, mode, bench->batch, threads, kernels_best()->name);
@@ -197,6 +236,7 @@ static void print_result(const BenchModel *bench, bool json, double seconds, dou
     printf("  %.4g GFLOP/s of %.4g at most: %.1f %%\n", gflops, peak, 100 * gflops / peak);
     printf("  memory: %.0f MB of activations, %.0f MB resident at most\n",
            (double)model_memory(bench->model) / (1 << 20), rss);
+    if (bench->profile) print_profile(bench, false, timing);
 }
 
 Status bench_step(int argc, char **argv, Error *error)
@@ -212,10 +252,12 @@ Status bench_step(int argc, char **argv, Error *error)
     if (!status) status = config_load(&config, arguments.config, arguments.sets, arguments.set_count, error);
     if (!status)
         status = bench_model_create(&bench, &config, arguments.batch, arguments.threads, arguments.infer, error);
+    if (!status && arguments.profile) status = bench_model_profile(&bench, error);
     if (!status) {
-        double before = measure_peak(bench.pool), seconds = measure_steps(&bench, arguments.steps);
+        double before = measure_peak(bench.pool);
+        Timing timing = measure_steps(&bench, arguments.steps);
         double after = measure_peak(bench.pool);
-        print_result(&bench, arguments.json, seconds, before > after ? before : after);
+        print_result(&bench, arguments.json, timing, before > after ? before : after);
     }
     bench_model_free(&bench);
     return status;

@@ -1,13 +1,17 @@
 """Times training and inference steps of PyTorch and of `t2t bench step` in turn, and prints the ratios.
 
     python3 step.py [--models NAME ...] [--batches N ...] [--threads N] [--modes train infer] [--rounds N]
-                    [--steps N] [--settings NAME ...] [--json FILE]
+                    [--steps N] [--settings NAME ...] [--chosen FILE] [--json FILE]
 
 Both sides do the same work: forward, cross-entropy, backward, clipping, AdamW and EMA on random images, with the
 dropouts of the published recipes; or one forward pass without gradients. PyTorch first runs once in each of its settings (eager or
 torch.compile, attention fused or spelt out); then its fastest and t2t run in turn, A B A B, each time as a new process
 on the same cores. A run's figure is the median of its steps, a side's the median of its runs. Memory is the kernel's
 count of a process's peak; for PyTorch that of its leanest setting, which need not be the fastest.
+
+--chosen keeps what the trials of PyTorch's settings gave in a file, one entry for each model, batch, mode, thread count
+and version, so that later runs need not repeat them; a run of one model at a time is then as good as a run of all.
+Rows are printed as soon as they are known.
 """
 
 import argparse
@@ -18,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from importlib import metadata
 
 import program
 
@@ -98,10 +103,29 @@ def measure_t2t(model, batch, mode, options):
     return measure(command + (["--infer"] if mode == "infer" else []), options.threads)
 
 
-def compare(model, batch, mode, options):
-    """One row of the table."""
-    trials = {}
+def read_chosen(path):
+    if not path or not os.path.exists(path):
+        return {}
+    with open(path) as file:
+        return json.load(file)
+
+
+def keep_chosen(path, key, trials):
+    """Adds the trials to the file; replaces it whole."""
+    chosen = {**read_chosen(path), key: trials}
+    with open(path + ".new", "w") as file:
+        json.dump(chosen, file, indent=1)
+    os.replace(path + ".new", path)
+
+
+def try_settings(model, batch, mode, options):
+    """{setting: its trial}, of the settings that run."""
+    key = f"{model} batch={batch} {mode} threads={options.threads} drop_path={options.drop_path} torch={metadata.version('torch')}"
+    trials = {setting: trial for setting, trial in read_chosen(options.chosen).get(key, {}).items()
+              if setting in options.settings}
     for setting in options.settings:
+        if setting in trials:
+            continue
         try:
             trials[setting] = measure_torch(setting, model, batch, mode, options, options.trial_steps)
             print(f"  {setting}: {trials[setting]['images_per_s']:.2f} images/s, {trials[setting]['rss_mb']:.0f} MB",
@@ -110,6 +134,14 @@ def compare(model, batch, mode, options):
             print(f"  {setting} does not run: {error}", file=sys.stderr, flush=True)
     if not trials:
         raise RuntimeError("no setting of PyTorch runs")
+    if options.chosen:
+        keep_chosen(options.chosen, key, trials)
+    return trials
+
+
+def compare(model, batch, mode, options):
+    """One row of the table."""
+    trials = try_settings(model, batch, mode, options)
     fastest = max(trials, key=lambda setting: trials[setting]["images_per_s"])
     theirs, ours = [], []
     for _ in range(options.rounds):
@@ -149,6 +181,7 @@ def parse():
     parser.add_argument("--trial-steps", type=int, default=2, help="timed steps of each trial of a setting")
     parser.add_argument("--warmup", type=int, default=2)
     parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=list(SETTINGS))
+    parser.add_argument("--chosen", help="file that keeps the trials of PyTorch's settings")
     parser.add_argument("--drop-path", type=float, default=0.1)
     parser.add_argument("--json", help="write every row's figures to this file")
     parser.add_argument("--worker", dest="setting", choices=SETTINGS, help=argparse.SUPPRESS)
@@ -161,18 +194,17 @@ def main():
         (options.model,), (options.batch,), (options.mode,) = options.models, options.batches, options.modes
         return worker(options)
     rows = []
+    print(COLUMNS + "\n" + "|---" * (COLUMNS.count("|") - 1) + "|", flush=True)
     for model in options.models:
         for mode in options.modes:
             for batch in options.batches:
                 print(f"{model}, {mode}, batch {batch}", file=sys.stderr, flush=True)
                 rows.append(compare(model, batch, mode, options))
-                print(table_line(rows[-1]), file=sys.stderr, flush=True)
-    print(f"PyTorch {rows[0]['torch_version']}, {options.threads} threads, load {os.getloadavg()[0]:.1f}\n")
-    print(COLUMNS + "\n" + "|---" * (COLUMNS.count("|") - 1) + "|")
-    print("\n".join(map(table_line, rows)))
-    if options.json:
-        with open(options.json, "w") as file:
-            json.dump(rows, file, indent=1)
+                print(table_line(rows[-1]), flush=True)
+                if options.json:
+                    with open(options.json, "w") as file:
+                        json.dump(rows, file, indent=1)
+    print(f"\nPyTorch {rows[0]['torch_version']}, {options.threads} threads, load {os.getloadavg()[0]:.1f}")
 
 
 if __name__ == "__main__":
