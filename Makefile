@@ -2,6 +2,7 @@
 # make quickstart           jobs/quickstart: from a bare machine to a trained model
 # make test                 tests/run: the whole suite
 # make test-full            the suite with every published model at full size
+# make ranks                the quickstart on 1, 2, 3 and 4 ranks: the same losses
 # make bench | peer         measurements; checks against PyTorch, Pillow and timm (Python, by hand)
 # make fuzz                 libFuzzer targets, FUZZ_SECONDS each (clang)
 # make install PREFIX=DIR   (DESTDIR is honoured)
@@ -77,7 +78,7 @@ else
 say = @printf '  %-4s %s\n' $(1) $(2);
 endif
 
-.PHONY: all quickstart test test-full tests bench peer fuzz fuzzers install format lint clean check-libraries FORCE
+.PHONY: all quickstart test test-full ranks tests bench peer fuzz fuzzers install format lint clean check-libraries FORCE
 all: $(BUILD)/t2t
 
 $(BUILD)/t2t: $(call objects,$(TOOL_SOURCES)) $(KEEP_LIBRARIES) $(BUILD)/libt2t.a
@@ -113,6 +114,8 @@ test:
 	@tests/run
 test-full:
 	@tests/run --full
+ranks:
+	@tests/ranks
 quickstart:
 	@jobs/quickstart
 bench: $(BENCHES) $(BUILD)/t2t
