@@ -65,9 +65,22 @@ static __m256d row_cubic(const uint8_t *row, const int at[4], double dx)
     return cubic(v, _mm256_set1_pd(dx));
 }
 
+static inline __m256d inner_cubic(const uint8_t *in, int64_t stride, double dx, double dy)
+{
+    const __m256d each = _mm256_set1_pd(dx);
+    __m256d column[4];
+    for (int j = 0; j < 4; j++, in += stride) {
+        const __m256d v[4] = {pixel(in), pixel(in + 3), pixel(in + 6), pixel(in + 9)};
+        column[j] = cubic(v, each);
+    }
+    return cubic(column, _mm256_set1_pd(dy));
+}
+
 static __m256d sample_cubic(const Source *source, int x, int y, double dx, double dy)
 {
-    int64_t stride = 3 * (int64_t)source->width;
+    const int64_t stride = 3 * (int64_t)source->width;
+    if (x >= 1 && x + 3 <= source->width && y >= 1 && y + 3 <= source->height) /* all samples inside */
+        return inner_cubic(source->in + stride * (y - 1) + 3 * (x - 1), stride, dx, dy);
     int at[4];
     for (int i = 0; i < 4; i++) at[i] = 3 * clamp(x - 1 + i, source->width);
     if (dy == 0.0) return row_cubic(source->in + stride * clamp(y, source->height), at, dx);

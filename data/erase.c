@@ -31,7 +31,10 @@ void erase_fill(const NormalTable *table, Rng *rng, float *image, int size, Eras
         float color = mode == ERASE_RAND ? (float)normal_draw(table, rng) : 0.0f;
         for (int y = box.top; y < box.top + box.height; y++) {
             float *row = image + ((int64_t)c * size + y) * size + box.left;
-            for (int x = 0; x < box.width; x++) row[x] = mode == ERASE_PIXEL ? (float)normal_draw(table, rng) : color;
+            if (mode == ERASE_PIXEL)
+                normal_fill(table, rng, row, box.width);
+            else
+                for (int x = 0; x < box.width; x++) row[x] = color;
         }
     }
 }

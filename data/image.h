@@ -60,8 +60,9 @@ typedef struct ImageSink {
     /* Then, from the top: the next `count` rows of covered.width pixels, 1 .. IMAGE_STRIP of them. They are the sink's to
      * read until it returns. */
     void (*take)(void *context, const uint8_t *const rows[], int count);
-    /* Optional: memory for the next row, for a sink that keeps rows as they are. Either all rows go there, or all are
-     * given to `take`, as the codec prefers. */
+    /* Optional: memory for the next row, for a sink that keeps rows as they are. All rows go there if the codec can write
+     * them as they are wanted: a JPEG in gray or colour whose box is as wide as what is decoded. Else all are given to
+     * `take`. */
     uint8_t *(*place)(void *context);
 } ImageSink;
 

@@ -22,9 +22,17 @@ static void map_alike(uint8_t *pixels, int64_t count, const uint8_t table[256])
 
 static void histogram(const uint8_t *pixels, int64_t count, int64_t bins[3][256])
 {
+    int64_t odd[3][256] = {{0}}; /* neighbours are often alike, and adding twice to one bin takes twice as long */
     memset(bins, 0, 3 * 256 * sizeof bins[0][0]);
-    for (int64_t i = 0; i < count; i++, pixels += 3)
-        for (int c = 0; c < 3; c++) bins[c][pixels[c]]++;
+    for (int64_t i = 0; i + 2 <= count; i += 2, pixels += 6)
+        for (int c = 0; c < 3; c++) {
+            bins[c][pixels[c]]++;
+            odd[c][pixels[3 + c]]++;
+        }
+    for (int c = 0; c < 3; c++) {
+        if (count % 2) bins[c][pixels[c]]++;
+        for (int x = 0; x < 256; x++) bins[c][x] += odd[c][x];
+    }
 }
 
 static uint8_t clip(int value)
@@ -83,13 +91,13 @@ void imageops_equalize(uint8_t *pixels, int64_t count)
 
 void imageops_invert(uint8_t *pixels, int64_t count)
 {
-    for (int64_t i = 0; i < 3 * count; i++) pixels[i] = (uint8_t)(255 - pixels[i]);
+    loops()->solarize(pixels, 3 * count, 0);
 }
 
 void imageops_posterize(uint8_t *pixels, int64_t count, int bits)
 {
-    uint8_t mask = (uint8_t)(256 - (1 << (8 - bits)));
-    for (int64_t i = 0; i < 3 * count; i++) pixels[i] &= mask;
+    const uint8_t mask = (uint8_t)(256 - (1 << (8 - bits)));
+    loops()->keep_bits(pixels, 3 * count, mask);
 }
 
 void imageops_solarize(uint8_t *pixels, int64_t count, int threshold)

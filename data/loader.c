@@ -6,11 +6,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "data/loader_work.h"
-#include "data/order.h"
-
-/* Units between the one that is claimed and the one whose record is fetched from disk. */
-enum { PREFETCH_UNITS = 32 };
+#include "data/loader_plan.h"
 
 typedef enum SlotState { SLOT_FREE, SLOT_FILLING, SLOT_READY, SLOT_HELD } SlotState;
 
@@ -29,19 +25,16 @@ typedef struct Thread {
     Worker worker;
 } Thread;
 
-/* The batches of a loader are numbered from loader_start on: its "sequence". Batch s lives in slot s % depth. */
+/* Batch number s, counted from loader_start on, lives in slot s % depth. */
 struct Loader {
     WorkSettings settings;
     LoaderConfig config;
-    int64_t count, steps; /* images; steps per epoch */
-    int64_t local;        /* images per batch */
-    int64_t first_epoch, first_step;
+    LoaderPlan plan;
 
     pthread_mutex_t lock;
     pthread_cond_t work, ready; /* a unit may be claimed; a batch is ready, or all workers rest */
     bool stop, paused;
-    int busy; /* workers with a unit in hand */
-    Order order;
+    int busy;                           /* workers with a unit in hand */
     int64_t claim_sequence, claim_unit; /* the next unit */
     int64_t deliver;                    /* sequence of the batch that loader_next gives next */
     Slot *slots;
@@ -57,121 +50,27 @@ struct Loader {
     Worker own; /* when there are no threads */
 };
 
-static Status check_config(const LoaderConfig *config, const Dataset *dataset, Error *error)
-{
-    int64_t count = dataset_count(dataset);
-    if (config->depth < 2) return error_set(error, STATUS_USAGE, "loader: depth %d: at least 2", config->depth);
-    if (config->classes < dataset_classes(dataset))
-        return error_set(error, STATUS_USAGE, "the data set has %d classes, but num_classes is %d",
-                         dataset_classes(dataset), config->classes);
-    if (!config->training) {
-        if (config->batch < 1 || config->begin < 0 || config->begin > config->end || config->end > count)
-            return error_set(error, STATUS_USAGE, "loader: images %lld .. %lld of %lld in batches of %d",
-                             (long long)config->begin, (long long)config->end, (long long)count, config->batch);
-        return STATUS_OK;
-    }
-    if (config->global_batch > count)
-        return error_set(error, STATUS_USAGE,
-                         "the training split has %lld images, fewer than the global batch of %lld: lower batch_size",
-                         (long long)count, (long long)config->global_batch);
-    if (config->begin < 0 || config->begin >= config->end || config->end > config->global_batch)
-        return error_set(error, STATUS_USAGE, "loader: part %lld .. %lld of a global batch of %lld",
-                         (long long)config->begin, (long long)config->end, (long long)config->global_batch);
-    return STATUS_OK;
-}
-
-/* ---- which work there is */
-
-static int64_t batch_size(const Loader *loader, int64_t sequence)
-{
-    if (loader->config.training) return loader->local;
-    int64_t left = loader->config.end - loader->config.begin - sequence * loader->local;
-    return left < loader->local ? left : loader->local;
-}
-
-/* Units of a training batch are the pairs (0 1)(2 3) ... of the global batch that touch this rank's part. */
-static int64_t unit_count(const Loader *loader, int64_t sequence)
-{
-    if (!loader->config.training) return batch_size(loader, sequence);
-    return (loader->config.end - 1) / 2 - loader->config.begin / 2 + 1;
-}
-
-static bool is_past_end(const Loader *loader, int64_t sequence)
-{
-    return !loader->config.training && batch_size(loader, sequence) <= 0;
-}
-
-static int64_t sequence_epoch(const Loader *loader, int64_t sequence)
-{
-    return loader->first_epoch + (loader->config.training ? (loader->first_step + sequence) / loader->steps : 0);
-}
-
-static int64_t sequence_step(const Loader *loader, int64_t sequence)
-{
-    int64_t step = loader->first_step + sequence;
-    return loader->config.training ? step % loader->steps : step;
-}
-
-static WorkImage training_image(const Loader *loader, int64_t step, int64_t offset)
-{
-    const LoaderConfig *config = &loader->config;
-    int64_t position = step * config->global_batch + offset;
-    bool own = offset >= config->begin && offset < config->end;
-    return (WorkImage){position, order_at(&loader->order, position), own ? (int)(offset - config->begin) : -1};
-}
-
-static void describe_unit(Loader *loader, int64_t sequence, int64_t number, WorkUnit *unit)
-{
-    const LoaderConfig *config = &loader->config;
-    int64_t epoch = sequence_epoch(loader, sequence), step = sequence_step(loader, sequence);
-    unit->batch = &loader->slots[sequence % config->depth].batch;
-    unit->count = 1;
-    if (!config->training) {
-        int64_t index = config->begin + step * loader->local + number;
-        unit->images[0] = (WorkImage){index, index, (int)number};
-        return;
-    }
-    if (loader->order.epoch != epoch) order_set_epoch(&loader->order, epoch);
-    int64_t offset = (config->begin / 2 + number) * 2, partner = offset + 1;
-    if (partner == config->global_batch) partner = offset - 1; /* the odd one out borrows its predecessor's partner */
-    unit->images[0] = training_image(loader, step, offset);
-    if (partner < 0) return;
-    unit->images[1] = training_image(loader, step, partner);
-    if (partner < offset) unit->images[1].place = -1;
-    unit->count = 2;
-}
-
-/* Within an epoch: what the unit PREFETCH_UNITS further will read. */
-static void look_ahead(Loader *loader, WorkUnit *unit)
-{
-    int64_t sequence = loader->claim_sequence, number = loader->claim_unit + PREFETCH_UNITS;
-    unit->ahead[0] = unit->ahead[1] = -1;
-    while (!is_past_end(loader, sequence) && number >= unit_count(loader, sequence))
-        number -= unit_count(loader, sequence++);
-    if (is_past_end(loader, sequence) || sequence_epoch(loader, sequence) != unit->batch->epoch) return;
-    WorkUnit later;
-    describe_unit(loader, sequence, number, &later);
-    for (int i = 0; i < later.count; i++) unit->ahead[i] = later.images[i].index;
-}
+/* ---- work */
 
 /* Under the lock: takes the next unit if its batch has a free slot. */
 static bool claim(Loader *loader, WorkUnit *unit)
 {
     int64_t sequence = loader->claim_sequence;
-    if (loader->stop || loader->paused || loader->status || is_past_end(loader, sequence)) return false;
+    if (loader->stop || loader->paused || loader->status || loader_plan_is_past_end(&loader->plan, sequence))
+        return false;
     Slot *slot = &loader->slots[sequence % loader->config.depth];
     if (loader->claim_unit == 0) {
         if (slot->state != SLOT_FREE) return false;
         slot->state = SLOT_FILLING;
-        slot->units_left = unit_count(loader, sequence);
+        slot->units_left = loader_plan_units(&loader->plan, sequence);
         slot->bad = 0;
-        slot->batch.count = (int)batch_size(loader, sequence);
-        slot->batch.epoch = sequence_epoch(loader, sequence);
-        slot->batch.step = sequence_step(loader, sequence);
+        slot->batch.count = (int)loader_plan_images(&loader->plan, sequence);
+        slot->batch.epoch = loader_plan_epoch(&loader->plan, sequence);
+        slot->batch.step = loader_plan_step(&loader->plan, sequence);
     }
-    describe_unit(loader, sequence, loader->claim_unit, unit);
-    look_ahead(loader, unit);
-    if (++loader->claim_unit == unit_count(loader, sequence)) {
+    unit->batch = &slot->batch;
+    loader_plan_unit(&loader->plan, sequence, loader->claim_unit, unit);
+    if (++loader->claim_unit == loader_plan_units(&loader->plan, sequence)) {
         loader->claim_sequence++;
         loader->claim_unit = 0;
     }
@@ -238,7 +137,7 @@ static void *part(void *memory, size_t offset)
 static size_t carve_batch(const Loader *loader, Batch *batch, void *memory)
 {
     const LoaderConfig *config = &loader->config;
-    const size_t images = (size_t)loader->local, side = (size_t)config->pipeline.img_size;
+    const size_t images = (size_t)loader->plan.local, side = (size_t)config->pipeline.img_size;
     const size_t sizes[] = {images * 3 * side * side * sizeof(float),
                             config->training ? images * (size_t)config->classes * sizeof(float) : 0,
                             images * sizeof(int64_t), images * sizeof(uint64_t), images * sizeof(int64_t)};
@@ -268,22 +167,6 @@ static Status create_slots(Loader *loader, Error *error)
         carve_batch(loader, &slot->batch, slot->memory);
     }
     return STATUS_OK;
-}
-
-static Status create_order(Loader *loader, const Dataset *dataset, Error *error)
-{
-    const LoaderConfig *config = &loader->config;
-    int shards = dataset_shards(dataset);
-    int64_t *begin = malloc(((size_t)shards + 1) * sizeof *begin);
-    if (!begin) return error_set(error, STATUS_FAILED, "out of memory: the bounds of %d shards", shards);
-    for (int i = 0; i <= shards; i++) begin[i] = dataset_shard_begin(dataset, i);
-    OrderConfig order = {.seed = config->seed,
-                         .shuffle = config->shuffle,
-                         .repeats = config->pipeline.aug_repeats,
-                         .step = config->global_batch};
-    Status status = order_create(&loader->order, &order, begin, shards, error);
-    free(begin);
-    return status;
 }
 
 /* Signals are the main thread's business: a handler that runs in a worker would not interrupt what it waits in. */
@@ -316,23 +199,18 @@ static Status start_threads(Loader *loader, Error *error)
 Status loader_create(Loader **loader_out, const Dataset *dataset, const LoaderConfig *config, Error *error)
 {
     *loader_out = NULL;
-    Status status = check_config(config, dataset, error);
-    if (status) return status;
     Loader *loader = calloc(1, sizeof *loader);
     if (!loader) return error_set(error, STATUS_FAILED, "out of memory: a loader");
     loader->config = *config;
     loader->settings.dataset = dataset;
     loader->settings.config = &loader->config;
-    loader->count = dataset_count(dataset);
-    loader->steps = config->training ? loader->count / config->global_batch : 0;
-    loader->local = config->training ? config->end - config->begin : config->batch;
     loader->paused = true; /* until loader_start */
     pthread_mutex_init(&loader->lock, NULL);
     pthread_cond_init(&loader->work, NULL);
     pthread_cond_init(&loader->ready, NULL);
-    status = preprocess_init(&loader->settings.preprocess, &config->pipeline, error);
+    Status status = loader_plan_create(&loader->plan, dataset, &loader->config, error);
+    if (!status) status = preprocess_init(&loader->settings.preprocess, &config->pipeline, error);
     if (!status) status = create_slots(loader, error);
-    if (!status && config->training) status = create_order(loader, dataset, error);
     if (!status && config->workers > 0) status = start_threads(loader, error);
     if (!status && config->workers == 0) status = worker_create(&loader->own, &loader->settings, error);
     if (status)
@@ -354,7 +232,7 @@ void loader_free(Loader *loader)
         worker_free(&loader->threads[i].worker);
     }
     worker_free(&loader->own);
-    order_free(&loader->order);
+    loader_plan_free(&loader->plan);
     for (int i = 0; i < loader->config.depth && loader->slots; i++) free(loader->slots[i].memory);
     pthread_cond_destroy(&loader->ready);
     pthread_cond_destroy(&loader->work);
@@ -366,7 +244,7 @@ void loader_free(Loader *loader)
 
 int64_t loader_steps(const Loader *loader)
 {
-    return loader->steps;
+    return loader->plan.steps;
 }
 
 size_t loader_memory(const Loader *loader)
@@ -376,14 +254,14 @@ size_t loader_memory(const Loader *loader)
 
 Status loader_start(Loader *loader, int64_t epoch, int64_t step, Error *error)
 {
-    if (epoch < 0 || step < 0 || (loader->config.training && step >= loader->steps))
+    if (epoch < 0 || step < 0 || (loader->config.training && step >= loader->plan.steps))
         return error_set(error, STATUS_USAGE, "loader: epoch %lld, step %lld: there are %lld steps", (long long)epoch,
-                         (long long)step, (long long)loader->steps);
+                         (long long)step, (long long)loader->plan.steps);
     pthread_mutex_lock(&loader->lock);
     loader->paused = true;
     while (loader->busy > 0) pthread_cond_wait(&loader->ready, &loader->lock);
-    loader->first_epoch = epoch;
-    loader->first_step = step;
+    loader->plan.first_epoch = epoch;
+    loader->plan.first_step = step;
     loader->claim_sequence = loader->claim_unit = loader->deliver = 0;
     loader->status = STATUS_OK;
     loader->error = (Error){0};
@@ -434,7 +312,7 @@ static Status account(Loader *loader, const Slot *slot, Error *error)
     loader->counts.bad += slot->bad;
     loader->bad_in_epoch += slot->bad;
     int64_t images =
-        loader->config.training ? loader->steps * loader->local : loader->config.end - loader->config.begin;
+        loader->config.training ? loader->plan.steps * loader->plan.local : loader->config.end - loader->config.begin;
     if ((double)loader->bad_in_epoch <= loader->config.max_bad_share * (double)images) return STATUS_OK;
     return error_set(error, STATUS_DATA,
                      "%lld of this rank's %lld images of epoch %lld are unusable, more than the share of %g that is "
@@ -464,7 +342,7 @@ static void drop_unusable(const Loader *loader, Batch *batch)
 static Status next_locked(Loader *loader, Batch **batch, Error *error)
 {
     do {
-        if (is_past_end(loader, loader->deliver)) return STATUS_OK;
+        if (loader_plan_is_past_end(&loader->plan, loader->deliver)) return STATUS_OK;
         Slot *slot = &loader->slots[loader->deliver % loader->config.depth];
         Status status = wait_ready(loader, slot, error);
         if (!status) status = account(loader, slot, error);

@@ -26,7 +26,9 @@
  * Records that cannot be used (wrong hash, no image) are counted. In training the next usable record of the data set
  * takes the place; in evaluation the image is left out of its batch.
  *
- * Memory: the ring (loader_memory) and, per worker, the largest image met, twice over, and four of the model's images.
+ * Memory: the ring (loader_memory) and, per worker, four of the model's images, as many rows of the model's width as the
+ * highest crop met had, and what the codec holds: a few rows of a baseline JPEG, the coefficients of a progressive one, a
+ * whole PNG.
  */
 #ifndef DATA_LOADER_H
 #define DATA_LOADER_H
@@ -68,7 +70,7 @@ typedef struct Batch {
 Status loader_create(Loader **loader, const Dataset *dataset, const LoaderConfig *config, Error *error);
 void loader_free(Loader *loader);           /* accepts NULL; joins the workers */
 int64_t loader_steps(const Loader *loader); /* training: steps per epoch, the last partial batch dropped */
-size_t loader_memory(const Loader *loader); /* bytes of the ring; each worker adds its decoded image and scratch */
+size_t loader_memory(const Loader *loader); /* bytes of the ring, without the workers' own */
 Status loader_start(Loader *loader, int64_t epoch, int64_t step, Error *error);
 Status loader_next(Loader *loader, Batch **batch, Error *error);
 void loader_release(Loader *loader, Batch *batch);

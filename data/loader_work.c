@@ -105,9 +105,13 @@ static void finish_mixed(const WorkSettings *settings, const Canvas *canvas, con
     for (int first = 0; first < size; first += STRIP) {
         int rows = size - first < STRIP ? size - first : STRIP;
         int64_t at = 3 * (int64_t)first * size;
-        Mix part = mix_rows(mix, first, rows);
-        mix_pixels(&part, rows, size, canvas->pixels + at, partner + at, canvas->spare);
-        preprocess_rows(&settings->preprocess, canvas->spare, first, rows, out);
+        const Mix part = mix_rows(mix, first, rows);
+        const uint8_t *pixels = canvas->pixels + at;
+        if (!part.cutmix || part.top < part.bottom) {
+            mix_pixels(&part, rows, size, pixels, partner + at, canvas->spare);
+            pixels = canvas->spare;
+        }
+        preprocess_rows(&settings->preprocess, pixels, first, rows, out);
     }
 }
 

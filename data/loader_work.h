@@ -1,4 +1,4 @@
-/* loader_work.h: one unit of a loader's work, private to loader.c: one image of an evaluation batch, or the one or two
+/* loader_work.h: one unit of a loader's work, private to loader*.c: one image of an evaluation batch, or the one or two
  * images of a training batch that mixing pairs.
  *
  * A unit depends on nothing but its own description, so units may be done by any thread in any order. A rank whose part

@@ -15,6 +15,7 @@ typedef struct Loops {
     /* below the threshold as it is, from there on inverted */
     void (*solarize)(uint8_t *bytes, int64_t count, int threshold);
     void (*solarize_add)(uint8_t *bytes, int64_t count, int amount);
+    void (*keep_bits)(uint8_t *bytes, int64_t count, uint8_t mask);
     int64_t (*luma_sum)(const uint8_t *pixels, int64_t count); /* (count, 3) */
 } Loops;
 

@@ -58,6 +58,11 @@ static void solarize_add(uint8_t *bytes, int64_t count, int amount)
     }
 }
 
+static void keep_bits(uint8_t *bytes, int64_t count, uint8_t mask)
+{
+    for (int64_t i = 0; i < count; i++) bytes[i] &= mask;
+}
+
 static int64_t luma_sum(const uint8_t *pixels, int64_t count)
 {
     int64_t sum = 0;
@@ -65,4 +70,4 @@ static int64_t luma_sum(const uint8_t *pixels, int64_t count)
     return sum;
 }
 
-const Loops LOOPS = {mixup, color, sharpen, solarize, solarize_add, luma_sum};
+const Loops LOOPS = {mixup, color, sharpen, solarize, solarize_add, keep_bits, luma_sum};

@@ -15,5 +15,6 @@ typedef struct NormalTable {
 
 void normal_table(NormalTable *table);
 double normal_draw(const NormalTable *table, Rng *rng);
+void normal_fill(const NormalTable *table, Rng *rng, float *out, int count); /* the next `count` of them */
 
 #endif

@@ -3,11 +3,23 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
+
+#include "dist/log.h"
+
+/* mpirun hands on a pipe; a Log knows whether a terminal is behind it. */
+static bool is_terminal(void)
+{
+    Log log;
+    Error ignored = {0};
+    if (log_open(&log, 0, LOG_ERROR, &ignored)) return false;
+    bool found = log_columns(&log) > 0;
+    log_close(&log);
+    return found;
+}
 
 Bar bar_begin(bool silent)
 {
-    return (Bar){.terminal = isatty(STDERR_FILENO), .silent = silent};
+    return (Bar){.terminal = !silent && is_terminal(), .silent = silent};
 }
 
 static double seconds_since(const struct timespec *begin)

@@ -12,6 +12,7 @@
 #include "core/file.h"
 #include "core/rng.h"
 #include "data/convert.h"
+#include "tests/support/command.h"
 
 enum { IMAGES = 5000, CLASSES = 10, WIDTH = 500, HEIGHT = 400, QUALITY = 92 };
 
@@ -125,8 +126,7 @@ static Status measure(const char *root, Error *error)
 int main(int argc, char **argv)
 {
     char root[1024], command[1100];
-    snprintf(root, sizeof root, "%s/t2t-bench-XXXXXX", argc > 1 ? argv[1] : "/dev/shm");
-    if (!mkdtemp(root)) {
+    if (!make_unique_folder(root, sizeof root, argc > 1 ? argv[1] : "/dev/shm")) {
         fprintf(stderr, "%s: %m\n", root);
         return STATUS_FAILED;
     }

@@ -250,6 +250,30 @@ Test(convert, says_where_it_may_not_write, .init = make_whole)
     cr_assert_eq(status, 0);
 }
 
+/* A file that may not be read is no broken image: leaving it out would go unnoticed. */
+Test(convert, says_what_it_may_not_read, .init = make_whole)
+{
+    if (getuid() != 0) cr_skip_test("needs to be root, to become somebody else");
+    char folder[4096];
+    snprintf(folder, sizeof folder, "%s/folder", temporary_folder());
+    write_folder_source(folder);
+    run_or_fail("chmod -R a+rX %s && chmod 600 %s/train/n02/n02_2.JPEG && mkdir -m 777 %s", temporary_folder(), folder,
+                other);
+    pid_t child = fork();
+    if (child == 0) {
+        ConvertConfig config = convert_config(folder, other, SHARDS);
+        Error error = {0};
+        if (setuid(65534) != 0) _exit(98);
+        Status status = convert_all(&config, &error);
+        bool told = strstr(error.message, "n02_2.JPEG") && strstr(error.message, "Permission denied");
+        _exit(status == STATUS_FAILED && told ? 0 : 1);
+    }
+    int status;
+    waitpid(child, &status, 0);
+    cr_assert_eq(status, 0);
+    run_or_fail("test ! -e %s/manifest.json", other);
+}
+
 Test(convert, impossible_options_are_named, .init = make_whole)
 {
     ConvertConfig config = convert_config(source, other, SHARDS);

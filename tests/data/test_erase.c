@@ -28,6 +28,23 @@ Test(normal, is_normal)
     assert_distribution("ziggurat", values, N, cdf_normal, moments);
 }
 
+Test(normal, a_run_is_what_single_draws_give)
+{
+    enum { N = 20000 }; /* some 250 draws from the edges and some 5 from the tail */
+    static float run[N];
+    NormalTable table;
+    normal_table(&table);
+    Rng one = rng_make(2, RNG_ERASE, 0, 0), other = one;
+    for (int begin = 0; begin < N;) {
+        int count = 1 + begin % 97;
+        if (count > N - begin) count = N - begin;
+        normal_fill(&table, &other, run + begin, count);
+        begin += count;
+    }
+    for (int i = 0; i < N; i++) cr_assert_eq(run[i], (float)normal_draw(&table, &one), "draw %d", i);
+    cr_assert_eq(one.counter, other.counter);
+}
+
 Test(normal, the_layers_close_at_the_top)
 {
     NormalTable table;

@@ -207,6 +207,70 @@ Test(image, a_reduced_region_lies_where_it_says)
     }
 }
 
+/* Rows come by one of two ways: placed in the sink's memory, or taken from the codec's. */
+typedef struct Ways {
+    Image image;
+    int placed, taken;
+} Ways;
+
+static Status ways_begin(void *context, ImageBox covered, int reduction, Error *error)
+{
+    Ways *ways = context;
+    ways->placed = ways->taken = 0;
+    const ImageSink keep = image_sink(&ways->image);
+    return keep.begin(keep.context, covered, reduction, error);
+}
+
+static void ways_take(void *context, const uint8_t *const rows[], int count)
+{
+    Ways *ways = context;
+    ways->taken += count;
+    const ImageSink keep = image_sink(&ways->image);
+    keep.take(keep.context, rows, count);
+}
+
+static uint8_t *ways_place(void *context)
+{
+    Ways *ways = context;
+    ways->placed++;
+    const ImageSink keep = image_sink(&ways->image);
+    return keep.place(keep.context);
+}
+
+/* The part inside `box` must be that of the golden, by the way that is expected. */
+static void check_way(const char *name, bool can_place, int cut, bool placed)
+{
+    Bytes file = load(name);
+    Image whole = decode(name), scratch = {0};
+    Ways ways = {0};
+    Error error = {0};
+    const ImageSink sink = {&ways, ways_begin, ways_take, can_place ? ways_place : NULL};
+    const ImageBox box = {cut, cut, whole.width - cut, whole.height - cut};
+    cr_assert_eq(image_stream(file.bytes, file.size, box, 1, &scratch, &sink, &error), STATUS_OK, "%s", error.message);
+    cr_assert_eq(ways.placed, placed ? box.height : 0, "%s: %d rows placed", name, ways.placed);
+    cr_assert_eq(ways.taken, placed ? 0 : box.height, "%s: %d rows taken", name, ways.taken);
+    for (int y = 0; y < box.height; y++)
+        cr_assert_eq(memcmp(ways.image.pixels + 3 * (size_t)(y * box.width),
+                            whole.pixels + 3 * (size_t)((y + cut) * whole.width + cut), 3 * (size_t)box.width),
+                     0, "%s: row %d", name, y);
+    image_free(&ways.image);
+    image_free(&whole);
+    image_free(&scratch);
+    free(file.bytes);
+}
+
+Test(image, rows_are_placed_or_taken_with_the_same_pixels)
+{
+    check_way("baseline420_q75_500x375.JPEG", true, 0, true);
+    check_way("progressive420_q85_333x500.JPEG", true, 0, true);
+    check_way("gray_q80_480x360.JPEG", true, 0, true);
+    check_way("baseline420_q75_500x375.JPEG", false, 0, false);
+    check_way("baseline420_q75_500x375.JPEG", true, 21, false); /* more columns are decoded than wanted */
+    check_way("cmyk_q85_301x227.JPEG", true, 0, false);         /* four samples become three */
+    check_way("ycck_q85_301x227.JPEG", true, 0, false);
+    check_way("png_inside_200x150.JPEG", true, 0, false); /* decoded whole before */
+}
+
 Test(image, refuses_a_box_outside)
 {
     static const ImageBox BOXES[] = {{-1, 0, 5, 5}, {0, 0, 62, 5}, {60, 0, 2, 2}, {0, 0, 0, 5}, {0, 47, 1, 1}};

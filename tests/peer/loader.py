@@ -20,7 +20,7 @@ import zipfile
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, features
 
 from report import Report
 
@@ -141,8 +141,13 @@ def main():
                 ours[row["mode"]] = max(ours.get(row["mode"], 0), row["images_per_s_per_core"])
             for mode in ours:
                 theirs[mode] = max(theirs.get(mode, 0), peer.rate(mode, files))
-    print("images per second and core, best of %d; %d JPEGs of 500 x 375, %.0f KB on average; Pillow %s" %
-          (options.rounds, len(files), sum(map(len, files)) / len(files) / 1e3, Image.__version__))
+    print("Both sides in turns on the same core, one thread each, with the same %d JPEGs (500 x 375, %.0f KB on average) from "
+          "memory; images per second of processor time, best of %d rounds." %
+          (len(files), sum(map(len, files)) / len(files) / 1e3, options.rounds))
+    print("The same work: train is decode, random resized crop, flip, RandAugment, mixup or cutmix, normalise, erase, with "
+          "timm's settings; eval is resize 248, crop 224, normalise. Pillow %s (%s)." %
+          (Image.__version__, "libjpeg-turbo " + features.version("libjpeg_turbo")
+           if features.check("libjpeg_turbo") else "libjpeg"))
     for mode in ours:
         print("%-8s t2t %8.1f   Pillow + timm %8.1f   %.2f times" % (mode, ours[mode], theirs[mode],
                                                                     ours[mode] / theirs[mode]))

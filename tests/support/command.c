@@ -4,9 +4,6 @@
 #include <errno.h>
 #include <ftw.h>
 #include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -82,8 +79,8 @@ const char *temporary_folder(void)
 {
     if (folder_owner == getpid()) return folder;
     const char *root = getenv("TMPDIR");
-    snprintf(folder, sizeof folder, "%s/t2t-test-XXXXXX", root ? root : "/tmp");
-    cr_assert(mkdtemp(folder), "cannot make %s: %s", folder, strerror(errno));
+    cr_assert(make_unique_folder(folder, sizeof folder, root ? root : "/tmp"), "cannot make %s: %s", folder,
+              strerror(errno));
     folder_owner = getpid();
     atexit(remove_folder);
     return folder;

@@ -10,6 +10,7 @@
 #include "core/file.h"
 #include "core/rng.h"
 #include "data/manifest.h"
+#include "dist/config.h"
 
 uint8_t *golden_bytes(const Safetensors *file, const char *name, int64_t shape[3])
 {
@@ -131,26 +132,8 @@ void test_dataset(const char *folder, int count, int per_shard, int corrupt)
 
 PipelineConfig test_pipeline(int img_size)
 {
-    return (PipelineConfig){
-        .img_size = img_size,
-        .scale = {0.08, 1.0},
-        .ratio = {3.0 / 4.0, 4.0 / 3.0},
-        .hflip = 0.5,
-        .color_jitter = 0.4,
-        .aa = "rand-m9-mstd0.5-inc1",
-        .train_interpolation = INTERPOLATION_RANDOM,
-        .interpolation = INTERPOLATION_BICUBIC,
-        .crop_pct = 0.9,
-        .mean = {0.485, 0.456, 0.406},
-        .std = {0.229, 0.224, 0.225},
-        .reprob = 0.25,
-        .remode = ERASE_PIXEL,
-        .recount = 1,
-        .mixup = 0.8,
-        .cutmix = 1.0,
-        .mixup_prob = 1.0,
-        .mixup_switch_prob = 0.5,
-        .mixup_mode = MIX_BATCH,
-        .smoothing = 0.1,
-    };
+    Config config;
+    config_defaults(&config);
+    config.pipeline.img_size = img_size;
+    return config.pipeline;
 }

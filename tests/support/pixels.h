@@ -27,7 +27,7 @@ enum { TEST_CLASSES = 10 };
  * label i % TEST_CLASSES. corrupt >= 0: that image's bytes are no image. */
 void test_dataset(const char *folder, int count, int per_shard, int corrupt);
 
-/* timm's defaults for ImageNet, with the T2T-ViT recipe's augmentation. */
+/* The defaults of a training: timm's for ImageNet, with the T2T-ViT recipe's augmentation. */
 PipelineConfig test_pipeline(int img_size);
 
 #endif

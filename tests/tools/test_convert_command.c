@@ -37,6 +37,21 @@ Test(convert_command, processes_under_mpirun_give_the_bytes_of_one, .init = make
     run_or_fail("diff -r %s %s4", dest, dest);
 }
 
+/* Under mpirun stderr is a pipe to the launcher; the bar shows where that leads to a terminal. */
+Test(convert_command, shows_its_bar_on_the_launchers_terminal, .init = make_source)
+{
+    static const char BAR[] = "[##############################] 100.0 %";
+    char line[16384];
+    snprintf(line, sizeof line, MPIRUN " -np 2 " T2T " convert %s %s --shards 5", source, dest);
+    Command on_terminal = command_run(60, "TERM=xterm script -qec '%s' /dev/null", line);
+    cr_assert_eq(on_terminal.exit_status, 0, "%s", on_terminal.output);
+    cr_assert(strstr(on_terminal.output, BAR), "%s", on_terminal.output);
+    command_free(&on_terminal);
+    Command in_a_log = command_run(60, "TERM=xterm %s4", line);
+    cr_assert_null(strstr(in_a_log.output, "####"), "%s", in_a_log.output);
+    command_free(&in_a_log);
+}
+
 Test(convert_command, a_failure_in_one_process_ends_all, .init = make_source)
 {
     run_or_fail("truncate -s -10 %s/train-images-idx3-ubyte", source);
