@@ -14,22 +14,6 @@
 
 enum { FINISH_MICROSECONDS = 2000 };
 
-Status coordinator_agree(MPI_Comm comm, Status status, Error *error)
-{
-    int rank;
-    MPI_Comm_rank(comm, &rank);
-    struct {
-        int failed, rank;
-    } mine = {status != STATUS_OK, rank}, first;
-    MPI_Allreduce(&mine, &first, 1, MPI_2INT, MPI_MAXLOC, comm);
-    if (!first.failed) return STATUS_OK;
-    Error told = *error;
-    told.status = status;
-    MPI_Bcast(&told, (int)sizeof told, MPI_BYTE, first.rank, comm);
-    *error = told;
-    return told.status;
-}
-
 /* ---- creation */
 
 bool coordinator_sliced(const CoordinatorSetup *setup)
@@ -337,5 +321,5 @@ Status coordinator_finish(Coordinator *coordinator, RunPosition *position, Error
         coordinator_flush(coordinator);
         coordinator_check_metrics(coordinator, metrics_sync(&coordinator->metrics, &problem), &problem);
     }
-    return coordinator_agree(setup->world->comm, status, error);
+    return world_agree(setup->world->comm, status, error);
 }

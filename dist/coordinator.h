@@ -89,7 +89,4 @@ void coordinator_settle(Coordinator *coordinator);
 /* Collective. Returns when a checkpoint of `position` is on disk and proved, or cannot be. */
 Status coordinator_finish(Coordinator *coordinator, RunPosition *position, Error *error);
 
-/* Collective: the failure of one rank is that of all, with the message of the lowest one. */
-Status coordinator_agree(MPI_Comm comm, Status status, Error *error);
-
 #endif

@@ -190,7 +190,7 @@ static Status load(Coordinator *coordinator, Checkpoint *checkpoint, Error *erro
                       setup->world->rank);
     }
     if (!status) status = checkpoint_load(checkpoint, setup->table, &wanted, error);
-    status = coordinator_agree(setup->world->comm, status, error);
+    status = world_agree(setup->world->comm, status, error);
     if (status) return status;
     broadcast_floats(setup, setup->vectors->weights, setup->table->size);
     broadcast_floats(setup, setup->vectors->ema, setup->table->size);
@@ -208,7 +208,7 @@ Status coordinator_resume(Coordinator *coordinator, const char *resume, RunPosit
     Status status = STATUS_OK;
     *resumed = false;
     if (coordinator->leads) status = leader_open(coordinator, resume, &checkpoint, resumed, error);
-    status = coordinator_agree(setup->world->comm, status, error);
+    status = world_agree(setup->world->comm, status, error);
     if (status) goto close;
     if (coordinator->leads) *position = checkpoint.position;
     if (coordinator->courier) courier_order(coordinator->courier, setup->pool, ORDER_BEGIN, NULL, position);

@@ -66,8 +66,6 @@ static Status share_slices(Exchange *exchange, Error *error)
     int64_t slice = carrier_index(exchange) * (int64_t)ring_size(exchange) + place;
     int64_t slices = carrier_count(exchange) * (int64_t)ring_size(exchange);
     RingPart mine = carries(exchange) ? ring_split(0, exchange->count, slice, slices) : (RingPart){0, 0};
-    exchange->slices = calloc((size_t)topology->size, sizeof *exchange->slices);
-    if (!exchange->slices) return error_set(error, STATUS_FAILED, "no memory for %d slices", topology->size);
     int code = MPI_Allgather(&mine, sizeof mine, MPI_BYTE, exchange->slices, sizeof mine, MPI_BYTE, topology->flat);
     return code == MPI_SUCCESS ? STATUS_OK : world_mpi_failed(code, "exchanging slices", error);
 }
@@ -84,44 +82,54 @@ static Status create_grads(Exchange *exchange, Error *error)
     return STATUS_OK;
 }
 
-/* AUTO: shared memory where ranks share nodes, unless some node cannot give it. Collective. */
+/* AUTO: shared memory where ranks share nodes, unless some node cannot give it. Collective: all ranks choose the same,
+ * and fail together. */
 static Status choose_kind(Exchange *exchange, AllreduceKind kind, Error *error)
 {
-    Topology *topology = &exchange->topology;
+    const Topology *topology = &exchange->topology;
     exchange->kind = kind;
-    if (kind != ALLREDUCE_AUTO) return create_grads(exchange, error);
-    exchange->kind = topology->node_count < topology->size ? ALLREDUCE_HIERARCHICAL : ALLREDUCE_RING;
-    if (exchange->kind == ALLREDUCE_RING) return create_grads(exchange, error);
-
-    Error refused = {0};
-    int failed = create_grads(exchange, &refused) != STATUS_OK, any_failed = 0;
-    int code = MPI_Allreduce(&failed, &any_failed, 1, MPI_INT, MPI_MAX, topology->flat);
-    if (code != MPI_SUCCESS) return world_mpi_failed(code, "agreeing on shared memory", error);
-    if (!any_failed) return STATUS_OK;
-    node_free(&exchange->node);
-    exchange->kind = ALLREDUCE_RING;
-    return create_grads(exchange, error);
+    if (kind == ALLREDUCE_AUTO && topology->node_count < topology->size) {
+        Error refused = {0};
+        exchange->kind = ALLREDUCE_HIERARCHICAL;
+        if (world_agree(topology->flat, create_grads(exchange, &refused), &refused) == STATUS_OK) return STATUS_OK;
+        node_free(&exchange->node);
+    }
+    if (kind == ALLREDUCE_AUTO) exchange->kind = ALLREDUCE_RING;
+    return world_agree(topology->flat, create_grads(exchange, error), error);
 }
 
+/* A rank that lacks memory still does its part of what is collective, so that nobody waits for it; then all agree. */
 static Status create_lanes(Exchange *exchange, WireType wire, Error *error)
 {
     MPI_Comm comm = exchange->kind == ALLREDUCE_HIERARCHICAL ? exchange->topology.across : exchange->topology.flat;
+    Status status = STATUS_OK, created;
     for (int i = 0; i < EXCHANGE_LANES; i++) {
         Lane *lane = &exchange->lanes[i];
         lane->parts = calloc((size_t)ring_size(exchange), sizeof *lane->parts);
-        if (!lane->parts) return error_set(error, STATUS_FAILED, "no memory for %d parts", ring_size(exchange));
+        if (!lane->parts) status = error_set(error, STATUS_FAILED, "no memory for %d parts", ring_size(exchange));
         if (exchange->kind == ALLREDUCE_MPI || !carries(exchange)) continue;
-        Status status = ring_create(&lane->ring, comm, i, wire, error);
-        if (status != STATUS_OK) return status;
+        created = ring_create(&lane->ring, comm, i, wire, error);
+        if (created != STATUS_OK) status = created;
     }
     if (wire != WIRE_FP32 && carries(exchange)) {
         exchange->residual = calloc((size_t)exchange->count + 1, sizeof(float));
         if (!exchange->residual)
-            return error_set(error, STATUS_FAILED, "no memory for the error feedback of %lld floats",
-                             (long long)exchange->count);
+            status = error_set(error, STATUS_FAILED, "no memory for the error feedback of %lld floats",
+                               (long long)exchange->count);
     }
-    if (!exchange->zero) return STATUS_OK;
-    return ring_create(&exchange->gather, exchange->topology.flat, EXCHANGE_LANES, WIRE_FP32, error);
+    if (exchange->zero) {
+        created = ring_create(&exchange->gather, exchange->topology.flat, EXCHANGE_LANES, WIRE_FP32, error);
+        if (created != STATUS_OK) status = created;
+    }
+    return world_agree(exchange->topology.flat, status, error);
+}
+
+static Status allocate_tables(Exchange *exchange, double bucket_mb, Error *error)
+{
+    int ranks = exchange->topology.size;
+    exchange->slices = calloc((size_t)ranks, sizeof *exchange->slices);
+    if (!exchange->slices) return error_set(error, STATUS_FAILED, "no memory for %d slices", ranks);
+    return cut_buckets(exchange, bucket_mb, error);
 }
 
 Status exchange_create(Exchange *exchange, const ReducerConfig *config, int64_t count, Error *error)
@@ -131,7 +139,8 @@ Status exchange_create(Exchange *exchange, const ReducerConfig *config, int64_t 
         return error_set(error, STATUS_USAGE,
                          "wire: bf16 and fp16 need allreduce: ring or hierarchical; MPI's own sums are fp32");
     Status status = topology_create(&exchange->topology, config->comm, config->ranks_per_node, error);
-    if (status == STATUS_OK) status = cut_buckets(exchange, config->bucket_mb, error);
+    if (status != STATUS_OK) return status;
+    status = world_agree(exchange->topology.flat, allocate_tables(exchange, config->bucket_mb, error), error);
     if (status == STATUS_OK) status = choose_kind(exchange, config->kind, error);
     if (status == STATUS_OK) status = share_slices(exchange, error);
     if (status == STATUS_OK) status = create_lanes(exchange, config->wire, error);

@@ -186,7 +186,7 @@ Status keeper_run(const KeeperSetup *setup, Error *error)
     Keeper keeper;
     Order order = {.kind = ORDER_BEGIN};
     Status status = keeper_create(&keeper, setup, error);
-    status = coordinator_agree(setup->comm, status, error);
+    status = world_agree(setup->comm, status, error);
     while (!status && order.kind != ORDER_QUIT) {
         order = next_order(&keeper);
         if (order.kind == ORDER_BEGIN) keeper.judged = order.position;

@@ -44,6 +44,23 @@ static Status check_room(MPI_Comm comm, int64_t bytes, Error *error)
                      (long long)(figures[0] >> 20), (long long)(figures[1] >> 20));
 }
 
+/* The window. Where only some ranks of a node got it, they leave it where it is: freeing it would wait for the others. */
+static Status open_window(Node *node, MPI_Comm comm, MPI_Aint bytes, Error *error)
+{
+    MPI_Info info;
+    MPI_Info_create(&info);
+    MPI_Info_set(info, "alloc_shared_noncontig", "true"); /* each segment on pages of its own, near its rank */
+    void *mine;
+    int code = MPI_Win_allocate_shared(bytes, 1, info, comm, &mine, &node->window);
+    MPI_Info_free(&info);
+    Status status = code == MPI_SUCCESS ? STATUS_OK : world_mpi_failed(code, "MPI_Win_allocate_shared", error);
+    status = world_agree(comm, status, error);
+    if (status != STATUS_OK) return status;
+    node->open = true;
+    MPI_Win_lock_all(MPI_MODE_NOCHECK, node->window);
+    return STATUS_OK;
+}
+
 Status node_create(Node *node, MPI_Comm comm, int64_t count, int buckets, Error *error)
 {
     *node = (Node){.buckets = buckets};
@@ -51,31 +68,20 @@ Status node_create(Node *node, MPI_Comm comm, int64_t count, int buckets, Error 
     MPI_Comm_size(comm, &node->size);
     node->grads = calloc((size_t)node->size, sizeof *node->grads);
     node->marks = calloc((size_t)node->size, sizeof *node->marks);
-    if (!node->grads || !node->marks) {
-        node_free(node);
-        return error_set(error, STATUS_FAILED, "no memory for the pointers of %d ranks", node->size);
-    }
+    Status status = STATUS_OK;
+    if (!node->grads || !node->marks)
+        status = error_set(error, STATUS_FAILED, "no memory for the pointers of %d ranks", node->size);
+    status = world_agree(comm, status, error);
 
     MPI_Aint marks_bytes = align_up((MPI_Aint)NODE_MARKS * buckets * (MPI_Aint)sizeof(uint32_t));
     MPI_Aint grads_bytes = align_up((MPI_Aint)count * (MPI_Aint)sizeof(float));
     MPI_Aint bytes = LINE + marks_bytes + grads_bytes * (node->rank == 0 && node->size > 1 ? 2 : 1);
-    Status status = check_room(comm, bytes, error);
+    if (status == STATUS_OK) status = check_room(comm, bytes, error);
+    if (status == STATUS_OK) status = open_window(node, comm, bytes, error);
     if (status != STATUS_OK) {
         node_free(node);
         return status;
     }
-    MPI_Info info;
-    MPI_Info_create(&info);
-    MPI_Info_set(info, "alloc_shared_noncontig", "true"); /* each segment on pages of its own, near its rank */
-    void *mine;
-    int code = MPI_Win_allocate_shared(bytes, 1, info, comm, &mine, &node->window);
-    MPI_Info_free(&info);
-    if (code != MPI_SUCCESS) {
-        node_free(node);
-        return world_mpi_failed(code, "MPI_Win_allocate_shared", error);
-    }
-    node->open = true;
-    MPI_Win_lock_all(MPI_MODE_NOCHECK, node->window);
     for (int rank = 0; rank < node->size; rank++) find_segment(node, rank, marks_bytes, grads_bytes);
     /* The total's pages go to whoever sums them first, which puts them near that rank. */
     memset(node->grads[node->rank], 0, (size_t)grads_bytes);

@@ -32,7 +32,7 @@ typedef struct Node {
     bool open;
 } Node;
 
-/* Collective over comm, whose ranks must share memory. Gradients start as zeros. */
+/* Collective over comm, whose ranks must share memory; fails on all of them or on none. Gradients start as zeros. */
 Status node_create(Node *node, MPI_Comm comm, int64_t count, int buckets, Error *error);
 void node_free(Node *node); /* accepts a zeroed node; collective */
 

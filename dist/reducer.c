@@ -102,29 +102,35 @@ static Status start_thread(Reducer *reducer, Error *error)
     return STATUS_OK;
 }
 
-Status reducer_create(Reducer **out, const ReducerConfig *config, int64_t count, Error *error)
+/* What needs no other rank. */
+static Status allocate(Reducer **out, MPI_Comm comm, Error *error)
 {
-    *out = NULL;
-    Reducer *reducer = calloc(1, sizeof *reducer);
+    int ranks;
+    MPI_Comm_size(comm, &ranks);
+    Reducer *reducer = *out = calloc(1, sizeof *reducer);
     if (!reducer) return error_set(error, STATUS_FAILED, "no memory for a reducer");
     pthread_mutex_init(&reducer->driving, NULL);
     sem_init(&reducer->wake, 0, 0);
-    Status status = exchange_create(&reducer->exchange, config, count, error);
-    if (status != STATUS_OK) goto free_reducer;
-    status = watchdog_create(&reducer->watchdog, config->comm, config->watchdog, error);
-    if (status != STATUS_OK) goto free_reducer;
-    reducer->spread = calloc((size_t)reducer->exchange.topology.size, sizeof *reducer->spread);
-    if (!reducer->spread)
-        status =
-            error_set(error, STATUS_FAILED, "no memory for the values of %d ranks", reducer->exchange.topology.size);
-    if (status == STATUS_OK) status = start_thread(reducer, error);
-    if (status != STATUS_OK) goto free_reducer;
+    reducer->spread = calloc((size_t)ranks, sizeof *reducer->spread);
+    if (!reducer->spread) return error_set(error, STATUS_FAILED, "no memory for the values of %d ranks", ranks);
+    return STATUS_OK;
+}
+
+/* A step that can fail on one rank alone is followed by an agreement, before anybody waits for that rank in the next. */
+Status reducer_create(Reducer **out, const ReducerConfig *config, int64_t count, Error *error)
+{
+    *out = NULL;
+    Reducer *reducer;
+    Status status = world_agree(config->comm, allocate(&reducer, config->comm, error), error);
+    if (status == STATUS_OK) status = exchange_create(&reducer->exchange, config, count, error);
+    if (status == STATUS_OK) status = watchdog_create(&reducer->watchdog, config->comm, config->watchdog, error);
+    if (status == STATUS_OK) status = world_agree(config->comm, start_thread(reducer, error), error);
+    if (status != STATUS_OK) {
+        reducer_free(reducer);
+        return status;
+    }
     *out = reducer;
     return STATUS_OK;
-
-free_reducer:
-    reducer_free(reducer);
-    return status;
 }
 
 void reducer_free(Reducer *reducer)

@@ -43,7 +43,8 @@ typedef struct ReducerConfig {
     Timeline *timeline; /* NULL: none */
 } ReducerConfig;
 
-/* Collective, like every function here that returns a Status. `count` floats per flat vector. */
+/* Collective, like every function here that returns a Status. `count` floats per flat vector. Fails on all ranks or on
+ * none, with the message of the lowest one that failed. */
 Status reducer_create(Reducer **reducer, const ReducerConfig *config, int64_t count, Error *error);
 void reducer_free(Reducer *reducer); /* accepts NULL; collective */
 

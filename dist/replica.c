@@ -7,7 +7,7 @@
 #include "core/loss.h"
 #include "core/optim.h"
 #include "dist/clock.h"
-#include "dist/coordinator.h"
+#include "dist/world.h"
 #include "dist/evaluate.h"
 #include "dist/signals.h"
 
@@ -88,6 +88,8 @@ Status replica_create(Replica *replica, const Config *config, const World *world
     int64_t largest = (config->batch_size + world->size - 1) / world->size;
     replica->micro_batch = (int)((largest + config->accumulate - 1) / config->accumulate);
     Status status = model_create(&replica->model, &config->model, replica->micro_batch, MODEL_TRAIN, pool, error);
+    status =
+        world_agree(world->comm, status, error); /* before anybody waits for the reducer of one that has no model */
     if (status) return status;
     replica->table = model_params(replica->model);
     status = reducer_make(replica, error); /* which says what part of the moments is here */
@@ -204,7 +206,7 @@ static Status find_nonfinite(const Replica *replica, const RunPosition *position
 
 static Status refuse_nonfinite(const Replica *replica, const RunPosition *position, double loss, Error *error)
 {
-    Status status = coordinator_agree(replica->world->comm, find_nonfinite(replica, position, error), error);
+    Status status = world_agree(replica->world->comm, find_nonfinite(replica, position, error), error);
     if (!status)
         error_set(error, STATUS_FAILED, "step %" PRId64 ", epoch %" PRId64 ": the loss is %g", position->step + 1,
                   position->epoch, loss);
@@ -263,7 +265,7 @@ Status replica_step(Replica *replica, RunPosition *position, const StepWishes *w
         *error = broken;
         return broken.status;
     }
-    if (agreement.failed > 0) return coordinator_agree(replica->world->comm, status, error);
+    if (agreement.failed > 0) return world_agree(replica->world->comm, status, error);
     if (!isfinite(agreement.squares) || !isfinite(agreement.loss))
         return refuse_nonfinite(replica, position, agreement.loss, error);
 

@@ -52,7 +52,7 @@ static Status run_folder_open(Trainer *trainer, Error *error)
     if (!status) status = log_file(trainer->log, path, error);
     if (!status && leads && trainer->run.changes[0])
         log_write(trainer->log, LOG_INFO, "settings changed since the last start:\n%s", trainer->run.changes);
-    return coordinator_agree(MPI_COMM_WORLD, status, error);
+    return world_agree(MPI_COMM_WORLD, status, error);
 }
 
 static Status datasets_open(Trainer *trainer, Error *error)
@@ -136,7 +136,7 @@ static Status keep(Trainer *trainer, Error *error)
     setup.vectors = NULL;
     Status status = params_build(&table, &trainer->config->model, error);
     if (!status) status = coordinator_writer_config(&setup, folder, layout, &text, &keeper.writer, error);
-    status = coordinator_agree(trainer->job->comm, status, error);
+    status = world_agree(trainer->job->comm, status, error);
     if (!status) status = keeper_run(&keeper, error);
     free(text);
     params_free(&table);
@@ -164,7 +164,7 @@ static Status weights_make(Trainer *trainer, Error *error)
                 log_write(trainer->log, LOG_INFO, "its position table of %" PRId64 " tokens is resized to %d",
                           report.file_positions, zoo_tokens(&config->model));
         }
-        status = coordinator_agree(trainer->world->comm, status, error);
+        status = world_agree(trainer->world->comm, status, error);
         if (status) return status;
         MPI_Bcast(vectors->weights, (int)table->size, MPI_FLOAT, 0, trainer->world->comm);
     }
@@ -205,7 +205,7 @@ static Status trainer_create(Trainer *trainer, Error *error)
     if (!status) status = datasets_open(trainer, error);
     if (!status && (trainer->world->rank == 0 || trainer->world->rank == trainer->keeper))
         status = metadata_make(trainer, error);
-    return coordinator_agree(trainer->job->comm, status, error);
+    return world_agree(trainer->job->comm, status, error);
 }
 
 /* What those that train have. */
@@ -213,11 +213,12 @@ static Status worker_create(Trainer *trainer, Error *error)
 {
     Status status = STATUS_OK;
     if (trainer->options->trace) status = timeline_create(&trainer->timeline, TIMELINE_EVENTS, error);
+    status = world_agree(trainer->world->comm, status, error);
     if (!status)
         status = replica_create(&trainer->replica, trainer->config, trainer->world, trainer->images, trainer->pool,
                                 trainer->timeline, error);
     if (!status) status = samples_open(trainer, error);
-    status = coordinator_agree(trainer->world->comm, status, error);
+    status = world_agree(trainer->world->comm, status, error);
     if (status) return status;
     CoordinatorSetup setup = coordinator_setup(trainer);
     return coordinator_create(&trainer->coordinator, &setup, error);
@@ -337,9 +338,9 @@ static Status train_here(Trainer *trainer, TrainResult *result, Error *error)
     const TrainOptions *options = trainer->options;
     bool resumed = false;
     Status status = worker_create(trainer, error);
-    status = coordinator_agree(trainer->job->comm, status, error);
+    status = world_agree(trainer->job->comm, status, error);
     /* Twice: here the keeper's creation, too, is known to have succeeded. */
-    if (!status && trainer->keeper >= 0) status = coordinator_agree(trainer->job->comm, STATUS_OK, error);
+    if (!status && trainer->keeper >= 0) status = world_agree(trainer->job->comm, STATUS_OK, error);
     if (status) return status;
     introduce(trainer);
     status = coordinator_resume(trainer->coordinator, options->resume, &trainer->position, &resumed, error);
@@ -349,7 +350,7 @@ static Status train_here(Trainer *trainer, TrainResult *result, Error *error)
     result->was_done = ended(trainer) && trainer->position.validated == trainer->position.epoch;
     if (!result->was_done) {
         status = replica_start(&trainer->replica, &trainer->position, error);
-        status = coordinator_agree(trainer->world->comm, status, error);
+        status = world_agree(trainer->world->comm, status, error);
         if (!status) status = conclude(trainer, train_epochs(trainer, error), error);
     }
     result->position = trainer->position;
@@ -391,7 +392,7 @@ Status train(const World *world, Log *log, const Config *config, const TrainOpti
     if (status) return status;
     status = trainer_create(&trainer, error);
     if (!status) {
-        world_report(world, pool_threads(trainer.pool), stderr);
+        world_report(world, pool_threads(trainer.pool), trainer.log);
         status = world->rank == trainer.keeper ? keep(&trainer, error) : train_here(&trainer, result, error);
     }
     trainer_free(&trainer);

@@ -13,15 +13,25 @@ Status watchdog_create(Watchdog *watchdog, MPI_Comm comm, double seconds, Error 
 {
     *watchdog = (Watchdog){.seconds = seconds, .bucket = -1};
     for (int i = 0; i < WATCHDOG_COLLECTORS; i++) watchdog->calls[i] = MPI_REQUEST_NULL;
-    int code = MPI_Comm_dup(comm, &watchdog->comm);
-    if (code != MPI_SUCCESS) return world_mpi_failed(code, "MPI_Comm_dup", error);
+    int size;
+    Status status = STATUS_OK;
+    MPI_Comm_size(comm, &size);
+    watchdog->heard = calloc((size_t)size, sizeof *watchdog->heard);
+    if (!watchdog->heard) status = error_set(error, STATUS_FAILED, "no memory for a roll of %d ranks", size);
+    status = world_agree(comm, status, error);
+    if (status == STATUS_OK) {
+        int code = MPI_Comm_dup(comm, &watchdog->comm);
+        if (code != MPI_SUCCESS) status = world_mpi_failed(code, "MPI_Comm_dup", error);
+    }
+    if (status != STATUS_OK) {
+        free(watchdog->heard);
+        *watchdog = (Watchdog){0};
+        return status;
+    }
     MPI_Comm_set_errhandler(watchdog->comm, MPI_ERRORS_RETURN);
     MPI_Comm_rank(watchdog->comm, &watchdog->rank);
-    MPI_Comm_size(watchdog->comm, &watchdog->size);
-    watchdog->heard = calloc((size_t)watchdog->size, sizeof *watchdog->heard);
-    if (watchdog->heard) return STATUS_OK;
-    watchdog_free(watchdog);
-    return error_set(error, STATUS_FAILED, "no memory for a roll of %d ranks", watchdog->size);
+    watchdog->size = size;
+    return STATUS_OK;
 }
 
 /* Takes in the calls that have come. */

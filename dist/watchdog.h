@@ -38,7 +38,8 @@ typedef struct Watchdog {
     int64_t *heard; /* collectors: [rank] -> the operation it last called from */
 } Watchdog;
 
-Status watchdog_create(Watchdog *watchdog, MPI_Comm comm, double seconds, Error *error); /* collective */
+/* Collective; fails on all ranks or on none. */
+Status watchdog_create(Watchdog *watchdog, MPI_Comm comm, double seconds, Error *error);
 void watchdog_free(Watchdog *watchdog); /* accepts a zeroed watchdog; collective */
 
 void watchdog_begin(Watchdog *watchdog, const char *operation /* a literal */);

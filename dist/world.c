@@ -1,6 +1,7 @@
 #include "dist/world.h"
 
 #include <sched.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -13,6 +14,24 @@ Status world_mpi_failed(int code, const char *doing, Error *error)
     int length;
     MPI_Error_string(code, text, &length);
     return error_set(error, STATUS_FAILED, "MPI: %s: %s", doing, text);
+}
+
+Status world_agree(MPI_Comm comm, Status status, Error *error)
+{
+    int rank;
+    MPI_Comm_rank(comm, &rank);
+    struct {
+        int failed, rank;
+    } mine = {status != STATUS_OK, rank}, first;
+    int code = MPI_Allreduce(&mine, &first, 1, MPI_2INT, MPI_MAXLOC, comm);
+    if (code != MPI_SUCCESS) return world_mpi_failed(code, "agreeing on success", error);
+    if (!first.failed) return STATUS_OK;
+    Error told = *error;
+    told.status = status;
+    code = MPI_Bcast(&told, (int)sizeof told, MPI_BYTE, first.rank, comm);
+    if (code != MPI_SUCCESS) return world_mpi_failed(code, "telling of a failure", error);
+    *error = told;
+    return told.status;
 }
 
 /* ---- launched as meant? */
@@ -123,14 +142,14 @@ static void print_affinity(char *text, size_t room)
     }
 }
 
-void world_report(const World *world, int threads, FILE *out)
+void world_report(const World *world, int threads, Log *log)
 {
     char affinity[256];
     print_affinity(affinity, sizeof affinity);
     if (world->rank == 0)
-        fprintf(out, "%d rank%s on %d node%s, %d thread%s each; rank 0 on %s, cores %s\n", world->size,
-                world->size > 1 ? "s" : "", world->node_count, world->node_count > 1 ? "s" : "", threads,
-                threads > 1 ? "s" : "", world->host, affinity);
+        log_write(log, LOG_INFO, "%d rank%s on %d node%s, %d thread%s each; rank 0 on %s, cores %s", world->size,
+                  world->size > 1 ? "s" : "", world->node_count, world->node_count > 1 ? "s" : "", threads,
+                  threads > 1 ? "s" : "", world->host, affinity);
 
     /* Ranks that share cores are as harmful as threads that do, so the node's threads are compared as well. */
     MPI_Comm node;
@@ -140,11 +159,11 @@ void world_report(const World *world, int threads, FILE *out)
     MPI_Comm_free(&node);
     long online = sysconf(_SC_NPROCESSORS_ONLN);
     if (threads > world->cores)
-        fprintf(out,
-                "warning: rank %d on %s computes with %d threads but is bound to %d core%s (%s); mpirun binds to one "
-                "core by default for up to two ranks: try `--bind-to none` or `--map-by slot:PE=%d`\n",
-                world->rank, world->host, threads, world->cores, world->cores > 1 ? "s" : "", affinity, threads);
+        log_write(log, LOG_WARNING,
+                  "on %s, %d threads compute but the process is bound to %d core%s (%s); mpirun binds to one core by "
+                  "default for up to two ranks: try `--bind-to none` or `--map-by slot:PE=%d`",
+                  world->host, threads, world->cores, world->cores > 1 ? "s" : "", affinity, threads);
     else if (world->local_rank == 0 && node_threads > online)
-        fprintf(out, "warning: the %d ranks on %s have %d threads in all, but the node has %ld cores\n",
-                world->local_size, world->host, node_threads, online);
+        log_write(log, LOG_WARNING, "the %d ranks on %s have %d threads in all, but the node has %ld cores",
+                  world->local_size, world->host, node_threads, online);
 }

@@ -2,7 +2,7 @@
  *
  *     World world = {0};
  *     Status status = world_start(&world, error);          // MPI_Init_thread
- *     if (status == STATUS_OK) world_report(&world, threads, stderr);
+ *     if (status == STATUS_OK) world_report(&world, threads, &log);
  *     ...
  *     world_end(&world);                                   // MPI_Finalize
  *
@@ -13,8 +13,8 @@
 
 #include <mpi.h>
 #include <stdbool.h>
-#include <stdio.h>
 #include "core/status.h"
+#include "dist/log.h"
 
 typedef struct World {
     bool started;
@@ -31,12 +31,15 @@ typedef struct World {
 Status world_start(World *world, Error *error);
 void world_end(World *world); /* accepts a zeroed world */
 
-/* Collective. Rank 0 prints ranks, nodes, cores and threads; any rank warns when its threads outnumber its cores. */
-void world_report(const World *world, int threads, FILE *out);
+/* Collective. Rank 0 tells ranks, nodes, cores and threads; any rank warns when its threads outnumber its cores. */
+void world_report(const World *world, int threads, Log *log);
 
 /* What the environment `get` (getenv) says of ranks when MPI itself counts `size`: NULL when that agrees, else what is
  * wrong and how to launch instead, in `message`. */
 const char *world_launch_problem(int size, char *(*get)(const char *), char *message, size_t room);
+
+/* Collective: the failure of one rank is that of all, with the message of the lowest one. */
+Status world_agree(MPI_Comm comm, Status status, Error *error);
 
 /* STATUS_FAILED with MPI's text for `code`, and what was being done. */
 Status world_mpi_failed(int code, const char *doing, Error *error);

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "dist/coordinator.h"
+#include "dist/world.h"
 #include "dist/evaluate.h"
 #include "tools/classifier.h"
 #include "tools/tools.h"
@@ -119,7 +119,7 @@ static Status eval_here(const Arguments *arguments, const World *world, Log *log
     Status status = classifier_open(&classifier, &arguments->source, error);
     if (!status) status = classifier_prepare(&classifier, arguments->batch, arguments->threads, error);
     if (!status) status = dataset_open(&dataset, arguments->data, arguments->split, error);
-    status = coordinator_agree(world->comm, status, error);
+    status = world_agree(world->comm, status, error);
     if (status) goto release;
     if (world->rank == 0) compare_names(&classifier, dataset, log);
     if (classifier.report.positions_resized)

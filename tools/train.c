@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "dist/coordinator.h"
+#include "dist/world.h"
 #include "dist/signals.h"
 #include "dist/trainer.h"
 #include "tools/tools.h"
@@ -126,7 +126,7 @@ static Status train_here(const Arguments *arguments, const World *world, Error *
     Status status = log_open(&log, world->rank, arguments->debug ? LOG_DEBUG : LOG_INFO, error);
     if (status) return status;
     status = config_load(&config, arguments->config, arguments->sets, arguments->set_count, error);
-    status = coordinator_agree(world->comm, status, error);
+    status = world_agree(world->comm, status, error);
     if (!status) status = signals_catch(error);
     if (!status) status = train(world, &log, &config, &arguments->options, &result, error);
     if (status && status != STATUS_STOPPED && world->rank == 0) log_write(&log, LOG_ERROR, "%s", error->message);
