@@ -263,8 +263,8 @@ Status coordinator_step(Coordinator *coordinator, const RunPosition *position, c
 
 /* ---- the end */
 
-/* Collective, as every rank that has a part waits for its disk: until no checkpoint is under way. */
-static void settle(Coordinator *coordinator)
+/* Every rank that has a part waits for its disk. */
+void coordinator_settle(Coordinator *coordinator)
 {
     WriterReport report;
     KeeperReply reply;
@@ -272,11 +272,6 @@ static void settle(Coordinator *coordinator)
     while (coordinator->ordered && courier_reply(coordinator->courier, &reply, true)) note_reply(coordinator, &reply);
     if (coordinator->archive.leads) writer_wait(coordinator->archive.writer);
     coordinator_collect(coordinator);
-}
-
-void coordinator_settle(Coordinator *coordinator)
-{
-    settle(coordinator);
 }
 
 /* A validation that is under way ends, or is told to when a signal has come. */
@@ -307,12 +302,12 @@ Status coordinator_finish(Coordinator *coordinator, RunPosition *position, Error
     const CoordinatorSetup *setup = &coordinator->setup;
     Status status = coordinator_gather(coordinator, error);
     if (status) return status;
-    settle(coordinator);
+    coordinator_settle(coordinator);
     int fresh = coordinator->proved != position->step;
     MPI_Bcast(&fresh, 1, MPI_INT, 0, setup->world->comm);
     if (fresh) {
         begin_checkpoint(coordinator, position);
-        settle(coordinator);
+        coordinator_settle(coordinator);
     }
     if (coordinator->leads) {
         Error problem = {0};

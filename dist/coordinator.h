@@ -26,6 +26,7 @@
 #include "data/loader.h"
 #include "dist/checkpoint.h"
 #include "dist/config.h"
+#include "dist/evaluate.h"
 #include "dist/log.h"
 #include "dist/progress.h"
 #include "dist/reducer.h"
@@ -78,10 +79,13 @@ Status coordinator_step(Coordinator *coordinator, const RunPosition *position, c
  * best weights; position->validated moves on. STATUS_STOPPED when a signal came meanwhile: nothing is recorded then. */
 Status coordinator_validate(Coordinator *coordinator, RunPosition *position, Error *error);
 
-/* What a rank needs to write its share of checkpoints: a coordinator, or the keeper (setup->vectors is NULL). *text is the caller's to free; layout has 64
- * bytes. */
+/* What a rank needs to write its share of checkpoints: a coordinator, or the keeper (setup->vectors is NULL). *text is the
+ * caller's to free; folder has CHECKPOINT_PATH bytes, layout 64. */
 Status coordinator_writer_config(const CoordinatorSetup *setup, char *folder, char *layout, char **text,
                                  WriterConfig *writer, Error *error);
+
+/* Notes in `position`, of the end of an epoch, that it is validated, and whether it is the best so far: then true. */
+bool coordinator_judge(RunPosition *position, const Evaluation *result);
 
 /* Collective. Returns when no checkpoint is under way any more. */
 void coordinator_settle(Coordinator *coordinator);

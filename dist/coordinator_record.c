@@ -4,7 +4,6 @@
 #include <unistd.h>
 
 #include "dist/coordinator_internal.h"
-#include "dist/evaluate.h"
 #include "dist/signals.h"
 
 enum { WAIT_MICROSECONDS = 5000 };
@@ -57,6 +56,18 @@ static void record_validation(Coordinator *coordinator, const RunPosition *posit
 bool coordinator_validates(const Config *config, int64_t epoch)
 {
     return epoch >= schedule_total_epochs(&config->schedule) || epoch % config->eval_every == 0;
+}
+
+bool coordinator_judge(RunPosition *position, const Evaluation *result)
+{
+    const double top1 = evaluation_top1(result);
+    const bool better = position->best_epoch < 0 || top1 > position->best_top1;
+    position->validated = position->epoch;
+    if (better) {
+        position->best_epoch = position->epoch - 1;
+        position->best_top1 = top1;
+    }
+    return better;
 }
 
 static bool asked_to_stop(void *context)
@@ -139,18 +150,12 @@ Status coordinator_validate_gathered(Coordinator *coordinator, RunPosition *posi
     if (coordinator->ema_model) model_set_weights(coordinator->ema_model, setup->vectors->ema);
     Status status = evaluate(&evaluation, models, coordinator->ema_model ? 2 : 1, results, error);
     if (status) return status;
-    const Evaluation *judged = &results[coordinator->ema_model ? 1 : 0];
-    bool better = position->best_epoch < 0 || evaluation_top1(judged) > position->best_top1;
-    if (better) {
-        position->best_epoch = position->epoch - 1;
-        position->best_top1 = evaluation_top1(judged);
-    }
-    position->validated = position->epoch;
+    const bool better = coordinator_judge(position, &results[coordinator->ema_model ? 1 : 0]);
     if (!coordinator->leads) return STATUS_OK;
     record_validation(coordinator, position, results, coordinator->ema_model != NULL);
     coordinator_collect(coordinator);
     CheckpointWriter *writer = coordinator->archive.writer;
-    while (writer_busy(writer, WRITER_VALIDATED)) {
+    if (writer_busy(writer, WRITER_VALIDATED)) {
         writer_wait(writer);
         coordinator_collect(coordinator);
     }

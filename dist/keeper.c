@@ -1,6 +1,5 @@
 #include "dist/keeper.h"
 
-#include <inttypes.h>
 #include <unistd.h>
 
 #include "dist/keeper_internal.h"
@@ -71,6 +70,14 @@ static void report(Keeper *keeper)
                   other.error.message);
 }
 
+/* Until the writer can take another job of that kind. */
+static void free_job(Keeper *keeper, WriterJob job)
+{
+    if (!writer_busy(keeper->archive.writer, job)) return;
+    writer_wait(keeper->archive.writer);
+    report(keeper);
+}
+
 static void settle(Keeper *keeper)
 {
     while (archive_busy(&keeper->archive)) {
@@ -126,10 +133,7 @@ static void recorded(Keeper *keeper, const RunPosition *position)
 {
     const float *judged = keeper->judging.ema ? keeper->judging.ema : keeper->judging.weights;
     keeper->judged = *position;
-    while (writer_busy(keeper->archive.writer, WRITER_VALIDATED)) {
-        writer_wait(keeper->archive.writer);
-        report(keeper);
-    }
+    free_job(keeper, WRITER_VALIDATED);
     bool best = position->best_epoch == position->epoch - 1;
     writer_validated(keeper->archive.writer, keeper->setup->pool, best ? judged : NULL, position);
 }
@@ -147,23 +151,13 @@ static void validate(Keeper *keeper, const RunPosition *position)
                              .context = keeper};
     KeeperReply reply = {.kind = REPLY_VALIDATION, .position = with_judgement(keeper, *position)};
     keeper->hurry = false;
-    while (writer_busy(keeper->archive.writer, WRITER_PENDING)) {
-        writer_wait(keeper->archive.writer);
-        report(keeper);
-    }
+    free_job(keeper, WRITER_PENDING);
     run_vectors_copy(setup->pool, &keeper->judging, &keeper->held, setup->table->size);
     writer_pending(keeper->archive.writer, &keeper->judging, position);
     model_set_weights(keeper->models[0], keeper->judging.weights);
     if (keeper->model_count > 1) model_set_weights(keeper->models[1], keeper->judging.ema);
     reply.report.status = evaluate(&config, keeper->models, keeper->model_count, reply.results, &reply.report.error);
-    if (!reply.report.status) {
-        double top1 = evaluation_top1(&reply.results[keeper->model_count - 1]);
-        reply.position.validated = position->epoch;
-        if (reply.position.best_epoch < 0 || top1 > reply.position.best_top1) {
-            reply.position.best_epoch = position->epoch - 1;
-            reply.position.best_top1 = top1;
-        }
-    }
+    if (!reply.report.status) coordinator_judge(&reply.position, &reply.results[keeper->model_count - 1]);
     send_reply(keeper, &reply);
 }
 

@@ -6,7 +6,7 @@
 #   launch COMMAND...        one process per rank by srun or mpirun; signals forwarded; returns the ranks' status
 #   finish STATUS            what follows from it: done, requeue, or stop
 
-DRY_RUN='' ARGUMENTS=() STAGED='' SIGNALLED=''
+DRY_RUN='' ARGUMENTS=() STAGED='' SIGNALLED='' CHILD=''
 
 say() { echo "$(date '+%F %T') $*"; }
 
@@ -58,17 +58,25 @@ wait_for() {
     return $status
 }
 
+# USR1 comes from Slurm ahead of the time limit. TERM and INT are handed on as USR1 too, since mpirun kills its ranks about
+# two seconds after a TERM, and USR1 leaves them the time to write a checkpoint.
+hand_on() {
+    SIGNALLED=$1
+    [ -z "$CHILD" ] || kill -USR1 "$CHILD" 2>/dev/null
+}
+
 launch() {
+    local status
     launcher ranks
     if [ -n "$DRY_RUN" ]; then run "${LAUNCHER[@]}" "$@"; return 0; fi
     say "starting: ${LAUNCHER[*]} $*"
+    CHILD=''
+    trap 'hand_on USR1' USR1
+    trap 'hand_on TERM' TERM INT
     "${LAUNCHER[@]}" "$@" &
-    local child=$! status
-    # USR1 comes from Slurm ahead of the time limit. TERM and INT are handed on as USR1 too, since mpirun kills its
-    # ranks about two seconds after a TERM, and USR1 leaves them the time to write a checkpoint.
-    trap 'SIGNALLED=USR1; kill -USR1 '$child' 2>/dev/null' USR1
-    trap 'SIGNALLED=TERM; kill -USR1 '$child' 2>/dev/null' TERM INT
-    wait_for $child; status=$?
+    CHILD=$!
+    [ -z "$SIGNALLED" ] || hand_on "$SIGNALLED" # it came while there was no child to tell
+    wait_for $CHILD; status=$?
     trap - USR1 TERM INT
     say "the ranks ended with status $status"
     return $status

@@ -35,6 +35,15 @@ static void make_data(void)
     tiny_dataset(folder, 97, 37); /* neither divides anything */
 }
 
+/* Before the program under MPIRUN: with the shim of tests/faults in the temporary folder, which faults_build() puts there. */
+#define FAULTY "-x LD_PRELOAD=%s/faults.so -x ASAN_OPTIONS=verify_asan_link_order=0 "
+
+static void faults_build(void)
+{
+    SUCCEEDS(command_run(60, "cc -shared -fPIC -O1 -D_GNU_SOURCE -o %s/faults.so tests/faults/faults.c -ldl",
+                         temporary_folder()));
+}
+
 static char *path_to(char *path, const char *format, ...)
 {
     char name[300];
@@ -216,7 +225,7 @@ Test(train, a_part_that_cannot_be_written_is_no_checkpoint)
     int64_t steps[STEPS];
     const char *folder = temporary_folder();
     make_data();
-    SUCCEEDS(command_run(60, "cc -shared -fPIC -O1 -D_GNU_SOURCE -o %s/faults.so tests/faults/faults.c -ldl", folder));
+    faults_build();
     SUCCEEDS(train(3, "whole", EVERY2));
     SUCCEEDS(train(3, "run", EVERY2 "--set zero=1"));
     int count = checkpoints_of("run", steps, STEPS);
@@ -225,8 +234,7 @@ Test(train, a_part_that_cannot_be_written_is_no_checkpoint)
     for (int dedicated = 0; dedicated < 2; dedicated++) {
         Command command = command_run(
             SECONDS,
-            MPIRUN "%d -x LD_PRELOAD=%s/faults.so -x FAULT=full -x FAULT_PATH=/optimizer-001 -x FAULT_BYTES=0 "
-                   "-x ASAN_OPTIONS=verify_asan_link_order=0 " T2T " train %s " EVERY2
+            MPIRUN "%d " FAULTY "-x FAULT=full -x FAULT_PATH=/optimizer-001 -x FAULT_BYTES=0 " T2T " train %s " EVERY2
                    "--set zero=1 --set coordinator=%s --set data=%s/data --output %s/run --resume auto",
             3 + dedicated, folder, TINY_SETTINGS, dedicated ? "dedicated" : "shared", folder, folder);
         EXPECT(command, 1, "warning: checkpoint of step", "rank 1: ", "/optimizer-001-of-003.safetensors",
@@ -260,33 +268,33 @@ Test(train, a_dedicated_coordinator_gives_the_same_run)
 }
 
 /* While the dedicated rank validates, checkpoints are written; and a run that is killed meanwhile, some steps into the next
- * epoch, has the validation done when it is resumed, in either mode. An epoch of 200 steps is short beside a validation. */
+ * epoch, has the validation done when it is resumed, in either mode. Reads so slow that the validation would outlast the
+ * time limit: the checkpoint of step 18, the first one, comes in the middle of it on any machine. */
 Test(train, a_validation_that_was_cut_is_done_on_resume)
 {
-    static const char OPTIONS[] = "--set epochs=2 --set checkpoint_every=2steps --set keep=2";
+    static const char OPTIONS[] = "--set epochs=2 --set checkpoint_every=18steps --set keep=2";
     char path[1000], other[1000], data[1000], options[2400];
     const char *folder = temporary_folder();
     path_to(data, "longer");
-    tiny_dataset(data, 1600, 6000);
+    tiny_dataset(data, 97, 2000);
+    faults_build();
     snprintf(options, sizeof options, "%s --set data=%s", OPTIONS, data);
     SUCCEEDS(train(2, "whole", options));
+    EXPECT(command_run(SECONDS,
+                       MPIRUN
+                       "3 " FAULTY "-x FAULT=reads -x FAULT_PATH=/val- -x FAULT_MS=50 " T2T
+                       " train %s %s --set coordinator=dedicated --set data=%s --output %s/run0 & job=$!; "
+                       "until [ -e %s/run0/checkpoints/step-00000018/manifest.json ]; do sleep 0.02; done; "
+                       "kill -KILL $(pgrep -P $job); wait $job; cp -r %s/run0 %s/run1; wc -l <%s/run0/summary.csv; "
+                       "ls %s/run0/checkpoints/pending-00000001",
+                       folder, TINY_SETTINGS, OPTIONS, data, folder, folder, folder, folder, folder, folder),
+           0, "1\n", "ema.safetensors", "manifest.json");
     for (int dedicated = 0; dedicated < 2; dedicated++) {
         const char *run = dedicated ? "run1" : "run0";
-        /* Again when the validation happened to be faster than the checkpoint. */
-        Command command = command_run(
-            SECONDS,
-            "cd %s; for i in 1 2 3 4 5; do rm -rf %s; (cd $OLDPWD; " MPIRUN "3 " T2T
-            " train %s %s --set coordinator=dedicated --set data=%s --output %s/%s) >log 2>&1 & job=$!; "
-            "until ls %s/checkpoints/step-00000[23]*/manifest.json 2>/dev/null || ! kill -0 $job; do sleep 0.02; done; "
-            "kill -KILL $(pgrep -P $job) $job; wait $job; sleep 1; cat log; "
-            "[ $(wc -l <%s/summary.csv) = 1 ] && ls %s/checkpoints/pending-00000001 && exit; done; exit 1",
-            folder, run, TINY_SETTINGS, OPTIONS, data, folder, run, run, run, run);
-        /* Killed with a checkpoint of the second epoch and no row of the first. */
-        EXPECT(command, 0, "ema.safetensors");
         snprintf(options, sizeof options, "%s --set data=%s --resume auto%s", OPTIONS, data,
                  dedicated ? " --set coordinator=dedicated" : "");
         EXPECT(train(2 + dedicated, run, options), 0, "epoch 1 was cut before its validation", "best top-1");
-        expect_same_state("whole", run, 400);
+        expect_same_state("whole", run, 24);
         cr_expect(same_files(path_to(path, "whole/summary.csv"), path_to(other, "%s/summary.csv", run)), "%s", other);
         SUCCEEDS(command_run(10, "test -z \"$(find %s/%s -name 'pending-*' -o -name '*.tmp.*')\"", folder, run));
     }
@@ -348,17 +356,16 @@ Test(train, a_damaged_checkpoint_is_named_and_the_one_before_it_used)
     expect_same_checkpoint("whole", "run", 24);
 }
 
-/* USR1 to mpirun, which forwards it, as soon as a few steps are on record. */
+/* USR1 to mpirun, which forwards it, when five steps are on record; the sixth waits for it. */
 static void check_signal(int ranks, const char *run, const char *options)
 {
     char path[1000], whole[1000], resume[200];
     const char *folder = temporary_folder();
     Command command =
         command_run(SECONDS,
-                    MPIRUN "%d " T2T " train %s --set epochs=3 %s --set data=%s/data --output %s/%s & job=$!; "
-                           "until [ \"$(cat %s/%s/metrics.jsonl 2>/dev/null | wc -l)\" -ge 5 ]; do sleep 0.01; done; "
-                           "kill -USR1 $job; wait $job",
-                    ranks, TINY_SETTINGS, options, folder, folder, run, folder, run);
+                    MPIRUN "%d " FAULTY "-x FAULT=signal -x FAULT_PATH=/metrics.jsonl -x FAULT_COUNT=5 " T2T
+                           " train %s --set epochs=3 %s --set data=%s/data --output %s/%s",
+                    ranks, folder, TINY_SETTINGS, options, folder, folder, run);
     EXPECT(command, 75, "SIGUSR1", "stopped at step");
     snprintf(resume, sizeof resume, "--set epochs=3 %s --resume auto", options);
     EXPECT(train(ranks, run, resume), 0, "resumed from");
@@ -371,6 +378,7 @@ static void check_signal(int ranks, const char *run, const char *options)
 Test(train, a_signal_is_a_checkpoint_and_status_75)
 {
     make_data();
+    faults_build();
     SUCCEEDS(train(2, "whole", "--set epochs=3"));
     check_signal(2, "shared", "");
     check_signal(3, "dedicated", "--set coordinator=dedicated");
@@ -394,13 +402,16 @@ Test(train, a_full_disk_costs_no_good_checkpoint)
                                   TINY_SETTINGS, folder, folder);
     EXPECT(command, 1, "warning: checkpoint of step", "weights.safetensors", "File too large", "last good");
     cr_expect_eq(checkpoints_of("run", steps, STEPS), 1);
-    command = command_run(SECONDS,
-                          MPIRUN "1 --mca btl self sh -c 'ulimit -f 128; exec " T2T
-                                 " train %s --set epochs=3 --set checkpoint_every=1steps --set checkpoint_failures=2 "
-                                 "--set keep=99 --set data=%s/data --output %s/run --resume auto'",
-                          TINY_SETTINGS, folder, folder);
+    /* A run that would take minutes, so that two failures fall into it however slowly they are noticed. */
+    SUCCEEDS(command_run(10, "cp -r %s/run %s/longer", folder, folder));
+    command =
+        command_run(SECONDS,
+                    MPIRUN "1 --mca btl self sh -c 'ulimit -f 128; exec " T2T
+                           " train %s --set epochs=9999 --set checkpoint_every=1steps --set checkpoint_failures=2 "
+                           "--set keep=99 --set data=%s/data --output %s/longer --resume auto --override'",
+                    TINY_SETTINGS, folder, folder);
     EXPECT(command, 1, "2 checkpoints in a row", "File too large");
-    cr_expect_eq(checkpoints_of("run", steps, STEPS), 1);
+    cr_expect_eq(checkpoints_of("longer", steps, STEPS), 1);
     EXPECT(train(1, "run", "--set epochs=3 --set checkpoint_every=1epochs --set keep=99 --resume auto"), 0, good);
     cr_expect(file_exists(path_to(path, "run/checkpoints/step-00000036/manifest.json")));
 }

@@ -1,0 +1,206 @@
+/* The scripts of jobs/, with stand-ins for mpirun, srun and what else they call; on a real Slurm, see tests/slurm. */
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "core/file.h"
+#include "core/status.h"
+#include "tests/support/tiny.h"
+
+enum { SECONDS = 30 };
+
+static void file_put(const char *name, const char *text)
+{
+    char path[600];
+    Error error = {0};
+    snprintf(path, sizeof path, "%.400s/%.100s", temporary_folder(), name);
+    cr_assert_eq(file_write(path, text, strlen(text), &error), STATUS_OK, "%s", error.message);
+}
+
+/* Stands for mpirun and srun. It runs jobs/stage; for the ranks it does what the first line of `script`, which it takes away,
+ * tells: "STATUS" ends with it, "STATUS progress" leaves a checkpoint before, "STATUS USR1" sends the job script that signal
+ * and ends when it is handed on. */
+static const char LAUNCHER[] =
+    "#!/bin/sh\n"
+    "echo \"$(basename \"$0\") $*\" >>\"$FAKE/calls\"\n"
+    "for word; do\n"
+    "    case $word in */jobs/stage) while [ \"$1\" != \"$word\" ]; do shift; done; exec \"$@\" ;; esac\n"
+    "done\n"
+    "line=$(head -n 1 \"$FAKE/script\") status=${line%% *}\n"
+    "sed -i 1d \"$FAKE/script\"\n"
+    "case $line in\n"
+    "    *progress) step=runs/r/checkpoints/step-0000000$(wc -l <\"$FAKE/calls\")\n"
+    "        mkdir -p $step; touch $step/manifest.json ;;\n"
+    "    *USR1|*TERM) trap 'exit $status' USR1; kill -s ${line#* } $PPID; while :; do /bin/sleep 0.02; done ;;\n"
+    "esac\n"
+    "exit $status\n";
+
+static const char NOTES_ITSELF[] = "#!/bin/sh\necho \"$(basename \"$0\") $*\" >>\"$FAKE/calls\"\n";
+static const char SMALL_DISK[] = "#!/bin/sh\necho Avail\necho 1500000\n";
+
+/* temporary_folder(): home/jobs, as in a checkout, and bin/, which comes first in PATH. */
+static void stage_set(void)
+{
+    const char *folder = temporary_folder();
+    SUCCEEDS(command_run(SECONDS, "mkdir -p %s/home %s/bin && cp -r jobs %s/home", folder, folder, folder));
+    file_put("bin/mpirun", LAUNCHER);
+    file_put("bin/scontrol", NOTES_ITSELF);
+    file_put("bin/sbatch", NOTES_ITSELF);
+    file_put("bin/sleep", NOTES_ITSELF);
+    SUCCEEDS(command_run(SECONDS, "cp %s/bin/mpirun %s/bin/srun && chmod +x %s/bin/*", folder, folder, folder));
+}
+
+/* Runs a line such as "TRIES=2 jobs/train.mpirun" in home, the ranks doing what `script` says. */
+static Command job(const char *script, const char *line)
+{
+    const char *folder = temporary_folder();
+    file_put("script", script);
+    return command_run(SECONDS, "cd %s/home; rm -f ../calls; export FAKE=%s T2T_HOME=%s/home PATH=%s/bin:$PATH; %s",
+                       folder, folder, folder, folder, line);
+}
+
+static void expect_calls(const char *calls)
+{
+    Command command = command_run(SECONDS, "cat %s/calls 2>/dev/null || :", temporary_folder());
+    cr_expect_str_eq(command.output, calls);
+    command_free(&command);
+}
+
+/* How many times the ranks were started, and the pauses between. */
+static void expect_starts(const char *want)
+{
+    Command command =
+        command_run(SECONDS, "sed -n 's/^mpirun .*/start/p; s/^sleep //p' %s/calls | tr '\\n' ' '", temporary_folder());
+    cr_expect_str_eq(command.output, want);
+    command_free(&command);
+}
+
+Test(jobs, a_dry_run_prints_what_would_run_and_touches_nothing)
+{
+    static const struct {
+        const char *line, *want;
+    } SCRIPTS[] = {
+        {"jobs/train.sbatch --dry-run",
+         "srun --mpi=pmix --kill-on-bad-exit=1 build/t2t train configs/t2t_vit_14.yaml --output runs/t2t_vit_14 "
+         "--resume auto --set data=data/imagenet"},
+        {"jobs/train.mpirun --dry-run configs/a.yaml runs/b --set lr=1",
+         "mpirun -q --map-by ppr:2:node --bind-to none build/t2t train configs/a.yaml --output runs/b --resume auto "
+         "--set data=data/imagenet --set lr=1"},
+        {"HOSTFILE=hosts THREADS_PER_RANK=8 jobs/train.mpirun --dry-run",
+         "mpirun -q --hostfile hosts --map-by ppr:2:node:PE=8 --bind-to core build/t2t train"},
+        {"LAUNCH=mpirun jobs/train.sbatch --dry-run", "mpirun -q --map-by ppr:1:node"},
+        {"STAGE_TO=/local jobs/train.mpirun --dry-run", "/jobs/stage data/imagenet /local/imagenet"},
+        {"STAGE_TO=/local jobs/train.sbatch --dry-run", "--set data=/local/imagenet"},
+        {"jobs/finetune.sbatch --dry-run best.safetensors",
+         "build/t2t train configs/finetune_cifar10.yaml --output runs/finetune_cifar10 --resume auto --set "
+         "init_weights=best.safetensors --set data=data/cifar10"},
+        {"jobs/finetune.mpirun --dry-run best.safetensors",
+         "build/t2t train configs/finetune_cifar10.yaml --output runs/finetune_cifar10 --resume auto --set "
+         "data=data/cifar10 --set init_weights=best.safetensors"},
+        {"jobs/eval.sbatch --dry-run best.safetensors --crop 0.9",
+         "build/t2t eval --data data/imagenet --weights best.safetensors --crop 0.9"},
+        {"jobs/eval.mpirun --dry-run best.safetensors",
+         "build/t2t eval --data data/imagenet --weights best.safetensors"},
+        {"jobs/convert.sbatch --dry-run 'my images' data/out", "build/t2t convert my\\ images data/out"},
+        {"jobs/convert.mpirun --dry-run images data/out --limit 9", "build/t2t convert images data/out --limit 9"},
+    };
+    stage_set();
+    const char *folder = temporary_folder();
+    SUCCEEDS(command_run(SECONDS, "find %s/home | sort >%s/before", folder, folder));
+    for (size_t i = 0; i < sizeof SCRIPTS / sizeof *SCRIPTS; i++)
+        EXPECT(job("0\n", SCRIPTS[i].line), 0, SCRIPTS[i].want);
+    expect_calls("");
+    SUCCEEDS(command_run(SECONDS, "find %s/home | sort | cmp - %s/before", folder, folder));
+    /* Each of them is in the table, and says what it wants. */
+    Command command = command_run(SECONDS, "ls jobs/*.sbatch jobs/*.mpirun");
+    for (char *script = strtok(command.output, "\n"); script; script = strtok(NULL, "\n")) {
+        char line[100];
+        size_t tested = 0;
+        for (size_t i = 0; i < sizeof SCRIPTS / sizeof *SCRIPTS; i++) tested += strstr(SCRIPTS[i].line, script) != NULL;
+        cr_expect_gt(tested, 0, "%s", script);
+        snprintf(line, sizeof line, "%.60s --help", script);
+        EXPECT(job("", line), 0, "--dry-run");
+    }
+    command_free(&command);
+}
+
+Test(jobs, crashes_are_tried_again_later_and_later)
+{
+    stage_set();
+    EXPECT(job("1\n1\n0\n", "jobs/train.mpirun c.yaml runs/r"), 0, "crash 1 of at most 5", "again in 10 s",
+           "crash 2 of at most 5", "again in 20 s");
+    expect_starts("start 10 start 20 start ");
+    EXPECT(job("1\n1\n1\n1\n1\n0\n", "jobs/train.mpirun c.yaml runs/r"), 1, "5 crashes without a new checkpoint");
+    expect_starts("start 10 start 20 start 40 start 80 start ");
+    EXPECT(job("134\n137\n0\n", "TRIES=2 PAUSE=3 jobs/train.mpirun c.yaml runs/r"), 137, "2 crashes");
+    expect_starts("start 3 start ");
+    /* A new checkpoint: the count begins anew, and so do the pauses. */
+    EXPECT(job("1\n1 progress\n1\n0\n", "TRIES=3 PAUSE=3 jobs/train.mpirun c.yaml runs/r"), 0, "crash 2 of at most 3");
+    expect_starts("start 3 start 3 start 6 start ");
+}
+
+Test(jobs, what_trying_again_cannot_mend_ends_it)
+{
+    stage_set();
+    EXPECT(job("2\n0\n", "jobs/train.mpirun c.yaml runs/r"), 2, "status 2");
+    expect_starts("start ");
+    EXPECT(job("3\n0\n", "jobs/train.mpirun c.yaml runs/r"), 3, "status 3");
+    expect_starts("start ");
+    EXPECT(job("75\n0\n", "jobs/train.mpirun c.yaml runs/r"), 75, "the same command continues");
+    expect_starts("start ");
+    /* A signal is handed on as USR1; what the ranks make of it, they are not started again. */
+    EXPECT(job("75 TERM\n0\n", "jobs/train.mpirun c.yaml runs/r"), 75, "the same command continues");
+    expect_starts("start ");
+    EXPECT(job("1 USR1\n0\n", "jobs/train.mpirun c.yaml runs/r"), 1, "status 1");
+    expect_starts("start ");
+}
+
+Test(jobs, slurm_requeues_what_can_go_on)
+{
+    static const char REQUEUED[] =
+        "srun --mpi=pmix --kill-on-bad-exit=1 build/t2t train c.yaml --output runs/r --resume "
+        "auto --set data=data/imagenet\nscontrol requeue 42\n";
+    static const char LEFT[] = "srun --mpi=pmix --kill-on-bad-exit=1 build/t2t train c.yaml --output runs/r --resume "
+                               "auto --set data=data/imagenet\n";
+    stage_set();
+    /* The time limit's signal, and crashes, but not for ever. */
+    EXPECT(job("75 USR1\n", "SLURM_JOB_ID=42 jobs/train.sbatch c.yaml runs/r"), 75, "requeueing job 42 (restart 1)");
+    expect_calls(REQUEUED);
+    EXPECT(job("1\n", "SLURM_JOB_ID=42 SLURM_RESTART_COUNT=2 jobs/train.sbatch c.yaml runs/r"), 1, "restart 3");
+    expect_calls(REQUEUED);
+    EXPECT(job("1\n", "SLURM_JOB_ID=42 SLURM_RESTART_COUNT=3 jobs/train.sbatch c.yaml runs/r"), 1, "status 1");
+    expect_calls(LEFT);
+    /* Cancelled, done, or to be mended by a person. */
+    EXPECT(job("75 TERM\n", "SLURM_JOB_ID=42 jobs/train.sbatch c.yaml runs/r"), 75, "sbatch again continues");
+    expect_calls(LEFT);
+    EXPECT(job("0\n", "SLURM_JOB_ID=42 jobs/train.sbatch c.yaml runs/r"), 0, "done");
+    expect_calls(LEFT);
+    EXPECT(job("2\n", "SLURM_JOB_ID=42 jobs/train.sbatch c.yaml runs/r"), 2, "wrong settings or bad data");
+    expect_calls(LEFT);
+}
+
+Test(jobs, data_that_does_not_fit_is_not_staged)
+{
+    char path[600];
+    const char *folder = temporary_folder();
+    stage_set();
+    SUCCEEDS(command_run(SECONDS,
+                         "cd %s/home && mkdir -p data/set && head -c 1000000 /dev/urandom >data/set/train-000.mdb && "
+                         "cp data/set/train-000.mdb data/set/val-000.mdb && echo {} >data/set/manifest.json",
+                         folder));
+    file_put("bin/df", SMALL_DISK);
+    SUCCEEDS(command_run(SECONDS, "chmod +x %s/bin/df", folder));
+    EXPECT(job("0\n", "jobs/stage data/set local/set"), 3, "local/set has 1 MB free, but 2 MB are still to be copied");
+    EXPECT(job("0\n", "DATA=data/set STAGE_TO=local jobs/train.mpirun c.yaml runs/r"), 3, "1 MB free",
+           "empty STAGE_TO");
+    expect_starts("start "); /* of jobs/stage, not of the ranks */
+    snprintf(path, sizeof path, "%.500s/home/local/set/train-000.mdb", folder);
+    cr_expect_not(file_exists(path));
+    /* One of the two is there already: the other fits. */
+    EXPECT(job("0\n", "cp data/set/val-000.mdb local/set; jobs/stage data/set local/set"), 0, "1 of 1 MB",
+           "local/set holds 2 MB");
+    SUCCEEDS(command_run(SECONDS, "cd %s/home && diff -r -x .lock data/set local/set", folder));
+    EXPECT(job("0\n", "jobs/stage data/set local/set"), 0, "complete already");
+    EXPECT(job("0\n", "DATA=data/set STAGE_TO=local jobs/train.mpirun c.yaml runs/r"), 0, "--set data=local/set");
+    EXPECT(job("0\n", "jobs/stage data/none local/none"), 3, "data/none/manifest.json is missing");
+}
