@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/file.h"
+#include "data/imageops.h"
 #include "data/preprocess.h"
 #include "data/shard.h"
 #include "tests/support/golden.h"
@@ -163,6 +164,41 @@ Test(pipeline, training_depends_on_its_key_alone)
     cr_assert_eq(changed, 20);
     canvas_free(&a);
     canvas_free(&b);
+    free(encoded.bytes);
+}
+
+/* Filter and flips are seen in what comes out: it is what one fixed filter gives for the same key, flipped or not. */
+Test(pipeline, filters_and_flips_are_drawn_as_set)
+{
+    enum { SIDE = 8, N = 2000, BYTES = 3 * SIDE * SIDE };
+    static const Interpolation FILTERS[2] = {INTERPOLATION_BILINEAR, INTERPOLATION_BICUBIC};
+    PipelineConfig config = test_pipeline(SIDE), plain;
+    config.aa[0] = '\0';
+    config.color_jitter = 0;
+    config.vflip = 0.25;
+    plain = config;
+    plain.hflip = plain.vflip = 0;
+    Encoded encoded = encode(30, 20, 5);
+    Canvas made = canvas(SIDE), want = canvas(SIDE);
+    double seen[8] = {0}, expected[8];
+    for (uint64_t position = 0; position < N; position++) {
+        int matches = 0;
+        train(&config, encoded, position, &made);
+        for (int kind = 0; kind < 8; kind++) {
+            plain.train_interpolation = FILTERS[kind / 4];
+            train(&plain, encoded, position, &want);
+            if (kind & 1) imageops_flip_horizontal(want.pixels, SIDE, SIDE);
+            if (kind & 2) imageops_flip_vertical(want.pixels, SIDE, SIDE);
+            const bool same = memcmp(made.pixels, want.pixels, BYTES) == 0;
+            matches += same;
+            seen[kind] += same;
+        }
+        cr_assert_eq(matches, 1, "position %d looks like %d of 8 kinds", (int)position, matches);
+    }
+    for (int kind = 0; kind < 8; kind++) expected[kind] = N * 0.5 * 0.5 * (kind & 2 ? 0.25 : 0.75);
+    assert_chi_square("filters and flips", seen, expected, 8);
+    canvas_free(&made);
+    canvas_free(&want);
     free(encoded.bytes);
 }
 
