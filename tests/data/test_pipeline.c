@@ -176,9 +176,10 @@ Test(pipeline, filters_and_flips_are_drawn_as_set)
     config.aa[0] = '\0';
     config.color_jitter = 0;
     config.vflip = 0.25;
+    config.scale[0] = 0.5; /* every crop is made smaller, so that the filter shows */
     plain = config;
     plain.hflip = plain.vflip = 0;
-    Encoded encoded = encode(30, 20, 5);
+    Encoded encoded = encode(40, 30, 5);
     Canvas made = canvas(SIDE), want = canvas(SIDE);
     double seen[8] = {0}, expected[8];
     for (uint64_t position = 0; position < N; position++) {
