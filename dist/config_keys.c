@@ -18,7 +18,8 @@ static const char *const ALLREDUCES[] = {"auto", "ring", "hierarchical", "mpi", 
 static const char *const WIRES[] = {"fp32", "bf16", "fp16", NULL};
 static const char *const COORDINATORS[] = {"shared", "dedicated", NULL};
 
-_Static_assert(sizeof(TokensType) == sizeof(int) && sizeof(Variant) == sizeof(int) && sizeof(Recompute) == sizeof(int) && sizeof(OptKind) == sizeof(int) &&
+_Static_assert(sizeof(TokensType) == sizeof(int) && sizeof(Variant) == sizeof(int) &&
+                   sizeof(Recompute) == sizeof(int) && sizeof(OptKind) == sizeof(int) &&
                    sizeof(SchedKind) == sizeof(int) && sizeof(Interpolation) == sizeof(int) &&
                    sizeof(EraseMode) == sizeof(int) && sizeof(MixMode) == sizeof(int) &&
                    sizeof(AllreduceKind) == sizeof(int) && sizeof(WireType) == sizeof(int) &&
