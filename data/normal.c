@@ -42,7 +42,7 @@ static inline Draw next_draw(Rng *rng)
     return (Draw){(int)(bits % NORMAL_LAYERS), (double)((int64_t)bits >> 11) * 0x1p-52};
 }
 
-/* 99 of 100 draws lie where the layer is under the curve everywhere. */
+/* 98.8 % of the draws lie where the layer is under the curve everywhere. */
 static inline bool is_inside(const NormalTable *table, Draw draw)
 {
     return fabs(draw.u) < table->inner[draw.layer];

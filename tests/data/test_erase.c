@@ -30,7 +30,7 @@ Test(normal, is_normal)
 
 Test(normal, a_run_is_what_single_draws_give)
 {
-    enum { N = 20000 }; /* some 250 draws from the edges and some 5 from the tail */
+    enum { N = 20000 }; /* some 240 draws from the edges, some 12 of them from the tail */
     static float run[N];
     NormalTable table;
     normal_table(&table);
