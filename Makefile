@@ -3,6 +3,7 @@
 # make test                 tests/run: the whole suite
 # make test-full            the suite with every published model at full size
 # make ranks                the quickstart on 1, 2, 3 and 4 ranks: the same losses
+# make net                  the sums over a network of namespaces, free, limited and cut (root)
 # make bench | peer         measurements; checks against PyTorch, Pillow and timm (Python, by hand)
 # make fuzz                 libFuzzer targets, FUZZ_SECONDS each (clang)
 # make install PREFIX=DIR   (DESTDIR is honoured)
@@ -78,7 +79,7 @@ else
 say = @printf '  %-4s %s\n' $(1) $(2);
 endif
 
-.PHONY: all quickstart test test-full ranks tests bench peer fuzz fuzzers install format lint clean check-libraries FORCE
+.PHONY: all quickstart test test-full ranks net tests bench peer fuzz fuzzers install format lint clean check-libraries FORCE
 all: $(BUILD)/t2t
 
 $(BUILD)/t2t: $(call objects,$(TOOL_SOURCES)) $(KEEP_LIBRARIES) $(BUILD)/libt2t.a
@@ -119,6 +120,8 @@ test-full:
 	@tests/run --full
 ranks:
 	@tests/ranks
+net:
+	@tests/net/run
 quickstart:
 	@jobs/quickstart
 bench: $(BENCHES) $(BUILD)/t2t

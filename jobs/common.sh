@@ -34,6 +34,11 @@ launcher() {
             [ -n "${SLURM_CPUS_PER_TASK:-}" ] && LAUNCHER+=("--cpus-per-task=$SLURM_CPUS_PER_TASK") ;;
         mpirun)
             LAUNCHER=(mpirun -q)
+            # Open MPI's mpirun does not look after its daemons by itself: it would wait for one that is cut off long
+            # after the ranks have ended. With these it notices within 11 seconds, and ends the job.
+            export OMPI_MCA_oob_tcp_keepalive_time="${OMPI_MCA_oob_tcp_keepalive_time:-5}" \
+                   OMPI_MCA_oob_tcp_keepalive_intvl="${OMPI_MCA_oob_tcp_keepalive_intvl:-2}" \
+                   OMPI_MCA_oob_tcp_keepalive_probes="${OMPI_MCA_oob_tcp_keepalive_probes:-3}"
             [ -n "${HOSTFILE:-}" ] && LAUNCHER+=(--hostfile "$HOSTFILE")
             if [ "${1:-}" = node ]; then
                 LAUNCHER+=(--map-by ppr:1:node --bind-to none)
