@@ -5,16 +5,21 @@
  * multiplies them by MICRO_ROWS broadcast elements of A (Goto, van de Geijn, ACM TOMS 2008). Nothing is packed: rows
  * tiles are small enough that A and a panel of B lie in the second-level cache, and the loads run ahead of the
  * multiplications. What must come from further away is asked for early: C when a micro-kernel begins, and the next
- * panel of B, which no hardware prefetcher can guess, while this one is used. Only the columns that do not fill a
- * vector are copied, zero-padded, to the stack.
+ * panel of B, which no hardware prefetcher can guess, while this one is used. The columns that do not fill a vector are
+ * copied, zero-padded, to the stack. So are whole panels where a vector is half a cache line: their rows would fall on
+ * few sets of the first-level cache, and a kernel that does half the work between two loads waits for them.
  */
+#include <limits.h>
+
 #include "core/kernels/gemm.h"
 
 enum {
     MICRO_ROWS = LANES == 16 ? 12 : 6, /* 24 of 32, or 12 of 16 registers hold C */
     PANEL = 2 * LANES,
-    DEPTH_NN = 512, /* of k at a time: a panel of B, and of TN both operands, stay in the second-level cache */
+    /* Of k at a time: a panel of B, and of TN both operands, stay in the second-level cache; a packed panel in the first. */
+    DEPTH_NN = LANES == 16 ? 512 : 256,
     DEPTH_TN = 256,
+    PACK_ROWS = LANES == 16 ? INT_MAX : 96, /* from so many rows of C on, packing a panel pays */
 };
 
 typedef struct Operand { /* element (i, p) of A lies at a + i * row + p * step */
@@ -159,6 +164,15 @@ static void gemm_copied(bool transposed, int m, int cols, int depth, Operand at,
     gemm_panel(m, cols, depth, at, padded, LANES, beta, c, ldc, NULL);
 }
 
+/* The same through a dense copy of a whole panel. */
+static void gemm_packed(int m, int depth, Operand at, const float *b, int64_t ldb, float beta, float *c, int64_t ldc)
+{
+    float packed[DEPTH_NN * PANEL];
+    for (int p = 0; p < depth; p++)
+        for (int v = 0; v < PANEL; v += LANES) store(packed + p * PANEL + v, load(b + p * ldb + v));
+    gemm_panel(m, PANEL, depth, at, packed, PANEL, beta, c, ldc, NULL);
+}
+
 static void simd_gemm(GemmForm form, int m, int n, int k, const float *a, int lda, const float *b, int ldb, float beta,
                       float *c, int ldc)
 {
@@ -171,6 +185,8 @@ static void simd_gemm(GemmForm form, int m, int n, int k, const float *a, int ld
         const float *rows = b + p * step_b;
         int steps = k - p < depth ? k - p : depth, j = 0;
         float keep = p > 0 ? 1.0f : beta;
+        for (; form != GEMM_NT && m >= PACK_ROWS && j + PANEL <= n; j += PANEL)
+            gemm_packed(m, steps, block, rows + j, ldb, keep, c + j, ldc);
         for (; form != GEMM_NT && j + PANEL <= n; j += PANEL) {
             const float *next = j + 2 * PANEL <= n   ? rows + j + PANEL
                                 : p + 2 * depth <= k ? rows + depth * step_b
