@@ -1,6 +1,8 @@
 #include "core/kernels/kernels.h"
 
 #include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
 
 extern const Kernels kernels_generic;
 #if defined(__x86_64__)
@@ -23,5 +25,8 @@ const Kernels *kernels_at(int index)
 
 const Kernels *kernels_best(void)
 {
+    const char *wanted = getenv("T2T_KERNELS");
+    for (int i = 0; wanted && kernels_at(i); i++)
+        if (strcmp(kernels_at(i)->name, wanted) == 0) return kernels_at(i);
     return kernels_at(0);
 }

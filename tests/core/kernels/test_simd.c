@@ -274,3 +274,13 @@ Test(simd, dropout_keeps_the_mean_and_its_rate)
     cr_assert_float_eq((double)zeros / COUNT, 0.1, 2e-3);
     free(x);
 }
+
+Test(simd, the_environment_may_name_a_table)
+{
+    for (int i = 0; kernels_at(i); i++) {
+        setenv("T2T_KERNELS", kernels_at(i)->name, 1);
+        cr_expect_eq(kernels_best(), kernels_at(i), "%s", kernels_at(i)->name);
+    }
+    setenv("T2T_KERNELS", "of another processor", 1);
+    cr_expect_eq(kernels_best(), kernels_at(0));
+}
