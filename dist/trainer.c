@@ -262,8 +262,8 @@ static void tell_bad_records(Trainer *trainer)
     LoaderCounts counts = loader_counts(trainer->replica.loader);
     if (counts.bad > trainer->bad_told)
         log_write(trainer->log, LOG_WARNING,
-                  "%" PRId64 " records could not be used since the start, others took their places; the first: %s",
-                  counts.bad, counts.bad_example);
+                  "%" PRId64 " record%s could not be used since the start, others took their place; the first: %s",
+                  counts.bad, counts.bad == 1 ? "" : "s", counts.bad_example);
     trainer->bad_told = counts.bad;
 }
 

@@ -3,10 +3,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/file.h"
 #include "data/loader.h"
 #include "tests/support/command.h"
 #include "tests/support/pixels.h"
+#include "tests/support/tiny.h"
 
 enum { SIDE = 24, IMAGE = 3 * SIDE * SIDE };
 
@@ -276,28 +276,14 @@ Test(loader, a_bad_record_is_replaced_and_counted)
     dataset_close(dataset);
 }
 
-/* Changes a byte of the pixels of the record that stands at `place` in a shard. */
-static void spoil_record(const char *shard, int place)
-{
-    char path[4200], *bytes, *at;
-    size_t size;
-    Error error = {0};
-    snprintf(path, sizeof path, "%s/%s", temporary_folder(), shard);
-    cr_assert_eq(file_read(path, 1 << 24, &bytes, &size, &error), STATUS_OK, "%s", error.message);
-    at = memmem(bytes, size, "T2TR", 4);
-    for (int i = 0; i < place && at; i++) at = memmem(at + 4, size - (size_t)(at + 4 - bytes), "T2TR", 4);
-    cr_assert(at);
-    at[RECORD_HEADER + 700] ^= 1;
-    cr_assert_eq(file_write(path, bytes, size, &error), STATUS_OK, "%s", error.message);
-    free(bytes);
-}
-
 Test(loader, a_record_with_a_wrong_hash_is_skipped_and_told)
 {
     Dataset *dataset = open_dataset(40, 16, -1);
     dataset_close(dataset);
-    spoil_record("train-001.mdb", 9); /* image 25 */
+    char shard[600];
     Error error = {0};
+    snprintf(shard, sizeof shard, "%.500s/train-001.mdb", temporary_folder());
+    spoil_record(shard, 9); /* image 25 */
     cr_assert_eq(dataset_open(&dataset, temporary_folder(), "train", &error), STATUS_OK, "%s", error.message);
     LoaderConfig config = training(10, 0, 10, 2);
     config.max_bad_share = 0.1;

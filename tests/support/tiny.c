@@ -9,6 +9,7 @@
 #include "core/file.h"
 #include "core/rng.h"
 #include "core/safetensors.h"
+#include "data/shard.h"
 #include "dist/metrics.h"
 
 enum { SIDE = 28, CLASSES = 10 };
@@ -72,6 +73,21 @@ void tiny_dataset(const char *folder, int train, int val)
     Command command = command_run(60, BUILD_FOLDER "/t2t convert %s %s", idx, folder);
     cr_assert_eq(command.exit_status, 0, "%s", command.output);
     command_free(&command);
+}
+
+void spoil_record(const char *shard, int place)
+{
+    enum { WITHIN_IMAGE = 100 }; /* the bytes of an image follow its header */
+    char *bytes, *at;
+    size_t size;
+    Error error = {0};
+    cr_assert_eq(file_read(shard, 1 << 24, &bytes, &size, &error), STATUS_OK, "%s", error.message);
+    at = memmem(bytes, size, "T2TR", 4);
+    for (int i = 0; i < place && at; i++) at = memmem(at + 4, size - (size_t)(at + 4 - bytes), "T2TR", 4);
+    cr_assert(at);
+    at[RECORD_HEADER + WITHIN_IMAGE] ^= 1;
+    cr_assert_eq(file_write(shard, bytes, size, &error), STATUS_OK, "%s", error.message);
+    free(bytes);
 }
 
 int64_t tiny_losses(const char *run, double *losses, int room)

@@ -11,6 +11,9 @@
 /* FOLDER becomes a data set of ten kinds of 28 x 28 drawings, through IDX files and `t2t convert`. */
 void tiny_dataset(const char *folder, int train, int val);
 
+/* Changes a byte of the image of the record that stands at PLACE in a shard: its hash is wrong then. */
+void spoil_record(const char *shard, int place);
+
 /* `--set` options of a model and recipe with everything random on: dropout, drop-path, mixup, crops, erasing. 8 images a
  * step: 96 training images are an epoch of 12 steps. */
 extern const char TINY_SETTINGS[];

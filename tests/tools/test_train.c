@@ -150,6 +150,17 @@ Test(train, learns_and_says_where_everything_is)
     EXPECT(train(2, "run", EASY " --resume auto"), 0, "this run is done", "best top-1");
 }
 
+Test(train, records_that_cannot_be_used_are_told_at_the_epochs_end)
+{
+    char path[1000];
+    tiny_dataset(path_to(path, "data"), 150, 16);
+    spoil_record(path_to(path, "data/train-000.mdb"), 9);
+    EXPECT(train(0, "run", "--set epochs=1"), 0, "1 record could not be used", "hash", "train-000.mdb", "best top-1");
+    SUCCEEDS(command_run(5, "grep -q '1 record could not be used' %s/run/log.txt", temporary_folder()));
+    spoil_record(path_to(path, "data/train-000.mdb"), 10);
+    EXPECT(train(0, "stopped", "--set epochs=1"), 3, "2 of this rank's", "hash", "t2t verify");
+}
+
 Test(train, ranks_do_not_change_the_result)
 {
     double alone[STEPS], together[STEPS];
