@@ -24,13 +24,14 @@ static int64_t now(void)
 Status profile_create(Profile **out, int threads, Error *error)
 {
     Profile *profile = calloc(1, sizeof *profile);
-    Clock *clocks = aligned_alloc(_Alignof(Clock), (size_t)threads * sizeof *clocks);
-    if (!profile || !clocks) {
-        free(profile);
-        free(clocks);
+    if (profile) {
+        profile->threads = threads;
+        profile->clocks = aligned_alloc(_Alignof(Clock), (size_t)threads * sizeof *profile->clocks);
+    }
+    if (!profile || !profile->clocks) {
+        profile_free(profile);
         return error_set(error, STATUS_FAILED, "out of memory for a profile of %d threads", threads);
     }
-    *profile = (Profile){threads, clocks};
     profile_reset(profile);
     *out = profile;
     return STATUS_OK;
