@@ -147,7 +147,8 @@ static void queries_tile(const BackwardJob *job, const TileAt *at)
                                      1.0f, q, ld, q, ld);
 }
 
-/* dk and dv of a tile, and dq of full attention; the performer's is there already. The gradient of x2 enters dv by the skip connection. */
+/* dk and dv of a tile, and dq of full attention; the performer's is there already. The gradient of x2 enters dv by the
+ * skip connection. */
 static void values_tile(const BackwardJob *job, const TileAt *at, float *dv, float *scratch)
 {
     const TokenLayer *layer = job->layer;

@@ -98,7 +98,7 @@ static int ascending(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static double median(double *values, int count)
+double measure_median(double *values, int count)
 {
     qsort(values, (size_t)count, sizeof *values, ascending);
     return count % 2 ? values[count / 2] : (values[count / 2 - 1] + values[count / 2]) / 2;
@@ -134,7 +134,7 @@ Status measure_allreduce(const MeasureAllreduce *job, AllreduceFigures figures[M
     }
     if (status == STATUS_OK) status = run_rounds(contenders, job, error);
     for (int a = 0; a < MEASURE_ALGORITHMS && status == STATUS_OK; a++) {
-        figures[a].seconds = median(contenders[a].times, job->rounds);
+        figures[a].seconds = measure_median(contenders[a].times, job->rounds);
         figures[a].algorithm_bandwidth = (double)job->bytes / figures[a].seconds;
         figures[a].bus_bandwidth = figures[a].algorithm_bandwidth * 2 * (ranks - 1) / ranks;
     }

@@ -38,4 +38,6 @@ typedef struct AllreduceFigures {
 
 Status measure_allreduce(const MeasureAllreduce *job, AllreduceFigures figures[MEASURE_ALGORITHMS], Error *error);
 
+double measure_median(double *values, int count); /* sorts them; count is at least 1 */
+
 #endif

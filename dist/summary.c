@@ -3,11 +3,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-static int compare_doubles(const void *a, const void *b)
-{
-    double left = *(const double *)a, right = *(const double *)b;
-    return (left > right) - (left < right);
-}
+#include "dist/measure.h"
 
 static double median_speed(const MetricsHistory *history)
 {
@@ -16,8 +12,7 @@ static double median_speed(const MetricsHistory *history)
     if (!speeds) return NAN;
     for (int64_t i = 0; i < history->trains; i++)
         if (isfinite(history->train[i].images_per_s)) speeds[count++] = history->train[i].images_per_s;
-    qsort(speeds, (size_t)count, sizeof *speeds, compare_doubles);
-    double median = count > 0 ? speeds[count / 2] : NAN;
+    double median = count > 0 ? measure_median(speeds, (int)count) : NAN;
     free(speeds);
     return median;
 }

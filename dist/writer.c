@@ -178,8 +178,8 @@ static void *writer_main(void *argument)
         [WRITER_VALIDATED] = write_validated,
     };
     CheckpointWriter *writer = argument;
-    /* Computing goes first: on Linux this is the thread's own priority, and a batch thread that wakes up does not push a computing
-     * one aside. Elsewhere, and when refused, nothing is lost. */
+    /* Computing goes first: on Linux this is the thread's own priority, and a batch thread that wakes up does not push
+     * a computing one aside. Elsewhere, and when refused, nothing is lost. */
     const struct sched_param none = {0};
     pthread_setschedparam(pthread_self(), SCHED_BATCH, &none);
     setpriority(PRIO_PROCESS, 0, 10);

@@ -8,6 +8,7 @@
 #include "dist/measure.h"
 #include "dist/world.h"
 #include "tools/bench.h"
+#include "tools/options.h"
 
 typedef struct Options {
     int64_t min, max, factor;
@@ -30,16 +31,6 @@ static const char USAGE[] =
     "  --keep-heap          keep freed memory: MPI_Allreduce of Open MPI then avoids its page faults at large sizes\n"
     "  --json               an array of objects instead of a table\n";
 
-static Status parse_number(const char *name, const char *text, int64_t least, int64_t *value, Error *error)
-{
-    char *end;
-    *value = strtoll(text, &end, 10);
-    if (*end || end == text || *value < least)
-        return error_set(error, STATUS_USAGE, "--%s wants a whole number from %lld, not '%s'", name, (long long)least,
-                         text);
-    return STATUS_OK;
-}
-
 static Status parse_wire(const char *text, WireType *wire, Error *error)
 {
     static const char *const NAMES[] = {[WIRE_FP32] = "fp32", [WIRE_BF16] = "bf16", [WIRE_FP16] = "fp16"};
@@ -59,17 +50,17 @@ static Status parse(int argc, char **argv, Options *options, bool *help, Error *
         {"wire", required_argument, NULL, 'w'},   {"ranks-per-node", required_argument, NULL, 'n'},
         {"keep-heap", no_argument, NULL, 'k'},    {"json", no_argument, NULL, 'j'},
         {"help", no_argument, NULL, 'h'},         {0}};
-    int64_t rounds = 20, ranks_per_node = 0;
     Status status = STATUS_OK;
-    *options = (Options){.min = 4096, .max = 128 << 20, .factor = 4};
+    *options = (Options){.min = 4096, .max = 128 << 20, .factor = 4, .job.rounds = 20};
     optind = 1;
     opterr = 0;
     for (int option; status == STATUS_OK && (option = getopt_long(argc, argv, "", LONG, NULL)) != -1;) {
-        if (option == 'm') status = parse_number("min", optarg, 4, &options->min, error);
-        if (option == 'M') status = parse_number("max", optarg, 4, &options->max, error);
-        if (option == 'f') status = parse_number("factor", optarg, 2, &options->factor, error);
-        if (option == 'r') status = parse_number("rounds", optarg, 1, &rounds, error);
-        if (option == 'n') status = parse_number("ranks-per-node", optarg, 0, &ranks_per_node, error);
+        if (option == 'm') status = option_number("min", optarg, 4, INT64_MAX, &options->min, error);
+        if (option == 'M') status = option_number("max", optarg, 4, INT64_MAX, &options->max, error);
+        if (option == 'f') status = option_number("factor", optarg, 2, 1 << 30, &options->factor, error);
+        if (option == 'r') status = option_int("rounds", optarg, 1, 1 << 20, &options->job.rounds, error);
+        if (option == 'n')
+            status = option_int("ranks-per-node", optarg, 0, 1 << 20, &options->job.ranks_per_node, error);
         if (option == 'w') status = parse_wire(optarg, &options->job.wire, error);
         if (option == 'k') options->keep_heap = true;
         if (option == 'j') options->json = true;
@@ -79,8 +70,6 @@ static Status parse(int argc, char **argv, Options *options, bool *help, Error *
     }
     if (status == STATUS_OK && optind < argc)
         status = error_set(error, STATUS_USAGE, "unexpected argument '%s'", argv[optind]);
-    options->job.rounds = (int)rounds;
-    options->job.ranks_per_node = (int)ranks_per_node;
     return status;
 }
 

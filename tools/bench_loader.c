@@ -12,8 +12,9 @@
 #include "data/preprocess.h"
 #include "dist/config.h"
 #include "tools/bench.h"
+#include "tools/options.h"
 
-enum { MAX_SETS = 64, BATCH = 32, DEPTH = 3 };
+enum { BATCH = 32, DEPTH = 3 };
 
 static const char USAGE[] =
     "usage: t2t bench loader --data DIR [options]\n\n"
@@ -33,9 +34,9 @@ static const char USAGE[] =
     "  --json              an array of objects instead of a table\n";
 
 typedef struct Arguments {
-    const char *data, *split, *mode, *config, *sets[MAX_SETS];
-    char model[128];
-    int set_count, threads;
+    const char *data, *split, *mode;
+    Settings settings;
+    int threads;
     int64_t images;
     bool json, help;
 } Arguments;
@@ -45,20 +46,11 @@ typedef struct Figures {
     int64_t images;
 } Figures;
 
-static Status parse_count(const char *name, const char *text, int64_t *value, Error *error)
-{
-    char *end;
-    *value = strtoll(text, &end, 10);
-    if (*end || end == text || *value < 1 || *value > 1000000000)
-        return error_set(error, STATUS_USAGE, "--%s wants a whole number from 1, not '%s'", name, text);
-    return STATUS_OK;
-}
-
 static Status parse(int argc, char **argv, Arguments *arguments, Error *error)
 {
     static const struct option OPTIONS[] = {{"data", required_argument, NULL, 'd'},
-                                            {"mode", required_argument, NULL, 'm'},
-                                            {"model", required_argument, NULL, 'M'},
+                                            {"mode", required_argument, NULL, 'o'},
+                                            {"model", required_argument, NULL, 'm'},
                                             {"split", required_argument, NULL, 'p'},
                                             {"images", required_argument, NULL, 'n'},
                                             {"threads", required_argument, NULL, 't'},
@@ -67,28 +59,23 @@ static Status parse(int argc, char **argv, Arguments *arguments, Error *error)
                                             {"json", no_argument, NULL, 'j'},
                                             {"help", no_argument, NULL, 'h'},
                                             {0}};
-    int64_t threads = 1;
-    Status status = STATUS_OK;
-    *arguments = (Arguments){.split = "train", .images = 2000, .model = "model=t2t_vit_7"};
-    arguments->sets[arguments->set_count++] = arguments->model;
+    *arguments = (Arguments){.split = "train", .images = 2000, .threads = 1};
+    Status status = settings_option(&arguments->settings, 'm', "t2t_vit_7", error);
     optind = 1;
     opterr = 0;
     for (int option; !status && (option = getopt_long(argc, argv, "", OPTIONS, NULL)) != -1;) {
+        status = settings_option(&arguments->settings, option, optarg, error);
         if (option == 'd') arguments->data = optarg;
         if (option == 'p') arguments->split = optarg;
-        if (option == 'M') snprintf(arguments->model, sizeof arguments->model, "model=%s", optarg);
-        if (option == 'm') arguments->mode = optarg;
-        if (option == 'c') arguments->config = optarg;
+        if (option == 'o') arguments->mode = optarg;
         if (option == 'j') arguments->json = true;
         if (option == 'h') arguments->help = true;
-        if (option == 'n') status = parse_count("images", optarg, &arguments->images, error);
-        if (option == 't') status = parse_count("threads", optarg, &threads, error);
-        if (option == 's' && arguments->set_count < MAX_SETS) arguments->sets[arguments->set_count++] = optarg;
+        if (option == 'n') status = option_number("images", optarg, 1, 1000000000, &arguments->images, error);
+        if (option == 't') status = option_int("threads", optarg, 1, 1024, &arguments->threads, error);
         if (option == '?')
             status = error_set(error, STATUS_USAGE, "unknown or incomplete option '%s'", argv[optind - 1]);
     }
     if (status || arguments->help) return status;
-    arguments->threads = threads < 1024 ? (int)threads : 1024;
     if (optind < argc) return error_set(error, STATUS_USAGE, "unexpected argument '%s'", argv[optind]);
     if (arguments->mode && strcmp(arguments->mode, "decode") && strcmp(arguments->mode, "eval") &&
         strcmp(arguments->mode, "train") && strcmp(arguments->mode, "step"))
@@ -351,7 +338,7 @@ Status bench_loader(int argc, char **argv, Error *error)
         if (!status) fputs(USAGE, stdout);
         return status;
     }
-    status = config_load(&config, arguments.config, arguments.sets, arguments.set_count, error);
+    status = settings_load(&arguments.settings, &config, error);
     if (!status) status = dataset_open(&dataset, arguments.data, arguments.split, error);
     if (!status) status = run(&arguments, &config, dataset, error);
     dataset_close(dataset);

@@ -2,20 +2,22 @@
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "dist/clock.h"
+#include "dist/measure.h"
 #include "dist/reducer.h"
 #include "dist/world.h"
 #include "tools/bench.h"
 #include "tools/bench_model.h"
+#include "tools/options.h"
 
 static const char USAGE[] =
     "usage: mpirun -np N t2t bench overlap [--option value ...]\n\n"
     "Training steps on random images, in turn without and with the sum of gradients over the ranks. A step's time is "
     "that of\n"
     "the slowest rank; both start together. Prints medians, and how much of the communication lay behind backward.\n\n"
-    "  --set key=value    model, allreduce, bucket_mb, wire, zero, watchdog and so on, as in a configuration\n"
+    "  --model NAME       a published model (default t2t_vit_14)\n"
+    "  --set key=value    allreduce, bucket_mb, wire, zero, watchdog and so on, as in a configuration\n"
     "  --config FILE      a configuration\n"
     "  --batch N          images of a rank in a step (default 8)\n"
     "  --threads N        of each rank (default 1)\n"
@@ -23,48 +25,32 @@ static const char USAGE[] =
     "  --trace FILE       the steps as a timeline for chrome://tracing\n"
     "  --json             one JSON object\n";
 
-enum { MAX_SETS = 64, MAX_STEPS = 1000, WARM_UP = 2, EVENTS = 20000 };
+enum { MAX_STEPS = 1000, WARM_UP = 2, EVENTS = 20000 };
 
 typedef struct Arguments {
-    const char *config, *trace, *sets[MAX_SETS + 1];
-    int set_count, batch, threads, steps;
+    Settings settings;
+    const char *trace;
+    int batch, threads, steps;
     bool json, help;
 } Arguments;
-
-static Status parse_count(const char *text, const char *option, int most, int *out, Error *error)
-{
-    char *end;
-    long value = strtol(text, &end, 10);
-    if (end == text || *end || value < 1 || value > most)
-        return error_set(error, STATUS_USAGE, "--%s %s: a number from 1 to %d is needed", option, text, most);
-    *out = (int)value;
-    return STATUS_OK;
-}
 
 static Status parse(int argc, char **argv, Arguments *arguments, Error *error)
 {
     static const struct option OPTIONS[] = {
-        {"set", required_argument, NULL, 's'},
-        {"config", required_argument, NULL, 'c'},
-        {"batch", required_argument, NULL, 'b'},
-        {"threads", required_argument, NULL, 't'},
-        {"steps", required_argument, NULL, 'n'},
-        {"trace", required_argument, NULL, 'o'},
-        {"json", no_argument, NULL, 'j'},
-        {"help", no_argument, NULL, 'h'},
-        {NULL, 0, NULL, 0},
+        {"model", required_argument, NULL, 'm'},   {"set", required_argument, NULL, 's'},
+        {"config", required_argument, NULL, 'c'},  {"batch", required_argument, NULL, 'b'},
+        {"threads", required_argument, NULL, 't'}, {"steps", required_argument, NULL, 'n'},
+        {"trace", required_argument, NULL, 'o'},   {"json", no_argument, NULL, 'j'},
+        {"help", no_argument, NULL, 'h'},          {NULL, 0, NULL, 0},
     };
     Status status = STATUS_OK;
     optind = 1;
     for (int option; !status && (option = getopt_long(argc, argv, "", OPTIONS, NULL)) != -1;) {
         if (option == '?') return error_set(error, STATUS_USAGE, "see `t2t bench overlap --help`");
-        if (option == 's' && arguments->set_count == MAX_SETS)
-            return error_set(error, STATUS_USAGE, "--set: at most %d times", MAX_SETS);
-        if (option == 's') arguments->sets[arguments->set_count++] = optarg;
-        if (option == 'c') arguments->config = optarg;
-        if (option == 'b') status = parse_count(optarg, "batch", 1 << 16, &arguments->batch, error);
-        if (option == 't') status = parse_count(optarg, "threads", 1 << 10, &arguments->threads, error);
-        if (option == 'n') status = parse_count(optarg, "steps", MAX_STEPS, &arguments->steps, error);
+        status = settings_option(&arguments->settings, option, optarg, error);
+        if (option == 'b') status = option_int("batch", optarg, 1, 1 << 16, &arguments->batch, error);
+        if (option == 't') status = option_int("threads", optarg, 1, 1 << 16, &arguments->threads, error);
+        if (option == 'n') status = option_int("steps", optarg, 1, MAX_STEPS, &arguments->steps, error);
         if (option == 'o') arguments->trace = optarg;
         if (option == 'j') arguments->json = true;
         if (option == 'h') arguments->help = true;
@@ -149,24 +135,12 @@ static Status measure(Overlap *overlap, int steps, Error *error)
 
 /* ---- the figures */
 
-static int ascending(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static double median(double *values, int count)
-{
-    qsort(values, (size_t)count, sizeof *values, ascending);
-    return (values[(count - 1) / 2] + values[count / 2]) / 2;
-}
-
 static void print_result(Overlap *overlap, int steps, bool json)
 {
     const char *name = overlap->model.config->name, *kind = reducer_kind(overlap->reducer);
     int ranks = overlap->world.size, batch = overlap->model.batch;
-    double alone = median(overlap->alone, steps), summed = median(overlap->summed, steps);
-    double busy = median(overlap->busy, steps), wait = median(overlap->wait, steps);
+    double alone = measure_median(overlap->alone, steps), summed = measure_median(overlap->summed, steps);
+    double busy = measure_median(overlap->busy, steps), wait = measure_median(overlap->wait, steps);
     double hidden = busy > 0 ? 1 - wait / busy : 1, rate = ranks * batch / summed;
     if (json) {
         printf("{\"model\": \"%s\", \"ranks\": %d, \"batch\": %d, \"threads\": %d, \"allreduce\": \"%s\", "
@@ -188,11 +162,13 @@ static void print_result(Overlap *overlap, int steps, bool json)
 static Status run(Overlap *overlap, const Arguments *arguments, Error *error)
 {
     Config config;
-    Status status = config_load(&config, arguments->config, arguments->sets, arguments->set_count, error);
+    Status status = settings_load(&arguments->settings, &config, error);
     if (!status) status = world_start(&overlap->world, error);
-    if (!status && arguments->trace) status = timeline_create(&overlap->timeline, EVENTS, error);
+    if (status) return status;
+    if (arguments->trace) status = timeline_create(&overlap->timeline, EVENTS, error);
     if (!status)
         status = bench_model_create(&overlap->model, &config, arguments->batch, arguments->threads, false, error);
+    status = world_agree(overlap->world.comm, status, error);
     if (status) return status;
     ReducerConfig reducer = {.comm = overlap->world.comm,
                              .kind = config.allreduce,

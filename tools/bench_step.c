@@ -4,13 +4,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <time.h>
 
 #include "core/kernels/kernels.h"
 #include "core/optim.h"
-#include "dist/config.h"
+#include "dist/clock.h"
+#include "dist/measure.h"
 #include "tools/bench.h"
 #include "tools/bench_model.h"
+#include "tools/options.h"
 
 static const char USAGE[] =
     "usage: t2t bench step [--model NAME] [--option value ...]\n\n"
@@ -29,31 +30,13 @@ static const char USAGE[] =
     "gflops counts nominal work: 2 operations for each multiply-accumulate of `t2t info`, times 3 for training.\n"
     "peak_gflops is measured in the same run, on the same threads, before and after: multiply-adds in registers.\n";
 
-enum { MAX_SETS = 64, MAX_STEPS = 1000, MIN_STEPS = 5 };
+enum { MAX_STEPS = 1000, MIN_STEPS = 5 };
 
 typedef struct Arguments {
-    const char *config, *sets[MAX_SETS + 1];
-    int set_count, batch, threads, steps;
+    Settings settings;
+    int batch, threads, steps;
     bool infer, profile, json, help;
-    char model[128];
 } Arguments;
-
-static Status parse_count(const char *text, const char *option, int *out, Error *error)
-{
-    char *end;
-    long value = strtol(text, &end, 10);
-    if (end == text || *end || value < 1 || value > 1 << 20)
-        return error_set(error, STATUS_USAGE, "--%s %s: a number from 1 up is needed", option, text);
-    *out = (int)value;
-    return STATUS_OK;
-}
-
-static Status add_set(Arguments *arguments, const char *set, Error *error)
-{
-    if (arguments->set_count == MAX_SETS) return error_set(error, STATUS_USAGE, "--set: at most %d times", MAX_SETS);
-    arguments->sets[arguments->set_count++] = set;
-    return STATUS_OK;
-}
 
 static Status parse(int argc, char **argv, Arguments *arguments, Error *error)
 {
@@ -74,23 +57,18 @@ static Status parse(int argc, char **argv, Arguments *arguments, Error *error)
     for (int option; !status && (option = getopt_long(argc, argv, "", OPTIONS, NULL)) != -1;) {
         switch (option) {
         case 'm':
-            snprintf(arguments->model, sizeof arguments->model, "model=%s", optarg);
-            status = add_set(arguments, arguments->model, error);
-            break;
         case 'c':
-            arguments->config = optarg;
-            break;
         case 's':
-            status = add_set(arguments, optarg, error);
+            status = settings_option(&arguments->settings, option, optarg, error);
             break;
         case 'b':
-            status = parse_count(optarg, "batch", &arguments->batch, error);
+            status = option_int("batch", optarg, 1, 1 << 16, &arguments->batch, error);
             break;
         case 't':
-            status = parse_count(optarg, "threads", &arguments->threads, error);
+            status = option_int("threads", optarg, 1, 1 << 16, &arguments->threads, error);
             break;
         case 'n':
-            status = parse_count(optarg, "steps", &arguments->steps, error);
+            status = option_int("steps", optarg, 1, MAX_STEPS, &arguments->steps, error);
             break;
         case 'i':
             arguments->infer = true;
@@ -110,13 +88,6 @@ static Status parse(int argc, char **argv, Arguments *arguments, Error *error)
     }
     if (!status && optind < argc) return error_set(error, STATUS_USAGE, "unexpected argument '%s'", argv[optind]);
     return status;
-}
-
-static double now(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
 }
 
 /* ---- the peak */
@@ -141,9 +112,9 @@ static double measure_peak(Pool *pool)
     PeakJob job = {.kernels = kernels_best(), .rounds = 1000000};
     double best = 0;
     for (int i = 0; i < 10; i++) {
-        double begin = now();
+        double begin = clock_seconds();
         pool_run(pool, pool_threads(pool), peak_task, &job);
-        double rate = (double)job.operations * pool_threads(pool) / (now() - begin) * 1e-9;
+        double rate = (double)job.operations * pool_threads(pool) / (clock_seconds() - begin) * 1e-9;
         if (rate > best) best = rate;
     }
     return best;
@@ -160,12 +131,6 @@ static void run_step(BenchModel *bench)
     bench_model_update(bench, bench->grads, 0, size, squares);
 }
 
-static int compare(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 typedef struct Timing {
     double median, total; /* seconds of a step, and of all */
     int count;
@@ -176,18 +141,16 @@ static Timing measure_steps(BenchModel *bench, int steps)
     enum { WARM_UP = 2, SECONDS = 10 };
     double times[MAX_STEPS] = {0};
     int wanted = steps ? steps : MAX_STEPS, count = 0;
-    if (wanted > MAX_STEPS) wanted = MAX_STEPS;
     for (int i = 0; i < WARM_UP; i++) run_step(bench);
     if (bench->profile) profile_reset(bench->profile);
-    double start = now();
-    while (count < wanted && (steps || count < MIN_STEPS || now() - start < SECONDS)) {
-        double begin = now();
+    double start = clock_seconds();
+    while (count < wanted && (steps || count < MIN_STEPS || clock_seconds() - start < SECONDS)) {
+        double begin = clock_seconds();
         run_step(bench);
-        times[count++] = now() - begin;
+        times[count++] = clock_seconds() - begin;
     }
-    double total = now() - start;
-    qsort(times, (size_t)count, sizeof *times, compare);
-    return (Timing){times[count / 2], total, count};
+    double total = clock_seconds() - start;
+    return (Timing){measure_median(times, count), total, count};
 }
 
 /* The threads' mean of what a step spends on a part, in milliseconds. */
@@ -249,7 +212,7 @@ Status bench_step(int argc, char **argv, Error *error)
         fputs(USAGE, stdout);
         return STATUS_OK;
     }
-    if (!status) status = config_load(&config, arguments.config, arguments.sets, arguments.set_count, error);
+    if (!status) status = settings_load(&arguments.settings, &config, error);
     if (!status)
         status = bench_model_create(&bench, &config, arguments.batch, arguments.threads, arguments.infer, error);
     if (!status && arguments.profile) status = bench_model_profile(&bench, error);

@@ -8,23 +8,8 @@
 
 Status classifier_option(ClassifierSource *source, int option, const char *value, Error *error)
 {
-    if ((option == 'm' || option == 's') && source->set_count == CLASSIFIER_SETS)
-        return error_set(error, STATUS_USAGE, "--set: at most %d times", CLASSIFIER_SETS);
-    switch (option) {
-    case 'w':
-        source->weights = value;
-        break;
-    case 'c':
-        source->config = value;
-        break;
-    case 's':
-        source->sets[source->set_count++] = value;
-        break;
-    case 'm':
-        snprintf(source->model, sizeof source->model, "model=%.100s", value);
-        source->sets[source->set_count++] = source->model;
-        break;
-    }
+    if (option != 'w') return settings_option(&source->settings, option, value, error);
+    source->weights = value;
     return STATUS_OK;
 }
 
@@ -32,19 +17,20 @@ Status classifier_option(ClassifierSource *source, int option, const char *value
 static Status configure(Classifier *classifier, const ClassifierSource *source, const Safetensors *file, Error *error)
 {
     Config *config = &classifier->config;
-    if (source->config) return config_load(config, source->config, source->sets, source->set_count, error);
-    const char *text = source->model[0] ? NULL : safetensors_metadata(file, "config");
-    if (text) return config_parse(config, text, source->weights, source->sets, source->set_count, error);
-    if (!source->model[0])
+    const Settings *settings = &source->settings;
+    if (settings->config) return settings_load(settings, config, error);
+    const char *text = settings->model[0] ? NULL : safetensors_metadata(file, "config");
+    if (text) return config_parse(config, text, source->weights, settings->sets, settings->count, error);
+    if (!settings->model[0])
         return error_set(error, STATUS_USAGE,
                          "%s does not say what model it belongs to: name it by --model NAME or --config FILE",
                          source->weights);
     char classes[64];
-    const char *sets[CLASSIFIER_SETS + 1] = {classes};
+    const char *sets[MAX_SETS + 1] = {classes};
     const SafetensorsEntry *head = safetensors_find(file, "head.weight");
     snprintf(classes, sizeof classes, "num_classes=%" PRId64, head && head->ndim == 2 ? head->shape[0] : 1000);
-    memcpy(sets + 1, source->sets, (size_t)source->set_count * sizeof *sets);
-    return config_parse(config, NULL, NULL, sets, source->set_count + 1, error);
+    memcpy(sets + 1, settings->sets, (size_t)settings->count * sizeof *sets);
+    return config_parse(config, NULL, NULL, sets, settings->count + 1, error);
 }
 
 static Status read_names(Classifier *classifier, const Safetensors *file, Error *error)

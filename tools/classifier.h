@@ -14,16 +14,11 @@
 
 #include "core/model.h"
 #include "core/weights.h"
-#include "dist/config.h"
-
-enum { CLASSIFIER_SETS = 64 };
+#include "tools/options.h"
 
 typedef struct ClassifierSource {
     const char *weights; /* the file */
-    const char *config;  /* NULL, or a configuration file in the place of what the weights carry */
-    const char *sets[CLASSIFIER_SETS];
-    int set_count;
-    char model[128]; /* "model=NAME", for --model */
+    Settings settings;   /* --config and --model stand in the place of what the weights carry */
 } ClassifierSource;
 
 typedef struct Classifier {

@@ -2,7 +2,6 @@
 #include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "dist/world.h"
@@ -29,16 +28,6 @@ typedef struct Arguments {
     int batch, threads;
     bool json, help;
 } Arguments;
-
-static Status parse_count(const char *name, const char *text, int low, int *value, Error *error)
-{
-    char *end;
-    long number = strtol(text, &end, 10);
-    if (*end || end == text || number < low || number > 65536)
-        return error_set(error, STATUS_USAGE, "--%s: '%s'; a number from %d to 65536 is expected", name, text, low);
-    *value = (int)number;
-    return STATUS_OK;
-}
 
 static Status parse(int argc, char **argv, Arguments *arguments, Error *error)
 {
@@ -67,10 +56,10 @@ static Status parse(int argc, char **argv, Arguments *arguments, Error *error)
             arguments->split = optarg;
             break;
         case 'b':
-            status = parse_count("batch", optarg, 1, &arguments->batch, error);
+            status = option_int("batch", optarg, 1, 65536, &arguments->batch, error);
             break;
         case 't':
-            status = parse_count("threads", optarg, 0, &arguments->threads, error);
+            status = option_int("threads", optarg, 0, 65536, &arguments->threads, error);
             break;
         case 'j':
             arguments->json = true;

@@ -1,11 +1,11 @@
 /* t2t info: what is this? A model's name, a weights file ... are told apart by looking. */
 #include <getopt.h>
 #include <stdio.h>
-#include <string.h>
 
 #include "core/file.h"
 #include "dist/config.h"
 #include "tools/info.h"
+#include "tools/options.h"
 #include "tools/tools.h"
 
 /* The first that recognises a path describes it. */
@@ -43,13 +43,9 @@ static void print_usage(FILE *out)
     fputc('\n', out);
 }
 
-enum { MAX_SETS = 64 };
-
 typedef struct Arguments {
     const char *subject; /* NULL: the model of --config */
-    const char *config;
-    const char *sets[MAX_SETS];
-    int set_count;
+    Settings settings;
     const char *contact_sheet;
     bool tensors, classes, help;
 } Arguments;
@@ -67,19 +63,15 @@ static Status parse(int argc, char **argv, Arguments *arguments, Error *error)
     };
     for (int option; (option = getopt_long(argc, argv, "", OPTIONS, NULL)) != -1;) {
         if (option == '?') return error_set(error, STATUS_USAGE, "see `t2t info --help`");
-        if (option == 'c') arguments->config = optarg;
+        if (settings_option(&arguments->settings, option, optarg, error)) return error->status;
         if (option == 't') arguments->tensors = true;
         if (option == 'l') arguments->classes = true;
         if (option == 'i') arguments->contact_sheet = optarg;
         if (option == 'h') arguments->help = true;
-        if (option != 's') continue;
-        if (arguments->set_count == MAX_SETS)
-            return error_set(error, STATUS_USAGE, "--set: at most %d times", MAX_SETS);
-        arguments->sets[arguments->set_count++] = optarg;
     }
     if (argc > optind + 1) return error_set(error, STATUS_USAGE, "one thing at a time: %s", argv[optind + 1]);
     arguments->subject = argv[optind];
-    if (arguments->help || arguments->subject || arguments->config) return STATUS_OK;
+    if (arguments->help || arguments->subject || arguments->settings.config) return STATUS_OK;
     return error_set(error, STATUS_USAGE, "what is to be described? See `t2t info --help`");
 }
 
@@ -87,15 +79,9 @@ static Status parse(int argc, char **argv, Arguments *arguments, Error *error)
 static Status load_model(const Arguments *arguments, const char *name, ModelConfig *model, Error *error)
 {
     Config config;
-    char set[128];
-    const char *sets[MAX_SETS + 1];
-    int count = 0;
-    if (name) {
-        snprintf(set, sizeof set, "model=%s", name);
-        sets[count++] = set;
-    }
-    for (int i = 0; i < arguments->set_count; i++) sets[count++] = arguments->sets[i];
-    Status status = config_load(&config, arguments->config, sets, count, error);
+    Settings settings = arguments->settings; /* which has no --model yet */
+    Status status = name ? settings_option(&settings, 'm', name, error) : STATUS_OK;
+    if (!status) status = settings_load(&settings, &config, error);
     if (!status) *model = config.model;
     return status;
 }
@@ -105,7 +91,7 @@ static Status describe_path(const Arguments *arguments, Error *error)
     InfoOptions options = {
         .tensors = arguments->tensors, .classes = arguments->classes, .contact_sheet = arguments->contact_sheet};
     ModelConfig model;
-    if (arguments->config || arguments->set_count) {
+    if (arguments->settings.config || arguments->settings.count) {
         Status status = load_model(arguments, NULL, &model, error);
         if (status) return status;
         options.model = &model;

@@ -3,7 +3,6 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "tools/classifier.h"
 #include "tools/pictures.h"
@@ -43,9 +42,7 @@ static Status parse(int argc, char **argv, Arguments *arguments, Error *error)
         Status status = STATUS_OK;
         switch (option) {
         case 'k':
-            arguments->top = atoi(optarg);
-            if (arguments->top < 1 || arguments->top > MAX_TOP)
-                return error_set(error, STATUS_USAGE, "--top: '%s'; 1 to %d is expected", optarg, MAX_TOP);
+            status = option_int("top", optarg, 1, MAX_TOP, &arguments->top, error);
             break;
         case 'h':
             arguments->help = true;

@@ -8,6 +8,7 @@
 #include "core/model.h"
 #include "core/weights.h"
 #include "dist/config.h"
+#include "tools/options.h"
 #include "tools/pictures.h"
 #include "tools/tools.h"
 
@@ -29,14 +30,12 @@ static const char USAGE[] =
     "                     tensor\n"
     "  --threads N        (default: the processors that the process may use)\n";
 
-enum { MAX_SETS = 64 };
-
 typedef struct Arguments {
-    const char *config, *sets[MAX_SETS], *weights, *input, *output;
-    int set_count, threads;
+    Settings settings;
+    const char *weights, *input, *output;
+    int threads;
     char **images; /* what --images names */
     int image_count;
-    char model[128];
     bool help;
 } Arguments;
 
@@ -51,18 +50,12 @@ static Status parse(int argc, char **argv, Arguments *arguments, Error *error)
     };
     bool images = false;
     for (int option; (option = getopt_long(argc, argv, "", OPTIONS, NULL)) != -1;) {
-        if ((option == 'm' || option == 's') && arguments->set_count == MAX_SETS)
-            return error_set(error, STATUS_USAGE, "--set: at most %d times", MAX_SETS);
+        Status status = STATUS_OK;
         switch (option) {
         case 'm':
-            snprintf(arguments->model, sizeof arguments->model, "model=%s", optarg);
-            arguments->sets[arguments->set_count++] = arguments->model;
-            break;
         case 's':
-            arguments->sets[arguments->set_count++] = optarg;
-            break;
         case 'c':
-            arguments->config = optarg;
+            status = settings_option(&arguments->settings, option, optarg, error);
             break;
         case 'w':
             arguments->weights = optarg;
@@ -77,7 +70,7 @@ static Status parse(int argc, char **argv, Arguments *arguments, Error *error)
             arguments->output = optarg;
             break;
         case 't':
-            arguments->threads = atoi(optarg);
+            status = option_int("threads", optarg, 0, 65536, &arguments->threads, error);
             break;
         case 'h':
             arguments->help = true;
@@ -85,6 +78,7 @@ static Status parse(int argc, char **argv, Arguments *arguments, Error *error)
         default:
             return error_set(error, STATUS_USAGE, "see `t2t trace --help`");
         }
+        if (status) return status;
     }
     if (images) {
         arguments->images = argv + optind;
@@ -92,8 +86,7 @@ static Status parse(int argc, char **argv, Arguments *arguments, Error *error)
     } else if (optind < argc) {
         return error_set(error, STATUS_USAGE, "unexpected argument '%s'", argv[optind]);
     }
-    if (arguments->threads < 0) return error_set(error, STATUS_USAGE, "--threads %d: at least 1", arguments->threads);
-    if (!arguments->model[0] && !arguments->config)
+    if (!arguments->settings.model[0] && !arguments->settings.config)
         return error_set(error, STATUS_USAGE, "which model? --model NAME or --config FILE");
     if (!arguments->weights || !arguments->output)
         return error_set(error, STATUS_USAGE, "--weights and --output are needed");
@@ -306,7 +299,7 @@ Status tool_trace(int argc, char **argv, Error *error)
         fputs(USAGE, stdout);
         return STATUS_OK;
     }
-    if (!status) status = config_load(&trace.config, arguments.config, arguments.sets, arguments.set_count, error);
+    if (!status) status = settings_load(&arguments.settings, &trace.config, error);
     if (!status)
         status =
             arguments.input ? read_input(&trace, arguments.input, error) : read_pictures(&trace, &arguments, error);

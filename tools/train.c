@@ -8,6 +8,7 @@
 #include "dist/world.h"
 #include "dist/signals.h"
 #include "dist/trainer.h"
+#include "tools/options.h"
 #include "tools/tools.h"
 
 static const char USAGE[] =
@@ -27,12 +28,8 @@ static const char USAGE[] =
     "USR1, USR2, TERM and Ctrl-C write a checkpoint and end the run with status 75; a second one ends it at once.\n\n"
     "Settings:\n";
 
-enum { MAX_SETS = 256 };
-
 typedef struct Arguments {
-    const char *config;
-    const char *sets[MAX_SETS];
-    int set_count;
+    Settings settings;
     TrainOptions options;
     char output[1024]; /* the default one */
     bool debug, help;
@@ -40,7 +37,7 @@ typedef struct Arguments {
 
 static void default_output(Arguments *arguments)
 {
-    const char *name = arguments->config ? arguments->config : "run";
+    const char *name = arguments->settings.config ? arguments->settings.config : "run";
     const char *slash = strrchr(name, '/');
     if (slash) name = slash + 1;
     int length = (int)strcspn(name, ".");
@@ -65,9 +62,7 @@ static Status parse(int argc, char **argv, Arguments *arguments, Error *error)
     for (int option; (option = getopt_long(argc, argv, "", OPTIONS, NULL)) != -1;) {
         switch (option) {
         case 's':
-            if (arguments->set_count == MAX_SETS)
-                return error_set(error, STATUS_USAGE, "more than %d --set: put them into a file", MAX_SETS);
-            arguments->sets[arguments->set_count++] = optarg;
+            if (settings_option(&arguments->settings, option, optarg, error)) return error->status;
             break;
         case 'o':
             arguments->options.output = optarg;
@@ -97,8 +92,8 @@ static Status parse(int argc, char **argv, Arguments *arguments, Error *error)
     if (argc - optind > 1)
         return error_set(error, STATUS_USAGE, "one CONFIG.yaml is expected, found %s and %s", argv[optind],
                          argv[optind + 1]);
-    arguments->config = argv[optind];
-    if (!arguments->config && !arguments->set_count)
+    arguments->settings.config = argv[optind];
+    if (!arguments->settings.config && !arguments->settings.count)
         return error_set(error, STATUS_USAGE, "a CONFIG.yaml is expected; see t2t train --help");
     if (!arguments->options.output) default_output(arguments);
     return STATUS_OK;
@@ -125,7 +120,7 @@ static Status train_here(const Arguments *arguments, const World *world, Error *
     TrainResult result;
     Status status = log_open(&log, world->rank, arguments->debug ? LOG_DEBUG : LOG_INFO, error);
     if (status) return status;
-    status = config_load(&config, arguments->config, arguments->sets, arguments->set_count, error);
+    status = settings_load(&arguments->settings, &config, error);
     status = world_agree(world->comm, status, error);
     if (!status) status = signals_catch(error);
     if (!status) status = train(world, &log, &config, &arguments->options, &result, error);

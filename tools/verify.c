@@ -2,11 +2,11 @@
 #include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "core/pool.h"
 #include "data/verify.h"
 #include "tools/bar.h"
+#include "tools/options.h"
 #include "tools/tools.h"
 
 static const char USAGE[] =
@@ -51,7 +51,7 @@ Status tool_verify(int argc, char **argv, Error *error)
     for (int option; (option = getopt_long(argc, argv, "", OPTIONS, NULL)) != -1;) {
         if (option == '?') return error_set(error, STATUS_USAGE, "see `t2t verify --help`");
         if (option == 'd') options.decode = true;
-        if (option == 't') options.threads = atoi(optarg);
+        if (option == 't' && option_int("threads", optarg, 1, 65536, &options.threads, error)) return error->status;
         if (option != 'h') continue;
         fputs(USAGE, stdout);
         return STATUS_OK;
