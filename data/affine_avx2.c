@@ -1,7 +1,7 @@
 /* affine.h's transform in vectors of four doubles: the same operations in the same order (this file is compiled without
- * contraction to fused multiply-add), hence the same bytes. In general the channels of a pixel lie side by side. Shears and
- * translations along one axis keep to the pixels' centres on the other, where sampling across would add 0 * something and
- * is left out; they do four pixels at a time. */
+ * contraction to fused multiply-add), hence the same bytes. In general the channels of a pixel lie side by side. Shears
+ * and translations along one axis keep to the pixels' centres on the other, where sampling across would add 0 *
+ * something and is left out; they do four pixels at a time. */
 #if defined(__x86_64__)
 #include <immintrin.h>
 #include <math.h>
@@ -142,7 +142,8 @@ static void sample_step(const uint8_t *const taps[4], const double *d, bool is_c
     }
 }
 
-/* The samples of four pixels from (x, y) on; false when not all lie inside their rows. A linear step takes the middle two. */
+/* The samples of four pixels from (x, y) on; false when not all lie inside their rows. A linear step takes the middle
+ * two. */
 static bool find_taps(const Source *source, bool down, int x, int y, int at, const uint8_t *taps[4])
 {
     const int64_t stride = 3 * (int64_t)source->width;

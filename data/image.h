@@ -57,12 +57,12 @@ typedef struct ImageSink {
     void *context;
     /* First: `covered` is where the rows lie in an image `reduction` times smaller than the stored one. */
     Status (*begin)(void *context, ImageBox covered, int reduction, Error *error);
-    /* Then, from the top: the next `count` rows of covered.width pixels, 1 .. IMAGE_STRIP of them. They are the sink's to
-     * read until it returns. */
+    /* Then, from the top: the next `count` rows of covered.width pixels, 1 .. IMAGE_STRIP of them. They are the sink's
+     * to read until it returns. */
     void (*take)(void *context, const uint8_t *const rows[], int count);
-    /* Optional: memory for the next row, for a sink that keeps rows as they are. All rows go there if the codec can write
-     * them as they are wanted: a JPEG in gray or colour whose box is as wide as what is decoded. Else all are given to
-     * `take`. */
+    /* Optional: memory for the next row, for a sink that keeps rows as they are. All rows go there if the codec can
+     * write them as they are wanted: a JPEG in gray or colour whose box is as wide as what is decoded. Else all are
+     * given to `take`. */
     uint8_t *(*place)(void *context);
 } ImageSink;
 
@@ -73,8 +73,8 @@ ImageSink image_sink(Image *image); /* keeps the rows in `image` */
 /* Decodes little more than a crop needs, and gives it to a sink.
  *
  * box: in pixels of the stored image, inside it. reduction: 1, 2, 4 or 8 asks for an image that many times smaller (the
- * DCT does it: about the box average); PNG stays as it is. The sink is told which reduction it has become and which part
- * of the image of ceil(W / reduction) x ceil(H / reduction) pixels it gets: the whole box, rounded outwards. At
+ * DCT does it: about the box average); PNG stays as it is. The sink is told which reduction it has become and which
+ * part of the image of ceil(W / reduction) x ceil(H / reduction) pixels it gets: the whole box, rounded outwards. At
  * reduction 1 that is the box, and the pixels are those of image_decode, exactly. Rows below the box are not read, so a
  * truncation there goes unnoticed. scratch: memory for a format that cannot be decoded in part. After an error the sink
  * may have had some rows. */

@@ -1,5 +1,5 @@
-/* imageops.h: the colour operations of RandAugment and colour jitter, equal to Pillow's (ImageOps, ImageEnhance) in every
- * byte. All work on interleaved RGB. Most map each byte through a table of its channel, in place. */
+/* imageops.h: the colour operations of RandAugment and colour jitter, equal to Pillow's (ImageOps, ImageEnhance) in
+ * every byte. All work on interleaved RGB. Most map each byte through a table of its channel, in place. */
 #ifndef DATA_IMAGEOPS_H
 #define DATA_IMAGEOPS_H
 

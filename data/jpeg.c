@@ -138,8 +138,8 @@ static void read_lines(struct jpeg_decompress_struct *codec, JSAMPARRAY lines, i
     for (int done = 0; done < count;) done += (int)jpeg_read_scanlines(codec, lines + done, (JDIMENSION)(count - done));
 }
 
-/* A few lines at a time, so that what takes them finds them in the nearest cache. libjpeg-turbo writes aligned lines past
- * the caches, straight to memory; hence the odd START. */
+/* A few lines at a time, so that what takes them finds them in the nearest cache. libjpeg-turbo writes aligned lines
+ * past the caches, straight to memory; hence the odd START. */
 static void stream(Decoder *decoder, ImageBox box, const ImageSink *sink)
 {
     enum { START = 8 };

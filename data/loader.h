@@ -20,15 +20,16 @@
  * file order; the last batch may be shorter, then loader_next yields NULL. All of this repeats after another
  * loader_start, which drops what was read ahead; no batch may be held then.
  *
- * Mixup and cutmix pair neighbours of the *global* batch, positions 2k and 2k+1, so they do not depend on ranks either; a
- * rank whose part cuts a pair prepares both images. The last image of an odd batch takes its predecessor for a partner.
+ * Mixup and cutmix pair neighbours of the *global* batch, positions 2k and 2k+1, so they do not depend on ranks either;
+ * a rank whose part cuts a pair prepares both images. The last image of an odd batch takes its predecessor for a
+ * partner.
  *
  * Records that cannot be used (wrong hash, no image) are counted. In training the next usable record of the data set
  * takes the place; in evaluation the image is left out of its batch.
  *
- * Memory: the ring (loader_memory) and, per worker, four of the model's images, as many rows of the model's width as the
- * highest crop met had, and what the codec holds: a few rows of a baseline JPEG, the coefficients of a progressive one, a
- * whole PNG.
+ * Memory: the ring (loader_memory) and, per worker, four of the model's images, as many rows of the model's width as
+ * the highest crop met had, and what the codec holds: a few rows of a baseline JPEG, the coefficients of a progressive
+ * one, a whole PNG.
  */
 #ifndef DATA_LOADER_H
 #define DATA_LOADER_H

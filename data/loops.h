@@ -1,5 +1,5 @@
-/* loops.h: the loops over bytes that a compiler vectorises by itself. loops_body.h is compiled twice, for any machine and
- * for AVX2; both give the same bytes, since nothing in data/ is contracted or reordered. */
+/* loops.h: the loops over bytes that a compiler vectorises by itself. loops_body.h is compiled twice, for any machine
+ * and for AVX2; both give the same bytes, since nothing in data/ is contracted or reordered. */
 #ifndef DATA_LOOPS_H
 #define DATA_LOOPS_H
 
@@ -10,7 +10,8 @@ typedef struct Loops {
     void (*mixup)(const uint8_t *own, const uint8_t *partner, int64_t count, float keep, float take, uint8_t *out);
     /* (count, 3): from the pixel's gray (factor 0) to itself (1) and beyond */
     void (*color)(uint8_t *pixels, int64_t count, float factor);
-    /* bytes 3 .. row-4 of a row of `row` bytes whose neighbours lie `row` bytes before and behind: from smooth to itself */
+    /* bytes 3 .. row-4 of a row of `row` bytes whose neighbours lie `row` bytes before and behind: from smooth to
+     * itself */
     void (*sharpen)(const uint8_t *in, int64_t row, float factor, uint8_t *out);
     /* below the threshold as it is, from there on inverted */
     void (*solarize)(uint8_t *bytes, int64_t count, int threshold);

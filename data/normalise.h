@@ -1,4 +1,5 @@
-/* normalise.h: bytes, interleaved, to floats, planar: (x - 255 mean) / (255 std), with the roundings of timm's loader. */
+/* normalise.h: bytes, interleaved, to floats, planar: (x - 255 mean) / (255 std), with the roundings of timm's
+ * loader. */
 #ifndef DATA_NORMALISE_H
 #define DATA_NORMALISE_H
 

@@ -6,16 +6,17 @@
  * Shards are shuffled; then, along that order, images are shuffled within windows of ORDER_WINDOW images (several
  * shards of ImageNet, some 7 GB), so that a cluster reads its disks nearly in order and still mixes well, since the
  * images within the shards were shuffled once and for all by the conversion. The start of the order rotates with the
- * epoch, so that windows cut elsewhere each time. A data set of no more than ORDER_WINDOW images is shuffled as a whole.
+ * epoch, so that windows cut elsewhere each time. A data set of no more than ORDER_WINDOW images is shuffled as a
+ * whole.
  *
  * The shuffle within a window is a keyed bijection (a Feistel network over the smallest even number of bits that holds
- * the window, walked until the value falls inside), not a table: the 5 MB and the pause of a table at each epoch's start
- * are saved.
+ * the window, walked until the value falls inside), not a table: the 5 MB and the pause of a table at each epoch's
+ * start are saved.
  *
- * Repeated augmentation (Hoffer et al., CVPR 2020; timm's RepeatAugSampler): each image is taken `repeats` times and the
- * epoch still has as many positions as the data set has images, so it sees 1/repeats of them. The copies fall into one
- * step (or two, at its border) but far apart, since mixup pairs neighbours: side by side at most where the step is no
- * multiple of `repeats`, and there at most once per copy.
+ * Repeated augmentation (Hoffer et al., CVPR 2020; timm's RepeatAugSampler): each image is taken `repeats` times and
+ * the epoch still has as many positions as the data set has images, so it sees 1/repeats of them. The copies fall into
+ * one step (or two, at its border) but far apart, since mixup pairs neighbours: side by side at most where the step is
+ * no multiple of `repeats`, and there at most once per copy.
  */
 #ifndef DATA_ORDER_H
 #define DATA_ORDER_H

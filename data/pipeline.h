@@ -1,8 +1,8 @@
 /* pipeline.h: from one record to one normalised image; the settings, with timm's names and defaults.
  *
  * Evaluation: resize the shorter side to floor(img_size / crop_pct), centre crop, normalise (Pillow's result).
- * Training: random resized crop, flip, auto-augment or colour jitter, [mixup, cutmix on bytes: mix.h], normalise, random
- * erasing. Every random choice is keyed by (seed, epoch, sample): see core/rng.h.
+ * Training: random resized crop, flip, auto-augment or colour jitter, [mixup, cutmix on bytes: mix.h], normalise,
+ * random erasing. Every random choice is keyed by (seed, epoch, sample): see core/rng.h.
  */
 #ifndef DATA_PIPELINE_H
 #define DATA_PIPELINE_H

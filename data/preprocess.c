@@ -120,9 +120,10 @@ static Interpolation choose_filter(Interpolation filter, Rng *rng)
     return cubic ? INTERPOLATION_BICUBIC : INTERPOLATION_BILINEAR;
 }
 
-/* A crop that is to shrink by 2 or more is decoded at a half, a quarter or an eighth of its size, which the DCT does for
- * next to nothing, as long as it keeps at least the pixels that the model gets. The result differs from the full decode by
- * a level or two here and there, which is far less than the augmentation that follows; evaluation does not do it. */
+/* A crop that is to shrink by 2 or more is decoded at a half, a quarter or an eighth of its size, which the DCT does
+ * for next to nothing, as long as it keeps at least the pixels that the model gets. The result differs from the full
+ * decode by a level or two here and there, which is far less than the augmentation that follows; evaluation does not do
+ * it. */
 static int choose_reduction(ImageBox box, int size)
 {
     int reduction = 1;

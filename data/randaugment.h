@@ -1,9 +1,9 @@
 /* randaugment.h: RandAugment as timm 0.3.4 means it: the policy's text, what it draws, and its application.
  *
  * "rand-m9-n2-mstd0.5-inc1": magnitude 9 of 10, 2 operations per image drawn with replacement, each applied with
- * probability 0.5, magnitude drawn from a normal distribution of deviation 0.5 and clipped to 0 .. 10, operations of the
- * "increasing" set, which all grow more severe with the magnitude. Without inc1: the original set, in which enhancements,
- * Posterize and Solarize do not. Omitted: m10, n2, mstd0, inc0.
+ * probability 0.5, magnitude drawn from a normal distribution of deviation 0.5 and clipped to 0 .. 10, operations of
+ * the "increasing" set, which all grow more severe with the magnitude. Without inc1: the original set, in which
+ * enhancements, Posterize and Solarize do not. Omitted: m10, n2, mstd0, inc0.
  *
  *     RandAugment policy;
  *     randaugment_parse(&policy, "rand-m9-mstd0.5-inc1", error);

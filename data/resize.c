@@ -40,8 +40,8 @@ static int32_t fixed_point(double weight)
     return (int32_t)(weight * (1 << RESIZE_BITS) + (weight < 0.0 ? -0.5 : 0.5));
 }
 
-/* Taps for outputs begin .. begin+outputs-1 of `size` made from `source` inputs, backwards if mirrored. The order of operations is Pillow's:
- * another one would round differently. */
+/* Taps for outputs begin .. begin+outputs-1 of `size` made from `source` inputs, backwards if mirrored. The order of
+ * operations is Pillow's: another one would round differently. */
 static Status taps_build(ResizeTaps *taps, int source, int size, int begin, int outputs, bool mirror,
                          Interpolation filter, Error *error)
 {

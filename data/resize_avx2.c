@@ -1,5 +1,6 @@
-/* The two passes of resize.h with 16-bit multipliers: a 23-bit tap is split as high << 14 + low, each half is multiplied
- * and summed exactly in 32 bits, and the halves are joined at the end. Equal to the portable passes in every bit. */
+/* The two passes of resize.h with 16-bit multipliers: a 23-bit tap is split as high << 14 + low, each half is
+ * multiplied and summed exactly in 32 bits, and the halves are joined at the end. Equal to the portable passes in every
+ * bit. */
 #if defined(__x86_64__)
 #include <immintrin.h>
 #include <string.h>
@@ -18,8 +19,8 @@ static __m256i two_taps(const int16_t *halves)
     return _mm256_set1_epi32(bits);
 }
 
-/* `times` perfect shuffles of eight vectors: interleaving the first four with the last four rotates the bits of a byte's
- * number within its lanes, 3 of the vector and 4 of the place, by one. */
+/* `times` perfect shuffles of eight vectors: interleaving the first four with the last four rotates the bits of a
+ * byte's number within its lanes, 3 of the vector and 4 of the place, by one. */
 static inline __attribute__((always_inline)) void shuffle(__m256i v[8], const int times)
 {
     for (int i = 0; i < times; i++) {
@@ -71,8 +72,9 @@ static void turn_rows(const uint8_t *const in[], int count, size_t bytes, uint8_
     turn_in(rows, 0, columns + RESIZE_STRIP * at);
 }
 
-/* One channel of one output pixel in 8 rows. Every sum of an image takes the same number of pairs, a constant where this
- * is inlined: a count that changed from pixel to pixel would cost more in mispredicted branches than the zero taps do. */
+/* One channel of one output pixel in 8 rows. Every sum of an image takes the same number of pairs, a constant where
+ * this is inlined: a count that changed from pixel to pixel would cost more in mispredicted branches than the zero taps
+ * do. */
 static inline __attribute__((always_inline)) void sum_column(const int pairs, const int16_t *halves, const uint8_t *in,
                                                              uint8_t *out)
 {

@@ -1,7 +1,7 @@
 /* source_cifar.c: CIFAR-10 and CIFAR-100 binary.
  *
- * A record is one label byte (CIFAR-10) or a coarse and a fine label byte (CIFAR-100), then 32 x 32 pixels, all red, all
- * green, all blue, row after row. The class names are in a text file beside.
+ * A record is one label byte (CIFAR-10) or a coarse and a fine label byte (CIFAR-100), then 32 x 32 pixels, all red,
+ * all green, all blue, row after row. The class names are in a text file beside.
  */
 #include <stdio.h>
 #include <stdlib.h>

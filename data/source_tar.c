@@ -1,5 +1,5 @@
-/* source_tar.c: ILSVRC2012_img_train.tar, a tar of one tar a class, and ILSVRC2012_img_val.tar, a tar of images, read in
- * place. libarchive walks them once, in a mapping, and tells where each image lies; images are then read by offset.
+/* source_tar.c: ILSVRC2012_img_train.tar, a tar of one tar a class, and ILSVRC2012_img_val.tar, a tar of images, read
+ * in place. libarchive walks them once, in a mapping, and tells where each image lies; images are then read by offset.
  *
  * In a plain tar held in memory libarchive hands out pointers into that memory: which is how the place is found.
  */

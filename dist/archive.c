@@ -7,8 +7,8 @@
 
 enum { TAG_PART = 120, IDLE_MICROSECONDS = 1000 };
 
-/* What the head hears. Both are the same program on one kind of machine, so the struct travels as bytes; few enough for every
- * MPI to send at once, without waiting for the head. */
+/* What the head hears. Both are the same program on one kind of machine, so the struct travels as bytes; few enough for
+ * every MPI to send at once, without waiting for the head. */
 struct PartReport {
     Status status;
     char message[1024];

@@ -1,13 +1,14 @@
 /* archive.h: one checkpoint of many ranks.
  *
- * With `zero: 1` each rank that trains holds a slice of the optimizer's state and writes it, in parallel, as a part of the
- * checkpoint. One rank is the head: rank 0, or the keeper. It writes weights and average, hears from every other rank
- * that its part is proved and what its hash is, and then writes the manifest; when one rank fails, all of it is abandoned, and
- * the report names the rank and its file. Without slices the head is alone, and this is just its CheckpointWriter.
+ * With `zero: 1` each rank that trains holds a slice of the optimizer's state and writes it, in parallel, as a part of
+ * the checkpoint. One rank is the head: rank 0, or the keeper. It writes weights and average, hears from every other
+ * rank that its part is proved and what its hash is, and then writes the manifest; when one rank fails, all of it is
+ * abandoned, and the report names the rank and its file. Without slices the head is alone, and this is just its
+ * CheckpointWriter.
  *
  *     archive_begin(archive, pool, &vectors, &position);      // on the head and all that have a part, at the same step
  *     ...
- *     if (archive_poll(archive, &report)) ...                 // on all, after each step; true on the head when it has ended
+ *     if (archive_poll(archive, &report)) ...                 // on all, after each step; true on the head at its end
  *     if (archive_wait(archive, &report)) ...                 // on all, at the end
  *
  * All ranks see the same run folder.

@@ -3,8 +3,8 @@
  *     RUN/checkpoints/step-00001250/
  *         weights.safetensors     official state_dict names; loads in the official PyTorch code
  *         ema.safetensors         likewise; only with model_ema
- *         optimizer.safetensors   "moment1.<name>" and "moment2.<name>" of every trained tensor; a rank that owns only a
- *                                 slice of them (zero: 1) writes optimizer-002-of-008.safetensors, whose tensors may be
+ *         optimizer.safetensors   "moment1.<name>" and "moment2.<name>" of every trained tensor; a rank that owns only
+ *                                 a slice (zero: 1) writes optimizer-002-of-008.safetensors, whose tensors may be
  *                                 parts: one-dimensional, metadata "<tensor>" = "begin:end" in the whole one
  *         manifest.json           written last: position, configuration, code version, bytes and XXH3-64 of each file;
  *                                 its last line is the XXH3-64 of all the bytes before that line
@@ -32,8 +32,8 @@ typedef struct RunPosition {
     double best_top1;     /* percent */
 } RunPosition;
 
-/* Flat vectors (params.h), any of which may be NULL. The moments are those of [begin, end) only, end - begin floats: the
- * moment of element i is at [i - begin]. Without slices (zero: 0) that is all of them. */
+/* Flat vectors (params.h), any of which may be NULL. The moments are those of [begin, end) only, end - begin floats:
+ * the moment of element i is at [i - begin]. Without slices (zero: 0) that is all of them. */
 typedef struct RunVectors {
     float *weights, *ema, *moment1, *moment2;
     int64_t begin, end;
@@ -49,12 +49,12 @@ typedef struct CheckpointFile {
 /* RUN/checkpoints/step-NNNNNNNN, in `path` (CHECKPOINT_PATH bytes). */
 void checkpoint_path(char *path, const char *folder, int64_t step);
 
-/* RUN/checkpoints/pending-NNNNNNNN: weights and average at the end of that epoch, while their validation is not in the record.
- * A checkpoint without moments; which of them are missing, a resumed run validates first. */
+/* RUN/checkpoints/pending-NNNNNNNN: weights and average at the end of that epoch, while their validation is not in the
+ * record. A checkpoint without moments; which of them are missing, a resumed run validates first. */
 void checkpoint_pending_path(char *path, const char *folder, int64_t epoch);
 
-/* Writing `path`. First a folder that is no checkpoint, whatever was there; parts of the moments stay, since other ranks may be
- * writing theirs already. Then each file, which is proved and described in *file for the manifest. */
+/* Writing `path`. First a folder that is no checkpoint, whatever was there; parts of the moments stay, since other
+ * ranks may be writing theirs already. Then each file, which is proved and described in *file for the manifest. */
 Status checkpoint_begin(const char *path, Error *error);
 
 /* A flat vector as FOLDER/name. Refuses non-finite values, naming step and tensor. metadata: key, value, ..., NULL. */
@@ -64,8 +64,8 @@ Status checkpoint_write_vector(const char *path, const char *name, const ParamTa
 Status checkpoint_write_moments(const char *path, const ParamTable *table, const RunVectors *vectors, int64_t step,
                                 int part, int parts, CheckpointFile *file, Error *error);
 
-/* Last, when every file is there: what is not among them goes, and the manifest is written, after which the checkpoint exists.
- * config: text of the resolved configuration. */
+/* Last, when every file is there: what is not among them goes, and the manifest is written, after which the checkpoint
+ * exists. config: text of the resolved configuration. */
 Status checkpoint_commit(const char *path, const RunPosition *position, const char *config, const char *layout,
                          const CheckpointFile *files, int count, Error *error);
 
@@ -96,8 +96,9 @@ Status checkpoint_open(Checkpoint *checkpoint, const char *path, Error *error);
 Status checkpoint_open_unproved(Checkpoint *checkpoint, const char *path, Error *error);
 void checkpoint_close(Checkpoint *checkpoint); /* accepts a zeroed one */
 
-/* Fills the vectors; those that are NULL are left alone, and of the moments [begin, end) is read. An ema that is wanted but not stored starts from the weights.
- * Moments are put together from however many parts; they are all there or it is an error. */
+/* Fills the vectors; those that are NULL are left alone, and of the moments [begin, end) is read. An ema that is wanted
+ * but not stored starts from the weights. Moments are put together from however many parts; they are all there or it is
+ * an error. */
 Status checkpoint_load(const Checkpoint *checkpoint, const ParamTable *table, RunVectors *vectors, Error *error);
 
 /* XXH3-64 of a file as it lies on the disk: its cached pages are dropped first where the system can. */

@@ -242,8 +242,8 @@ release:
 
 /* ---- loading */
 
-/* Copies what the file holds of one tensor's moment into the slice [begin, end), as far as that wants it, and adds the number
- * of elements found to *found. */
+/* Copies what the file holds of one tensor's moment into the slice [begin, end), as far as that wants it, and adds the
+ * number of elements found to *found. */
 static Status load_moment_part(const Safetensors *file, const Param *param, int moment, float *slice, int64_t begin,
                                int64_t end, float *scratch, int64_t *found, Error *error)
 {

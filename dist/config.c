@@ -99,8 +99,8 @@ Status config_check(const Config *config, Error *error)
     return status;
 }
 
-/* The published rates are 5e-4 (14, 19, 24) and 1e-3 (7, 10, 12) at a global batch of 512. A rate of one's own is nobody's
- * business, and a factor of four leaves room for other ways of scaling. */
+/* The published rates are 5e-4 (14, 19, 24) and 1e-3 (7, 10, 12) at a global batch of 512. A rate of one's own is
+ * nobody's business, and a factor of four leaves room for other ways of scaling. */
 bool config_lr_unscaled(const Config *config, char *text, size_t size)
 {
     double scale = (double)config->batch_size / 512, lr = config->schedule.lr;

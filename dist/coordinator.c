@@ -59,7 +59,8 @@ Status coordinator_writer_config(const CoordinatorSetup *setup, char *folder, ch
     return STATUS_OK;
 }
 
-/* What of the writing is this rank's: with slices every rank has a part, else the leader or the keeper has all of it. */
+/* What of the writing is this rank's: with slices every rank has a part, else the leader or the keeper has all of
+ * it. */
 static Status files_create(Coordinator *coordinator, Error *error)
 {
     const CoordinatorSetup *setup = &coordinator->setup;

@@ -1,5 +1,5 @@
-/* coordinator_internal.h: what the coordinator's files share: coordinator.c (life, checkpoints), coordinator_resume.c and
- * coordinator_record.c (records, validation). */
+/* coordinator_internal.h: what the coordinator's files share: coordinator.c (life, checkpoints), coordinator_resume.c
+ * and coordinator_record.c (records, validation). */
 #ifndef DIST_COORDINATOR_INTERNAL_H
 #define DIST_COORDINATOR_INTERNAL_H
 

@@ -97,8 +97,8 @@ void coordinator_note_validation(Coordinator *coordinator, const KeeperReply *re
     }
 }
 
-/* The keeper has one validation at a time: where that takes longer than an epoch, all wait here, not in a sum of gradients,
- * which would look like a rank that is missing. */
+/* The keeper has one validation at a time: where that takes longer than an epoch, all wait here, not in a sum of
+ * gradients, which would look like a rank that is missing. */
 static Status wait_for_keeper(Coordinator *coordinator, Error *error)
 {
     for (;;) {

@@ -7,7 +7,8 @@
 #include "dist/coordinator_internal.h"
 #include "dist/run.h"
 
-/* Opens the newest checkpoint of a folder that is whole; damaged ones are named. Leaves *found alone when there is none. */
+/* Opens the newest checkpoint of a folder that is whole; damaged ones are named. Leaves *found alone when there is
+ * none. */
 static Status open_newest(Coordinator *coordinator, const char *folder, Checkpoint *checkpoint, bool *found,
                           Error *error)
 {
@@ -68,8 +69,8 @@ static Status position_rebase(RunPosition *position, int64_t global_batch, Error
     return STATUS_OK;
 }
 
-/* What a run that was killed between a manifest and the pruning after it has left; the next checkpoint would do it, but a run
- * that is done writes none. */
+/* What a run that was killed between a manifest and the pruning after it has left; the next checkpoint would do it, but
+ * a run that is done writes none. */
 static void tidy(const Coordinator *coordinator, const RunPosition *position)
 {
     const Config *config = coordinator->setup.config;

@@ -1,7 +1,7 @@
 /* evaluate.h: validation over all ranks; every image counts exactly once, whatever their number.
  *
- * Each rank takes a contiguous part of the images, runs every given model (raw and EMA weights) over it, and the counts are
- * summed. Ranks go in lock-step, a batch at a time, so that a failure or a signal on one stops all.
+ * Each rank takes a contiguous part of the images, runs every given model (raw and EMA weights) over it, and the counts
+ * are summed. Ranks go in lock-step, a batch at a time, so that a failure or a signal on one stops all.
  *
  *     Model *models[] = {model, ema_model};                       // weights set
  *     Evaluation results[2];

@@ -1,11 +1,11 @@
 /* keeper.h: `coordinator: dedicated`: a rank that does not train, but validates and keeps checkpoints meanwhile.
  *
- * The last rank of the job is the keeper; rank 0, the leader of the workers, has a Courier. The courier copies the vectors,
- * which is all that the workers wait for, and sends them behind the next steps; the keeper validates raw and averaged
- * weights with all its threads, writes checkpoints and best.safetensors, and replies. It looks for orders between the
- * batches of a validation too, so no checkpoint waits for one. With `zero: 1` the moments stay with the workers, who write
- * them themselves, and the keeper is the head of the archive (archive.h). Run folder and data set are on a file system that
- * all see.
+ * The last rank of the job is the keeper; rank 0, the leader of the workers, has a Courier. The courier copies the
+ * vectors, which is all that the workers wait for, and sends them behind the next steps; the keeper validates raw and
+ * averaged weights with all its threads, writes checkpoints and best.safetensors, and replies. It looks for orders
+ * between the batches of a validation too, so no checkpoint waits for one. With `zero: 1` the moments stay with the
+ * workers, who write them themselves, and the keeper is the head of the archive (archive.h). Run folder and data set
+ * are on a file system that all see.
  *
  *     leader                                         keeper
  *     courier_order(ORDER_BEGIN, position)           keeper_run
@@ -17,9 +17,9 @@
  *     courier_order(ORDER_FINISH)                    ... ends its writing; replies REPLY_FINISHED
  *     courier_order(ORDER_QUIT)                      keeper_run returns
  *
- * A checkpoint and a validation can be under way at a time; the leader orders the next one of a kind after the reply. What is
- * being validated lies in RUN/checkpoints/pending-NNNNNNNN until a checkpoint says that it is done, so that a run that is
- * killed meanwhile validates it when it is resumed.
+ * A checkpoint and a validation can be under way at a time; the leader orders the next one of a kind after the reply.
+ * What is being validated lies in RUN/checkpoints/pending-NNNNNNNN until a checkpoint says that it is done, so that a
+ * run that is killed meanwhile validates it when it is resumed.
  */
 #ifndef DIST_KEEPER_H
 #define DIST_KEEPER_H
@@ -59,8 +59,8 @@ Status courier_create(Courier **courier, MPI_Comm comm, int keeper, const ParamT
                       bool moments, Error *error);
 void courier_free(Courier *courier); /* accepts NULL; waits for what is under way */
 
-/* Sends an order. vectors: the snapshot that belongs to it, or NULL for the one sent last (the same step), or for orders
- * without. Waits until the one before has arrived. */
+/* Sends an order. vectors: the snapshot that belongs to it, or NULL for the one sent last (the same step), or for
+ * orders without. Waits until the one before has arrived. */
 void courier_order(Courier *courier, Pool *pool, OrderKind kind, const RunVectors *vectors,
                    const RunPosition *position);
 int64_t courier_step(const Courier *courier); /* of the snapshot sent last; -1: none */

@@ -1,5 +1,5 @@
-/* keeper_internal.h: what courier and keeper send each other. Both are the same program on one kind of machine, so structs
- * travel as bytes. */
+/* keeper_internal.h: what courier and keeper send each other. Both are the same program on one kind of machine, so
+ * structs travel as bytes. */
 #ifndef DIST_KEEPER_INTERNAL_H
 #define DIST_KEEPER_INTERNAL_H
 

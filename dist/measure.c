@@ -10,7 +10,8 @@
 
 enum { WARM_UPS = 2, CHECKED = 1 << 18 /* elements of a vector that are checked, evenly spread */ };
 
-/* One algorithm with vectors of its own; `reducer` is NULL for MPI's, whose memory is of the same kind as a reducer's. */
+/* One algorithm with vectors of its own; `reducer` is NULL for MPI's, whose memory is of the same kind as a
+ * reducer's. */
 typedef struct Contender {
     Reducer *reducer;
     Arena arena;

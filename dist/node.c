@@ -44,7 +44,8 @@ static Status check_room(MPI_Comm comm, int64_t bytes, Error *error)
                      (long long)(figures[0] >> 20), (long long)(figures[1] >> 20));
 }
 
-/* The window. Where only some ranks of a node got it, they leave it where it is: freeing it would wait for the others. */
+/* The window. Where only some ranks of a node got it, they leave it where it is: freeing it would wait for the
+ * others. */
 static Status open_window(Node *node, MPI_Comm comm, MPI_Aint bytes, Error *error)
 {
     MPI_Info info;

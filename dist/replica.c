@@ -118,8 +118,8 @@ Status replica_start(Replica *replica, const RunPosition *position, Error *error
 
 /* ---- a step */
 
-/* Forward and backward over this rank's part, a micro-batch at a time; adds the part's share of the loss. The scale is that
- * of the whole global batch, so sums over micro-batches and ranks are means, whatever their sizes. */
+/* Forward and backward over this rank's part, a micro-batch at a time; adds the part's share of the loss. The scale is
+ * that of the whole global batch, so sums over micro-batches and ranks are means, whatever their sizes. */
 static double compute(Replica *replica, const Batch *batch, int64_t step)
 {
     const int classes = replica->config->model.num_classes;
@@ -158,7 +158,8 @@ static void tell_samples(FILE *out, const Batch *batch)
     fflush(out);
 }
 
-/* A rank without data still takes part in the sum, with zeros, so that all reach the end of the step and stop together. */
+/* A rank without data still takes part in the sum, with zeros, so that all reach the end of the step and stop
+ * together. */
 static Status gradients(Replica *replica, const RunPosition *position, double *loss, Error *error)
 {
     Batch *batch = NULL;

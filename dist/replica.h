@@ -68,8 +68,8 @@ typedef struct StepOutcome { /* the same on all ranks, except stats.seconds and 
 /* The position that one more step leads to. */
 RunPosition replica_next(const Replica *replica, const RunPosition *position);
 
-/* Collective. One update; *position becomes that of the next step. On failure (a rank's data, gradients that are not finite)
- * all ranks return the same status, and weights and position are those before the step. */
+/* Collective. One update; *position becomes that of the next step. On failure (a rank's data, gradients that are not
+ * finite) all ranks return the same status, and weights and position are those before the step. */
 Status replica_step(Replica *replica, RunPosition *position, const StepWishes *wishes, StepOutcome *outcome,
                     Error *error);
 

@@ -1,9 +1,9 @@
 /* signals.h: being asked to stop.
  *
- * SIGUSR1, SIGUSR2, SIGTERM and SIGINT set a flag and nothing else; the trainer reads it at the end of a step, the ranks
- * agree, write a checkpoint and exit with 75. A second signal ends the process at once. Launcher and scheduler
- * often deliver one request twice, within milliseconds (Slurm to every task, mpirun to its children), so only a
- * signal that comes at least a second after the first counts as a second one.
+ * SIGUSR1, SIGUSR2, SIGTERM and SIGINT set a flag and nothing else; the trainer reads it at the end of a step, the
+ * ranks agree, write a checkpoint and exit with 75. A second signal ends the process at once. Launcher and scheduler
+ * often deliver one request twice, within milliseconds (Slurm to every task, mpirun to its children), so only a signal
+ * that comes at least a second after the first counts as a second one.
  *
  *     signals_catch(error);                       // after MPI_Init
  *     ...

@@ -33,8 +33,8 @@ void timeline_free(Timeline *timeline); /* accepts NULL */
  * file. */
 void timeline_add(Timeline *timeline, TimelineTrack track, const char *name, int64_t number, double begin, double end);
 
-/* Collective, from the main thread between steps; rank 0 writes all ranks' events. Clocks of different nodes are brought
- * together at a barrier, to some tens of microseconds. */
+/* Collective, from the main thread between steps; rank 0 writes all ranks' events. Clocks of different nodes are
+ * brought together at a barrier, to some tens of microseconds. */
 Status timeline_write(const Timeline *timeline, MPI_Comm comm, const char *path, Error *error);
 
 #endif

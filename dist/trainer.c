@@ -303,8 +303,8 @@ static Status train_epochs(Trainer *trainer, Error *error)
     }
 }
 
-/* The end of a process that trained: whatever could be computed is on disk. After gradients that are not finite nothing is
- * written: resumed there, the run would only fail again, and a better checkpoint would have gone for it. */
+/* The end of a process that trained: whatever could be computed is on disk. After gradients that are not finite nothing
+ * is written: resumed there, the run would only fail again, and a better checkpoint would have gone for it. */
 static Status conclude(Trainer *trainer, Status status, Error *error)
 {
     if (status == STATUS_FAILED) {

@@ -4,8 +4,8 @@
  *     TrainResult result;
  *     Status status = train(&world, &log, &config, &options, &result, error);     // on every rank
  *
- * STATUS_STOPPED: a signal came, and a checkpoint of that very step is on disk; started again with resume "auto" the run
- * goes on with the next sample.
+ * STATUS_STOPPED: a signal came, and a checkpoint of that very step is on disk; started again with resume "auto" the
+ * run goes on with the next sample.
  */
 #ifndef DIST_TRAINER_H
 #define DIST_TRAINER_H

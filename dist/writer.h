@@ -1,7 +1,7 @@
 /* writer.h: checkpoints written behind the computing.
  *
- * A CheckpointWriter owns a thread and a copy of every vector it writes. The step is held up only for the copying, which
- * the computing threads do; the thread then writes, proves and prunes (checkpoint.h) while training goes on. It
+ * A CheckpointWriter owns a thread and a copy of every vector it writes. The step is held up only for the copying,
+ * which the computing threads do; the thread then writes, proves and prunes (checkpoint.h) while training goes on. It
  * never calls MPI. One job of each kind can be under way at a time.
  *
  *     if (!writer_busy(writer, WRITER_CHECKPOINT)) writer_checkpoint(writer, pool, &vectors, &position);
@@ -65,8 +65,8 @@ bool writer_busy(const CheckpointWriter *writer, WriterJob job); /* under way, o
 void writer_checkpoint(CheckpointWriter *writer, Pool *pool, const RunVectors *vectors, const RunPosition *position);
 /* The checkpoint written last gets the `count` parts of others and its manifest; or, whole being false, is removed. */
 void writer_commit(CheckpointWriter *writer, const CheckpointFile *parts, int count, bool whole);
-/* After a validation of the weights of that position: `best` (NULL: not a better one) becomes best.safetensors, and the newest
- * checkpoint, unless it is older, says what is validated. */
+/* After a validation of the weights of that position: `best` (NULL: not a better one) becomes best.safetensors, and the
+ * newest checkpoint, unless it is older, says what is validated. */
 void writer_validated(CheckpointWriter *writer, Pool *pool, const float *best, const RunPosition *position);
 /* What is to be validated, so that it can still be when this process is killed. Copies nothing: weights and average of
  * `vectors` must stay what they are until the job has ended. */
@@ -75,8 +75,8 @@ void writer_pending(CheckpointWriter *writer, const RunVectors *vectors, const R
 bool writer_collect(CheckpointWriter *writer, WriterJob job, WriterReport *report); /* true: it ended; once per job */
 void writer_wait(CheckpointWriter *writer);                                         /* until nothing is under way */
 
-/* Flat vectors of a table, those that are wanted, zeroed, with the moments of [begin, end); and copying what both have, by
- * the pool's threads. */
+/* Flat vectors of a table, those that are wanted, zeroed, with the moments of [begin, end); and copying what both have,
+ * by the pool's threads. */
 Status run_vectors_allocate(RunVectors *vectors, const ParamTable *table, const WriterConfig *which, Error *error);
 void run_vectors_free(RunVectors *vectors); /* accepts a zeroed one */
 void run_vectors_copy(Pool *pool, const RunVectors *to, const RunVectors *from, int64_t size);

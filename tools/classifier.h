@@ -1,7 +1,7 @@
 /* classifier.h: a trained model and what its weights file knows: for eval, predict and trace.
  *
- * Weights that t2t wrote carry their configuration and the names of their classes; others need --model or --config. What
- * is given wins over what the file says.
+ * Weights that t2t wrote carry their configuration and the names of their classes; others need --model or --config.
+ * What is given wins over what the file says.
  *
  *     Classifier classifier;
  *     classifier_open(&classifier, &source, error);           // configuration, parameters, weights

@@ -12,7 +12,8 @@
 
 #include "dist/config.h"
 
-/* The whole number in `text`, which stands behind --NAME: STATUS_USAGE unless it is all of it and from least to most. */
+/* The whole number in `text`, which stands behind --NAME: STATUS_USAGE unless it is all of it and from least to
+ * most. */
 Status option_number(const char *name, const char *text, int64_t least, int64_t most, int64_t *value, Error *error);
 Status option_int(const char *name, const char *text, int least, int most, int *value, Error *error);
 

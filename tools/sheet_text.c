@@ -4,8 +4,8 @@
 
 #include "tools/sheet.h"
 
-/* Five rows of three cells, from the top; the highest of the three bits is the left cell. Written in octal, a digit is a
- * row. */
+/* Five rows of three cells, from the top; the highest of the three bits is the left cell. Written in octal, a digit is
+ * a row. */
 static unsigned glyph(int c)
 {
     static const unsigned DIGITS[10] = {075557, 026227, 071747, 071717, 055711, 074717, 074757, 071122, 075757, 075717};

@@ -126,8 +126,8 @@ Test(dataset, refuses_a_shard_of_another_data_set, .init = make_dataset)
     cr_assert(strstr(error.message, "different data sets"), "%s", error.message);
 }
 
-/* Flips bits of one byte of the first record of the validation split, counted from its magic; then exactly one record must
- * be refused, with these words. */
+/* Flips bits of one byte of the first record of the validation split, counted from its magic; then exactly one record
+ * must be refused, with these words. */
 static void expect_refusal(long offset, int bits, const char *words)
 {
     char path[4200];

@@ -284,7 +284,8 @@ Test(image, refuses_a_box_outside)
     free(file.bytes);
 }
 
-/* Whoever holds fewer bytes than the file had gets an error, not half an image: from decoding and from looking alike. */
+/* Whoever holds fewer bytes than the file had gets an error, not half an image: from decoding and from looking
+ * alike. */
 Test(image, every_truncation_is_an_error)
 {
     static const char *const NAMES[] = {"odd420_q60_61x47.JPEG",   "full444_q95_64x48.JPEG",

@@ -3,7 +3,8 @@
 
 #include "tests/support/command.h"
 
-/* Ranks, then what tests/mpi/reducer.c takes: kind, wire, zero, ranks per node; or tests/mpi/creation.c, the first three. */
+/* Ranks, then what tests/mpi/reducer.c takes: kind, wire, zero, ranks per node; or tests/mpi/creation.c, the first
+ * three. */
 typedef struct Case {
     int ranks;
     char arguments[48];

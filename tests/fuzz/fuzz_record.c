@@ -1,4 +1,5 @@
-/* Any bytes as what a data set, or the source of one, consists of: a record, a manifest, a devkit's table of synsets. */
+/* Any bytes as what a data set, or the source of one, consists of: a record, a manifest, a devkit's table of
+ * synsets. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,5 +1,5 @@
-/* Any bytes as a safetensors file: opened, every tensor read, compared with a model and loaded into it. Must never crash,
- * leak, or accept a tensor that is not wholly inside the file. */
+/* Any bytes as a safetensors file: opened, every tensor read, compared with a model and loaded into it. Must never
+ * crash, leak, or accept a tensor that is not wholly inside the file. */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>

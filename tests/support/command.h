@@ -16,8 +16,9 @@ typedef struct Command {
 Command command_run(int seconds, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void command_free(Command *command);
 
-/* mpirun -np ranks BUILD_FOLDER/tests/mpi/<program> <arguments>, oversubscribed, as root if need be. The environment may
- * name another launcher (T2T_TEST_MPIRUN=mpirun.mpich) and another build's programs (T2T_TEST_BUILD=build/thread). */
+/* mpirun -np ranks BUILD_FOLDER/tests/mpi/<program> <arguments>, oversubscribed, as root if need be. The environment
+ * may name another launcher (T2T_TEST_MPIRUN=mpirun.mpich) and another build's programs
+ * (T2T_TEST_BUILD=build/thread). */
 Command mpi_run(int ranks, const char *program, const char *arguments);
 /* The same; fails the test with the program's output unless it exits with 0. */
 void mpi_test(int ranks, const char *program, const char *arguments);

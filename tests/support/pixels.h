@@ -23,8 +23,8 @@ Image golden_image(const char *name); /* decodes tests/goldens/data/images/<name
 Image test_image(int width, int height, uint64_t seed);
 
 enum { TEST_CLASSES = 10 };
-/* Writes a data set of one training split: `count` JPEGs of 40 .. 100 pixels a side in shards of `per_shard`; image i has
- * label i % TEST_CLASSES. corrupt >= 0: that image's bytes are no image. */
+/* Writes a data set of one training split: `count` JPEGs of 40 .. 100 pixels a side in shards of `per_shard`; image i
+ * has label i % TEST_CLASSES. corrupt >= 0: that image's bytes are no image. */
 void test_dataset(const char *folder, int count, int per_shard, int corrupt);
 
 /* The defaults of a training: timm's for ImageNet, with the T2T-ViT recipe's augmentation. */

@@ -13,13 +13,13 @@ int idx_image_number(const Image *image);
 int idx_label(int number); /* 0 .. 9 */
 
 /* A folder of two classes, n01 and n02, from tests/goldens/data/images: train has 7 good images (a CMYK and a YCCK one,
- * a PNG named .JPEG, a gray one) and 5 broken ones (cut off, empty, text, a header of 100,000 x 100,000, one of 65,535 x
- * 65,535), val 2; one has damaged EXIF data. */
+ * a PNG named .JPEG, a gray one) and 5 broken ones (cut off, empty, text, a header of 100,000 x 100,000, one of 65,535
+ * x 65,535), val 2; one has damaged EXIF data. */
 void write_folder_source(const char *folder);
 enum { FOLDER_GOOD = 7, FOLDER_BROKEN = 5, FOLDER_VAL = 2 };
 
-/* The same images as ILSVRC2012 distributes its own: tar of tars, tar, and a devkit whose ids are not in the order of the
- * WordNet ids. `folder` has to be there already. */
+/* The same images as ILSVRC2012 distributes its own: tar of tars, tar, and a devkit whose ids are not in the order of
+ * the WordNet ids. `folder` has to be there already. */
 void write_tar_source(const char *folder, const char *tars);
 
 void write_file(const char *folder, const char *name, const void *bytes, size_t size); /* makes folders as needed */

@@ -14,8 +14,8 @@ void tiny_dataset(const char *folder, int train, int val);
 /* Changes a byte of the image of the record that stands at PLACE in a shard: its hash is wrong then. */
 void spoil_record(const char *shard, int place);
 
-/* `--set` options of a model and recipe with everything random on: dropout, drop-path, mixup, crops, erasing. 8 images a
- * step: 96 training images are an epoch of 12 steps. */
+/* `--set` options of a model and recipe with everything random on: dropout, drop-path, mixup, crops, erasing. 8 images
+ * a step: 96 training images are an epoch of 12 steps. */
 extern const char TINY_SETTINGS[];
 
 /* The losses of metrics.jsonl, one per step (log_interval 1), by step: losses[0] is NAN; returns the last step. */
@@ -27,7 +27,8 @@ int64_t tiny_losses(const char *run, double *losses, int room);
     "OMPI_MCA_hwloc_base_binding_policy=none mpirun -np "
 #define T2T BUILD_FOLDER "/t2t"
 
-/* Fails the test, with the whole output, unless the command ended with that exit status and printed every text. Frees. */
+/* Fails the test, with the whole output, unless the command ended with that exit status and printed every text.
+ * Frees. */
 void command_expect(Command command, int exit_status, const char *const *texts);
 #define EXPECT(command, status, ...) command_expect(command, status, (const char *const[]){__VA_ARGS__, NULL})
 #define SUCCEEDS(command)            command_expect(command, 0, NULL)

@@ -17,9 +17,9 @@ static void file_put(const char *name, const char *text)
     cr_assert_eq(file_write(path, text, strlen(text), &error), STATUS_OK, "%s", error.message);
 }
 
-/* Stands for mpirun and srun. It runs jobs/stage; for the ranks it does what the first line of `script`, which it takes away,
- * tells: "STATUS" ends with it, "STATUS progress" leaves a checkpoint before, "STATUS USR1" sends the job script that signal
- * and ends when it is handed on. */
+/* Stands for mpirun and srun. It runs jobs/stage; for the ranks it does what the first line of `script`, which it takes
+ * away, tells: "STATUS" ends with it, "STATUS progress" leaves a checkpoint before, "STATUS USR1" sends the job script
+ * that signal and ends when it is handed on. */
 static const char LAUNCHER[] =
     "#!/bin/sh\n"
     "echo \"$(basename \"$0\") $*\" >>\"$FAKE/calls\"\n"

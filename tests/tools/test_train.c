@@ -35,7 +35,8 @@ static void make_data(void)
     tiny_dataset(folder, 97, 37); /* neither divides anything */
 }
 
-/* Before the program under MPIRUN: with the shim of tests/faults in the temporary folder, which faults_build() puts there. */
+/* Before the program under MPIRUN: with the shim of tests/faults in the temporary folder, which faults_build() puts
+ * there. */
 #define FAULTY "-x LD_PRELOAD=%s/faults.so -x ASAN_OPTIONS=verify_asan_link_order=0 "
 
 static void faults_build(void)
@@ -55,8 +56,8 @@ static char *path_to(char *path, const char *format, ...)
     return path;
 }
 
-/* The checkpoints of a run, oldest first: when one is due while the one before is still being written it waits, so which
- * steps they are depends on the disk. Returns how many. */
+/* The checkpoints of a run, oldest first: when one is due while the one before is still being written it waits, so
+ * which steps they are depends on the disk. Returns how many. */
 static int checkpoints_of(const char *run, int64_t *steps, int room)
 {
     char folder[1000];
@@ -278,9 +279,9 @@ Test(train, a_dedicated_coordinator_gives_the_same_run)
     EXPECT(train(1, "alone", "--set coordinator=dedicated"), 2, "dedicated needs two ranks");
 }
 
-/* While the dedicated rank validates, checkpoints are written; and a run that is killed meanwhile, some steps into the next
- * epoch, has the validation done when it is resumed, in either mode. Reads so slow that the validation would outlast the
- * time limit: the checkpoint of step 18, the first one, comes in the middle of it on any machine. */
+/* While the dedicated rank validates, checkpoints are written; and a run that is killed meanwhile, some steps into the
+ * next epoch, has the validation done when it is resumed, in either mode. Reads so slow that the validation would
+ * outlast the time limit: the checkpoint of step 18, the first one, comes in the middle of it on any machine. */
 Test(train, a_validation_that_was_cut_is_done_on_resume)
 {
     static const char OPTIONS[] = "--set epochs=2 --set checkpoint_every=18steps --set keep=2";
@@ -469,7 +470,8 @@ Test(train, the_folder_of_another_run_is_refused)
     EXPECT(train(1, "run", "--set epochs=2 --resume auto --override"), 0, "settings changed", "epochs: 2, was 1",
            "epoch 2 validated");
     EXPECT(train(1, "run", "--set epochs=2 --set depth=3 --resume auto --override"), 2, "shapes", "depth");
-    /* Killed between the last manifest and the tidying after it: done at the next start, though there is nothing to train. */
+    /* Killed between the last manifest and the tidying after it: done at the next start, though there is nothing to
+     * train. */
     path_to(path, "run/checkpoints/pending-00000002");
     SUCCEEDS(command_run(10, "cp -r %s/run/checkpoints/step-00000024 %s", temporary_folder(), path));
     EXPECT(train(1, "run", "--set epochs=2 --resume auto"), 0, "done");
