@@ -113,7 +113,13 @@ void block_carve_saved(Block *block, Arena *arena, int batch)
     saved->rstd1 = arena_floats(arena, rows);
     saved->mean2 = arena_floats(arena, later);
     saved->rstd2 = arena_floats(arena, later);
-    saved->qkv = arena_floats(arena, rows * 3 * dim);
+    if (block->class_only) {
+        saved->class_q = arena_floats(arena, later * dim);
+        saved->class_keys = arena_floats(arena, later * (size_t)block->heads * dim);
+        saved->class_mix = arena_floats(arena, later * (size_t)block->heads * dim);
+    } else {
+        saved->qkv = arena_floats(arena, rows * 3 * dim);
+    }
     saved->attention = arena_floats(arena, later * dim);
     saved->lse = arena_floats(arena, later * (size_t)block->heads);
     saved->x2 = arena_floats(arena, later * dim);
@@ -132,24 +138,20 @@ void block_carve_buffers(Block *block, BlockBuffers *buffers, Arena *arena, int 
     Linear *linears[MAX_BLOCK_LINEARS];
     int count = block_linears(block, linears);
     for (int i = 0; i < count; i++) sums += weight_grads_partials((int64_t)rows, linears[i]);
-    int64_t tiles = tile_count((int64_t)rows);
-    if (block->class_only) {
-        Linear keys_values = class_keys_values(block);
-        sums += weight_grads_partials((int64_t)rows, &keys_values);
-        tiles += class_tile_count(batch);
-    }
+    int64_t tiles = block->class_only ? class_tile_count(batch) : tile_count((int64_t)rows);
     buffers->weight_sums = arena_floats(arena, sums);
     buffers->row_sums = arena_floats(arena, (size_t)(tiles * block->row_sum_size));
     if (block->transition) return;
     if (block->class_only) {
-        float **rows_of_class[] = {&buffers->class_dnorm, &buffers->class_dq, &buffers->class_norm};
-        for (int i = 0; i < 3; i++) *rows_of_class[i] = arena_floats(arena, (size_t)batch * dim);
+        buffers->class_norm = arena_floats(arena, (size_t)batch * dim);
+        buffers->class_dq = arena_floats(arena, (size_t)batch * dim);
+        buffers->class_dkeys = arena_floats(arena, (size_t)batch * (size_t)block->heads * dim);
     }
     size_t later = block->class_only ? (size_t)batch : rows; /* rows after attention */
     buffers->dz_mlp = arena_floats(arena, later * dim);
     buffers->dz_attention = arena_floats(arena, later * dim);
     buffers->act = arena_floats(arena, later * (size_t)block->fc2.in);
-    buffers->norm = arena_floats(arena, rows * dim);
+    buffers->norm = arena_floats(arena, later * dim);
     buffers->dattention = arena_floats(arena, later * dim);
     buffers->dqkv = block->ghost ? arena_floats(arena, rows * 3 * dim) : block->saved.qkv;
     buffers->gate_sums = arena_floats(arena, (size_t)batch * 2 * dim * (size_t)block->se_hidden);
@@ -158,6 +160,7 @@ void block_carve_buffers(Block *block, BlockBuffers *buffers, Arena *arena, int 
 size_t block_scratch(const Block *block)
 {
     if (block->transition) return 0;
+    if (block->class_only) return class_scratch(block);
     size_t rows = ROW_TILE * (size_t)(3 * block->dim + block->fc2.in), dim = (size_t)block->dim;
     size_t heads = attention_scratch(block->tokens, block->dim / block->heads);
     size_t gate = 2 * dim + (size_t)block->se_hidden;
@@ -210,6 +213,13 @@ int64_t block_rows(const Block *block, int which)
     return (int64_t)block->saved.kept[which].count * block->tokens;
 }
 
+uint64_t block_head_key(const Block *block, const Step *step, int64_t image, int head)
+{
+    int in_batch = block->saved.kept[BRANCH_ATTENTION].images[image];
+    Rng rng = {.key = site_key(step, in_batch, block->layer, SITE_ATTENTION)};
+    return rng_split(rng, (uint64_t)head).key;
+}
+
 AttentionHead block_head(const Block *block, const Step *step, int64_t task)
 {
     int64_t image = task / block->heads, head = task % block->heads;
@@ -223,9 +233,7 @@ AttentionHead block_head(const Block *block, const Step *step, int64_t task)
                         .v = q + 2 * block->dim,
                         .ld = 3 * block->dim};
     if (step->training && block->attn_drop > 0) {
-        int in_batch = block->saved.kept[BRANCH_ATTENTION].images[image];
-        Rng rng = {.key = site_key(step, in_batch, block->layer, SITE_ATTENTION)};
-        at.key = rng_split(rng, (uint64_t)head).key;
+        at.key = block_head_key(block, step, image, (int)head);
         at.drop = block->attn_drop;
     }
     return at;

@@ -24,6 +24,9 @@ typedef struct BlockSaved {
     float *mean1, *rstd1; /* (A) */
     float *mean2, *rstd2; /* (M) */
     float *qkv;           /* (A, 3 * dim) */
+    float *class_q;       /* class_only, instead of qkv: (images of A, dim) */
+    float *class_keys;    /* class_only: (images of A, heads, dim), as class_block.c tells */
+    float *class_mix;     /* class_only: (images of A, heads, dim) */
     float *attention;     /* (A, dim) */
     float *lse;           /* (images of A, heads, tokens) */
     float *x2;            /* (R, dim) */
@@ -37,16 +40,17 @@ typedef struct BlockSaved {
 
 /* What backward needs beside. Rows as in BlockSaved. */
 typedef struct BlockBuffers {
-    float *dz_mlp;                              /* (M, dim): gradients of what the two residual branches add */
-    float *dz_attention;                        /* (A, dim) */
-    float *act;                                 /* (M, fc2.in): input of fc2 */
-    float *norm;                                /* (M, dim): input of fc1, then (A, dim): of qkv */
-    float *dattention;                          /* (A, dim) */
-    float *dqkv;                                /* (A, 3 * dim); qkv itself but for ghost */
-    float *row_sums;                            /* (tiles, row_sum_size) */
-    float *class_dnorm, *class_dq, *class_norm; /* class_only: (batch, dim) */
-    float *gate_sums;                           /* SE: (batch, 2 * dim * se_hidden) */
-    float *weight_sums;                         /* scratch of weight_grads */
+    float *dz_mlp;                /* (M, dim): gradients of what the two residual branches add */
+    float *dz_attention;          /* (A, dim) */
+    float *act;                   /* (M, fc2.in): input of fc2 */
+    float *norm;                  /* (M, dim): input of fc1, then (A, dim): of qkv */
+    float *dattention;            /* (A, dim) */
+    float *dqkv;                  /* (A, 3 * dim); qkv itself but for ghost */
+    float *row_sums;              /* (tiles, row_sum_size) */
+    float *class_norm, *class_dq; /* class_only: (images of A, dim) */
+    float *class_dkeys;           /* class_only: (images of A, heads, dim) */
+    float *gate_sums;             /* SE: (batch, 2 * dim * se_hidden) */
+    float *weight_sums;           /* scratch of weight_grads */
 } BlockBuffers;
 
 enum { BLOCK_SUMS = 16, MAX_BLOCK_LINEARS = 7 };

@@ -10,6 +10,7 @@
 float *block_sum(const Block *block, float *sums, int64_t grad);
 
 AttentionHead block_head(const Block *block, const Step *step, int64_t task); /* task = kept image * heads + head */
+uint64_t block_head_key(const Block *block, const Step *step, int64_t image, int head); /* of attention's dropout */
 Branch block_branch(const Block *block, int which);
 int64_t block_rows(const Block *block, int which); /* kept ones */
 Gate block_gate(const Block *block, const Step *step);
@@ -22,8 +23,7 @@ void block_activate(const Block *block, const Step *step, int64_t first, int row
 /* class_block.c: the block when class_only */
 void class_block_forward(Block *block, const Step *step, const float *x, float *out);
 void class_block_backward(Block *block, const Step *step, const BlockBuffers *buffers, const float *x, float *dx);
-Linear class_queries(const Block *block);
-Linear class_keys_values(const Block *block);
 int64_t class_tile_count(int batch);
+size_t class_scratch(const Block *block); /* floats for each thread */
 
 #endif

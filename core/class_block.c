@@ -1,6 +1,13 @@
-/* The last block, of which only the class token is read: keys and values are computed for all rows, everything else for
- * one row of each image. What is left out has no effect on logits or gradients; random masks are those of the whole
- * block's first rows. Its saved rows after attention are one per image, not one per token.
+/* The last block, of which only the class token is read: everything but the keys and values of its attention is computed
+ * for one row of each image, and those are not computed at all. With one query per head, the products change places: with n
+ * the normalised rows (T, dim) and W_k, W_v a head's rows of the weight,
+ *
+ *     scores = n (W_k^T q)        instead of (n W_k^T) q        W_k^T q: `keys`
+ *     out    = W_v (n^T p)        instead of (n W_v^T)^T p      n^T p:   `mix`
+ *
+ * which takes heads instead of dim multiplications for each element of n. A bias of the keys adds the same to all scores
+ * of a head, which softmax does not see: it is left out, and its gradient is 0. What else is left out has no effect on
+ * logits or gradients; random masks are those of the whole block's first rows. Saved rows are one per image.
  */
 #include "core/block_internal.h"
 
@@ -16,7 +23,6 @@ typedef struct ClassJob {
     const float *x; /* (R, dim) */
     float *out;     /* forward */
     float *dx;      /* (R, dim): dout, which is 0 but for class rows, then the gradient of x */
-    int64_t rows;
 } ClassJob;
 
 typedef struct Images { /* of a tile */
@@ -34,26 +40,78 @@ static Images images_at(const Step *step, int64_t tile)
     return (Images){first, left < CLASS_TILE ? left : CLASS_TILE};
 }
 
-/* Rows `from` .. of qkv's matrix as a layer of its own: the queries', or the keys' and values'. */
-static Linear part_of_qkv(const Block *block, int from, int out)
+/* What a thread needs for a tile beside the rows of the MLP; a head's scores are a row of T. */
+typedef struct Scratch {
+    float *branch, *norm; /* (CLASS_TILE, dim) */
+    float *hidden;        /* (CLASS_TILE, fc1.out) */
+    float *rows;          /* (T, dim): n, and backward its gradient */
+    float *scores;        /* (CLASS_TILE, 2, heads, T): p and, backward, the gradient of the scores */
+    float *sides;         /* (CLASS_TILE, 3, heads, dim): keys, gradient of mix, keys */
+    float *mask;          /* (heads, T) */
+    float *of_heads;      /* (4, CLASS_TILE, heads) */
+} Scratch;
+
+static size_t scratch_carve(Scratch *scratch, const Block *block, float *base)
+{
+    size_t dim = (size_t)block->dim, heads = (size_t)block->heads, tokens = (size_t)block->tokens, used = 0;
+    struct {
+        float **at;
+        size_t floats;
+    } parts[] = {{&scratch->branch, CLASS_TILE * dim},
+                 {&scratch->norm, CLASS_TILE * dim},
+                 {&scratch->hidden, CLASS_TILE * (size_t)block->fc1.out},
+                 {&scratch->rows, tokens * dim},
+                 {&scratch->scores, CLASS_TILE * 2 * heads * tokens},
+                 {&scratch->sides, CLASS_TILE * 3 * heads * dim},
+                 {&scratch->mask, heads * tokens},
+                 {&scratch->of_heads, 4 * CLASS_TILE * heads}};
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
+        *parts[i].at = base ? base + used : NULL;
+        used += floats_aligned(parts[i].floats);
+    }
+    return used;
+}
+
+size_t class_scratch(const Block *block)
+{
+    Scratch scratch;
+    return scratch_carve(&scratch, block, NULL);
+}
+
+/* qkv's rows for the queries as a layer of its own. */
+static Linear queries(const Block *block)
 {
     const Linear *qkv = &block->qkv[0];
     return (Linear){.in = qkv->in,
-                    .out = out,
-                    .weight = qkv->weight + (int64_t)from * qkv->in,
-                    .bias = qkv->bias < 0 ? -1 : qkv->bias + from,
-                    .transposed = qkv->transposed ? qkv->transposed + from : NULL,
-                    .ld = qkv->out};
+                    .out = block->dim,
+                    .weight = qkv->weight,
+                    .bias = qkv->bias,
+                    .transposed = qkv->transposed,
+                    .ld = qkv->ld};
 }
 
-Linear class_queries(const Block *block)
+enum { KEYS = 1, VALUES = 2 }; /* third of qkv's rows */
+
+/* y (count, heads, dim) = W^T x for each head, from its columns of x (count, dim). */
+static void through_heads(const ClassJob *job, int third, int count, const float *x, float *y, int ldy)
 {
-    return part_of_qkv(block, 0, block->dim);
+    const Block *block = job->block;
+    int dim = block->dim, width = dim / block->heads;
+    const float *weight = job->step->weights + block->qkv[0].weight + (int64_t)third * dim * dim;
+    for (int h = 0; h < block->heads; h++)
+        job->step->kernels->gemm(GEMM_NN, count, dim, width, x + h * width, dim, weight + (int64_t)h * width * dim, dim,
+                                 0.0f, y + h * dim, ldy);
 }
 
-Linear class_keys_values(const Block *block)
+/* Back: columns of y (count, dim) = W x for each head of x (count, heads, dim). */
+static void gather_heads(const ClassJob *job, int third, int count, const float *x, float *y)
 {
-    return part_of_qkv(block, block->dim, 2 * block->dim);
+    const Block *block = job->block;
+    const Linear *qkv = &block->qkv[0];
+    int dim = block->dim, width = dim / block->heads;
+    for (int h = 0; h < block->heads; h++)
+        job->step->kernels->gemm(GEMM_NN, count, width, dim, x + h * dim, block->heads * dim,
+                                 qkv->transposed + third * dim + h * width, qkv->ld, 0.0f, y + h * width, dim);
 }
 
 /* One row per image: branches count rows as images. */
@@ -64,90 +122,100 @@ static Branch class_branch(const Block *block, int which)
     return branch;
 }
 
+static double attention_drop(const Block *block, const Step *step)
+{
+    return step->training ? block->attn_drop : 0.0;
+}
+
+/* x (heads, T) times the dropout masks of a kept image's scores. */
+static void drop_scores(const Block *block, const Step *step, int64_t image, float *x)
+{
+    for (int h = 0; h < block->heads; h++, x += block->tokens)
+        step->kernels->dropout(block->tokens, block_head_key(block, step, image, h), 0, block->attn_drop, x, x);
+}
+
+static float sum_of(int count, const float *x)
+{
+    float sum = 0.0f;
+    for (int i = 0; i < count; i++) sum += x[i];
+    return sum;
+}
+
 /* ---- forward */
 
-static void keys_values_task(void *context, int64_t tile, int thread)
+/* From n and `keys` (heads, dim) of a kept image to its mix (heads, dim) and lse; attended (heads): what of the values'
+ * bias arrives, which is 1 without dropout. */
+static void attend(const ClassJob *job, int64_t image, const Scratch *scratch, float *attended)
 {
-    const ClassJob *job = context;
     const Block *block = job->block;
-    const Step *step = job->step;
-    const Kept *kept = &block->saved.kept[BRANCH_ATTENTION];
-    int64_t first = tile * ROW_TILE;
-    int rows = block_tile_rows(job->rows, tile), dim = block->dim;
-    Span span = kept_span(kept, first, rows);
-    float *norm = step_scratch(step, thread), *out = block->saved.qkv + span.first * 3 * dim + dim;
-    Linear linear = class_keys_values(block);
-    if (span.rows == 0) return;
-    norm_forward(step, &block->norm1, kept, first, rows, job->x + first * dim, dim, norm,
-                 block->saved.mean1 + span.first, block->saved.rstd1 + span.first);
-    step_lap(step, thread, PART_NORMS);
-    linear_forward(step, &linear, span.rows, norm, dim, out, 3 * dim);
-    if (linear.bias >= 0) step->kernels->add_bias(span.rows, 2 * dim, step->weights + linear.bias, out, 3 * dim);
-}
-
-/* The dropout mask of the first row of scores (tokens), or NULL. */
-static const float *first_mask(const Step *step, const AttentionHead *head, float *mask)
-{
-    if (head->drop <= 0) return NULL;
-    for (int i = 0; i < head->tokens; i++) mask[i] = 1.0f;
-    step->kernels->dropout(head->tokens, head->key, 0, head->drop, mask, mask);
-    return mask;
-}
-
-/* Of one kept image. */
-static void attend(const Block *block, const Step *step, int64_t image, float *scratch)
-{
-    const Kernels *k = step->kernels;
-    float *scores = scratch, *mask = scores + block->tokens;
-    for (int h = 0; h < block->heads; h++) {
-        AttentionHead head = block_head(block, step, image * block->heads + h);
-        float *out = block->saved.attention + image * block->dim + h * head.width;
-        float max = -INFINITY, sum = 0.0f, correction;
-        k->row_dots(head.tokens, head.width, head.k, head.ld, head.q, 0, scores);
-        k->softmax_step(1, head.tokens, head.scale, scores, head.tokens, &max, &sum, &correction);
-        const float *kept = first_mask(step, &head, mask);
-        for (int i = 0; kept && i < head.tokens; i++) scores[i] *= kept[i];
-        k->gemm(GEMM_NN, 1, head.width, head.tokens, scores, head.tokens, head.v, head.ld, 0.0f, out, block->dim);
-        block->saved.lse[image * block->heads + h] = max + logf(sum);
-        sum = 1.0f / sum;
-        k->scale(1, head.width, &sum, out, block->dim);
+    const BlockSaved *saved = &block->saved;
+    const Kernels *k = job->step->kernels;
+    int heads = block->heads, dim = block->dim, tokens = block->tokens;
+    float *scores = scratch->scores, *max = scratch->of_heads, *sum = max + heads, *correction = sum + heads;
+    float *mix = saved->class_mix + image * heads * dim;
+    k->gemm(GEMM_NT, heads, tokens, dim, saved->class_keys + image * heads * dim, dim, scratch->rows, dim, 0.0f, scores,
+            tokens);
+    for (int h = 0; h < heads; h++) {
+        max[h] = -INFINITY;
+        sum[h] = 0.0f;
     }
+    k->softmax_step(heads, tokens, block->scale, scores, tokens, max, sum, correction);
+    bool drops = attention_drop(block, job->step) > 0;
+    if (drops) drop_scores(block, job->step, image, scores);
+    k->gemm(GEMM_NN, heads, dim, tokens, scores, tokens, scratch->rows, dim, 0.0f, mix, dim);
+    for (int h = 0; h < heads; h++) {
+        saved->lse[image * heads + h] = max[h] + logf(sum[h]);
+        sum[h] = 1.0f / sum[h];
+        attended[h] = drops ? sum_of(tokens, scores + h * tokens) * sum[h] : 1.0f;
+    }
+    k->scale(heads, dim, sum, mix, dim);
 }
 
-/* norm1 of the class rows of a tile's images; norm (kept images, dim) */
-static void class_norm(const ClassJob *job, Images images, float *norm)
+/* out (count, dim) += the values' bias, as much of it as each head attended to. */
+static void add_value_bias(const Block *block, const float *bias, int count, const float *attended, float *out)
 {
-    const Block *block = job->block;
-    Branch branch = class_branch(block, BRANCH_ATTENTION);
-    int stride = block->tokens * block->dim;
-    float mean[CLASS_TILE], rstd[CLASS_TILE];
-    norm_forward(job->step, &block->norm1, &branch.kept, images.first, images.count,
-                 job->x + (int64_t)images.first * stride, stride, norm, mean, rstd);
+    int width = block->dim / block->heads;
+    for (int i = 0; i < count * block->heads; i++)
+        for (int c = 0; c < width; c++) out[i * width + c] += attended[i] * bias[i % block->heads * width + c];
 }
 
 /* From x to x2 of the class rows. */
-static void attention_rows(const ClassJob *job, Images images, float *branch_out, float *scratch)
+static void attention_rows(const ClassJob *job, Images images, const Scratch *scratch)
 {
     const Block *block = job->block;
+    const BlockSaved *saved = &block->saved;
     const Step *step = job->step;
     Branch branch = class_branch(block, BRANCH_ATTENTION);
     Span span = kept_span(&branch.kept, images.first, images.count);
-    int dim = block->dim, stride = block->tokens * dim;
-    float *q = block->saved.qkv + span.first * 3 * stride;
-    Linear linear = class_queries(block);
+    int dim = block->dim, heads = block->heads, stride = block->tokens * dim;
+    float *q = saved->class_q + span.first * dim, *attention = saved->attention + span.first * dim;
+    float *attended = scratch->of_heads + 3 * CLASS_TILE * heads, mean[CLASS_TILE], rstd[CLASS_TILE];
+    const float *bias = linear_bias(step, &block->qkv[0]);
+    Linear linear = queries(block);
     if (span.rows > 0) {
-        class_norm(job, images, scratch);
-        linear_forward(step, &linear, span.rows, scratch, dim, q, 3 * stride);
-        if (linear.bias >= 0) step->kernels->add_bias(span.rows, dim, step->weights + linear.bias, q, 3 * stride);
-        for (int i = 0; i < span.rows; i++) attend(block, step, span.first + i, scratch);
-        linear_forward(step, &block->proj, span.rows, block->saved.attention + span.first * dim, dim, branch_out, dim);
+        norm_forward(step, &block->norm1, &branch.kept, images.first, images.count,
+                     job->x + (int64_t)images.first * stride, stride, scratch->norm, mean, rstd);
+        linear_forward(step, &linear, span.rows, scratch->norm, dim, q, dim);
+        if (bias) step->kernels->add_bias(span.rows, dim, bias, q, dim);
+        through_heads(job, KEYS, span.rows, q, saved->class_keys + span.first * heads * dim, heads * dim);
+        for (int i = 0; i < span.rows; i++) {
+            int64_t image = span.first + i, row = image * block->tokens;
+            step->kernels->layernorm(block->tokens, dim, job->x + (int64_t)branch.kept.images[image] * stride, dim,
+                                     block->norm1.eps, step->weights + block->norm1.weight,
+                                     step->weights + block->norm1.bias, scratch->rows, dim, saved->mean1 + row,
+                                     saved->rstd1 + row);
+            attend(job, image, scratch, attended + i * heads);
+        }
+        gather_heads(job, VALUES, span.rows, saved->class_mix + span.first * heads * dim, attention);
+        if (bias) add_value_bias(block, bias + VALUES * dim, span.rows, attended, attention);
+        linear_forward(step, &block->proj, span.rows, attention, dim, scratch->branch, dim);
     }
-    branch_forward(step, &branch, images.first, images.count, dim, branch_out, linear_bias(step, &block->proj),
-                   job->x + (int64_t)images.first * stride, stride, block->saved.x2 + (int64_t)images.first * dim, dim);
+    branch_forward(step, &branch, images.first, images.count, dim, scratch->branch, linear_bias(step, &block->proj),
+                   job->x + (int64_t)images.first * stride, stride, saved->x2 + (int64_t)images.first * dim, dim);
 }
 
 /* From x2 to the block's output of the class rows. */
-static void mlp_rows(const ClassJob *job, Images images, float *branch_out, float *scratch)
+static void mlp_rows(const ClassJob *job, Images images, const Scratch *scratch)
 {
     const Block *block = job->block;
     const Step *step = job->step;
@@ -156,17 +224,17 @@ static void mlp_rows(const ClassJob *job, Images images, float *branch_out, floa
     int64_t first = images.first;
     Span span = kept_span(&branch.kept, first, images.count);
     int dim = block->dim, stride = block->tokens * dim, width = block->fc1.out;
-    float *norm = scratch, *act = norm + CLASS_TILE * dim, *hidden = saved->hidden + span.first * width;
+    float *act = scratch->hidden, *hidden = saved->hidden + span.first * width;
     const float *x2 = saved->x2 + first * dim;
     if (span.rows > 0) {
-        norm_forward(step, &block->norm2, &branch.kept, first, images.count, x2, dim, norm, saved->mean2 + span.first,
-                     saved->rstd2 + span.first);
-        linear_forward(step, &block->fc1, span.rows, norm, dim, hidden, width);
+        norm_forward(step, &block->norm2, &branch.kept, first, images.count, x2, dim, scratch->norm,
+                     saved->mean2 + span.first, saved->rstd2 + span.first);
+        linear_forward(step, &block->fc1, span.rows, scratch->norm, dim, hidden, width);
         step->kernels->bias_gelu(span.rows, width, linear_bias(step, &block->fc1), hidden, width, act, width);
         dropout_rows(step, block->layer, SITE_HIDDEN, block->drop, &branch.kept, first, images.count, width, act);
-        linear_forward(step, &block->fc2, span.rows, act, width, branch_out, dim);
+        linear_forward(step, &block->fc2, span.rows, act, width, scratch->branch, dim);
     }
-    branch_forward(step, &branch, first, images.count, dim, branch_out, linear_bias(step, &block->fc2), x2, dim,
+    branch_forward(step, &branch, first, images.count, dim, scratch->branch, linear_bias(step, &block->fc2), x2, dim,
                    job->out + first * stride, stride);
 }
 
@@ -174,44 +242,21 @@ static void class_task(void *context, int64_t tile, int thread)
 {
     const ClassJob *job = context;
     Images images = images_at(job->step, tile);
-    float *branch_out = step_scratch(job->step, thread), *scratch = branch_out + CLASS_TILE * job->block->dim;
-    attention_rows(job, images, branch_out, scratch);
-    mlp_rows(job, images, branch_out, scratch);
+    Scratch scratch;
+    scratch_carve(&scratch, job->block, step_scratch(job->step, thread));
+    attention_rows(job, images, &scratch);
+    mlp_rows(job, images, &scratch);
 }
 
 void class_block_forward(Block *block, const Step *step, const float *x, float *out)
 {
-    ClassJob job = {.block = block, .step = step, .x = x, .out = out, .rows = (int64_t)step->batch * block->tokens};
-    step_run(step, tile_count(job.rows), keys_values_task, &job, PART_LINEARS);
+    ClassJob job = {.block = block, .step = step, .x = x, .out = out};
     step_run(step, class_tile_count(step->batch), class_task, &job, PART_LINEARS);
 }
 
 /* ---- backward */
 
-/* From the gradient of one kept image's attention output to those of its query (dim) and of all its keys and values. */
-static void attend_backward(const ClassJob *job, int64_t image, const float *dattention, float *dq, float *scratch)
-{
-    const Block *block = job->block;
-    const Kernels *k = job->step->kernels;
-    int tokens = block->tokens, dim = block->dim;
-    float *scores = scratch, *dscores = scores + tokens, *mask = dscores + tokens;
-    for (int h = 0; h < block->heads; h++) {
-        AttentionHead head = block_head(block, job->step, image * block->heads + h);
-        int column = h * head.width;
-        const float *g = dattention + column, *out = block->saved.attention + image * dim + column;
-        float *dk = job->buffers->dqkv + image * tokens * 3 * dim + dim + column, delta;
-        k->row_dots(tokens, head.width, head.k, head.ld, head.q, 0, scores);
-        k->row_dots(tokens, head.width, head.v, head.ld, g, 0, dscores);
-        k->row_dots(1, head.width, out, dim, g, dim, &delta);
-        k->softmax_backward(1, tokens, head.scale, scores, tokens, dscores, tokens,
-                            block->saved.lse + image * block->heads + h, &delta, first_mask(job->step, &head, mask));
-        k->gemm(GEMM_NN, 1, head.width, tokens, dscores, tokens, head.k, head.ld, 0.0f, dq + column, dim);
-        k->gemm(GEMM_NN, tokens, head.width, 1, dscores, 1, head.q, head.ld, 0.0f, dk, 3 * dim);
-        k->gemm(GEMM_NN, tokens, head.width, 1, scores, 1, g, dim, 0.0f, dk + dim, 3 * dim);
-    }
-}
-
-static void mlp_rows_backward(const ClassJob *job, Images images, float *sums, float *scratch)
+static void mlp_rows_backward(const ClassJob *job, Images images, float *sums, const Scratch *scratch)
 {
     const Block *block = job->block;
     const Step *step = job->step;
@@ -223,7 +268,7 @@ static void mlp_rows_backward(const ClassJob *job, Images images, float *sums, f
     int dim = block->dim, stride = block->tokens * dim, width = block->fc1.out;
     float *stream = job->dx + first * stride, *dz = job->buffers->dz_mlp + span.first * dim;
     float *act = job->buffers->act + span.first * width, *hidden = saved->hidden + span.first * width;
-    float *dact = scratch, *dnorm = dact + CLASS_TILE * width;
+    float *dact = scratch->hidden, *dnorm = scratch->norm;
     if (span.rows == 0) return;
     branch_backward(step, &branch, first, images.count, dim, stream, stride, dz);
     k->column_sums(span.rows, dim, dz, dim, block_sum(block, sums, block->fc2.bias));
@@ -239,28 +284,104 @@ static void mlp_rows_backward(const ClassJob *job, Images images, float *sums, f
                   block_sum(block, sums, block->norm2.bias));
 }
 
-static void attention_rows_backward(const ClassJob *job, Images images, float *sums, float *scratch)
+/* From a kept image's gradients of mix, in sides, to those of its scores and of keys. The values' bias counts too. */
+static void attend_backward(const ClassJob *job, int64_t image, const float *sides, float *scores, float *sums,
+                            const Scratch *scratch)
 {
     const Block *block = job->block;
+    const BlockSaved *saved = &block->saved;
     const Step *step = job->step;
+    const Kernels *k = step->kernels;
+    int heads = block->heads, dim = block->dim, width = dim / heads, tokens = block->tokens;
+    const float *dattention = job->buffers->dattention + image * dim, *bias = linear_bias(step, &block->qkv[0]);
+    float *dscores = scores + heads * tokens, *delta = scratch->of_heads, *of_bias = delta + heads;
+    bool drops = attention_drop(block, step) > 0;
+    k->gemm(GEMM_NT, 2 * heads, tokens, dim, sides, dim, scratch->rows, dim, 0.0f, scores, tokens);
+    k->row_dots(heads, width, saved->attention + image * dim, width, dattention, width, delta);
+    if (bias) {
+        k->row_dots(heads, width, bias + VALUES * dim, width, dattention, width, of_bias);
+        for (int i = 0; i < heads * tokens; i++) dscores[i] += of_bias[i / tokens];
+    }
+    if (drops) {
+        for (int i = 0; i < heads * tokens; i++) scratch->mask[i] = 1.0f;
+        drop_scores(block, step, image, scratch->mask);
+    }
+    k->softmax_backward(heads, tokens, block->scale, scores, tokens, dscores, tokens, saved->lse + image * heads, delta,
+                        drops ? scratch->mask : NULL);
+    k->gemm(GEMM_NN, heads, dim, tokens, dscores, tokens, scratch->rows, dim, 0.0f,
+            job->buffers->class_dkeys + image * heads * dim, dim);
+    if (!bias) return;
+    float *dbias = block_sum(block, sums, block->qkv[0].bias) + VALUES * dim;
+    for (int h = 0; h < heads; h++) {
+        float attended = sum_of(tokens, scores + h * tokens);
+        for (int c = h * width; c < (h + 1) * width; c++) dbias[c] += attended * dattention[c];
+    }
+}
+
+/* From the gradients of a kept image's scores, keys and class row to that of its rows of x. */
+static void rows_backward(const ClassJob *job, int64_t image, const float *sides, const float *scores,
+                          const float *dclass, float *sums, const Scratch *scratch)
+{
+    const Block *block = job->block;
+    const BlockSaved *saved = &block->saved;
+    const Step *step = job->step;
+    int heads = block->heads, dim = block->dim, tokens = block->tokens;
+    int64_t in_batch = (int64_t)saved->kept[BRANCH_ATTENTION].images[image] * tokens * dim;
+    float *drows = scratch->rows;
+    step->kernels->gemm(GEMM_TN, tokens, dim, 2 * heads, scores, tokens, sides + heads * dim, dim, 0.0f, drows, dim);
+    for (int c = 0; c < dim; c++) drows[c] += dclass[c];
+    step->kernels->layernorm_backward(tokens, dim, job->x + in_batch, dim, saved->mean1 + image * tokens,
+                                      saved->rstd1 + image * tokens, step->weights + block->norm1.weight, drows, dim,
+                                      true, job->dx + in_batch, dim, block_sum(block, sums, block->norm1.weight),
+                                      block_sum(block, sums, block->norm1.bias));
+}
+
+/* n of a kept image, again. */
+static void norm_rows(const ClassJob *job, int64_t image, float *rows)
+{
+    const Block *block = job->block;
+    const BlockSaved *saved = &block->saved;
+    const float *weights = job->step->weights;
+    int64_t row = image * block->tokens;
+    int dim = block->dim;
+    job->step->kernels->layernorm_apply(
+        block->tokens, dim, job->x + (int64_t)saved->kept[BRANCH_ATTENTION].images[image] * block->tokens * dim, dim,
+        saved->mean1 + row, saved->rstd1 + row, weights + block->norm1.weight, weights + block->norm1.bias, rows, dim);
+}
+
+static void attention_rows_backward(const ClassJob *job, Images images, float *sums, const Scratch *scratch)
+{
+    const Block *block = job->block;
+    const BlockSaved *saved = &block->saved;
     const BlockBuffers *buffers = job->buffers;
+    const Step *step = job->step;
     Branch branch = class_branch(block, BRANCH_ATTENTION);
     Span span = kept_span(&branch.kept, images.first, images.count);
-    int dim = block->dim, stride = block->tokens * dim;
+    int dim = block->dim, heads = block->heads, tokens = block->tokens, side = heads * dim;
     float *dz = buffers->dz_attention + span.first * dim, *dq = buffers->class_dq + span.first * dim;
-    float *dattention = scratch;
-    Linear linear = class_queries(block);
+    float *dattention = buffers->dattention + span.first * dim, *dclass = scratch->norm;
+    Linear linear = queries(block);
     if (span.rows == 0) return;
-    branch_backward(step, &branch, images.first, images.count, dim, job->dx + (int64_t)images.first * stride, stride,
-                    dz);
+    branch_backward(step, &branch, images.first, images.count, dim, job->dx + (int64_t)images.first * tokens * dim,
+                    tokens * dim, dz);
     step->kernels->column_sums(span.rows, dim, dz, dim, block_sum(block, sums, block->proj.bias));
     linear_backward(step, &block->proj, span.rows, dz, dim, 0.0f, dattention, dim);
-    for (int i = 0; i < span.rows; i++)
-        attend_backward(job, span.first + i, dattention + (int64_t)i * dim, dq + (int64_t)i * dim,
-                        scratch + CLASS_TILE * dim);
+    through_heads(job, VALUES, span.rows, dattention, scratch->sides + side, 3 * side);
+    for (int i = 0; i < span.rows; i++) {
+        int64_t image = span.first + i;
+        float *sides = scratch->sides + i * 3 * side;
+        memcpy(sides, saved->class_keys + image * side, (size_t)side * sizeof(float));
+        memcpy(sides + 2 * side, sides, (size_t)side * sizeof(float));
+        norm_rows(job, image, scratch->rows);
+        memcpy(buffers->class_norm + image * dim, scratch->rows, (size_t)dim * sizeof(float));
+        attend_backward(job, image, sides, scratch->scores + i * 2 * heads * tokens, sums, scratch);
+    }
+    gather_heads(job, KEYS, span.rows, buffers->class_dkeys + span.first * side, dq);
     if (linear.bias >= 0) step->kernels->column_sums(span.rows, dim, dq, dim, block_sum(block, sums, linear.bias));
-    linear_backward(step, &linear, span.rows, dq, dim, 0.0f, buffers->class_dnorm + span.first * dim, dim);
-    class_norm(job, images, buffers->class_norm + span.first * dim);
+    linear_backward(step, &linear, span.rows, dq, dim, 0.0f, dclass, dim);
+    for (int i = 0; i < span.rows; i++)
+        rows_backward(job, span.first + i, scratch->sides + i * 3 * side, scratch->scores + i * 2 * heads * tokens,
+                      dclass + i * dim, sums, scratch);
 }
 
 static void class_backward_task(void *context, int64_t tile, int thread)
@@ -268,63 +389,44 @@ static void class_backward_task(void *context, int64_t tile, int thread)
     const ClassJob *job = context;
     const Block *block = job->block;
     Images images = images_at(job->step, tile);
-    float *sums = job->buffers->row_sums + (tile_count(job->rows) + tile) * block->row_sum_size;
+    float *sums = job->buffers->row_sums + tile * block->row_sum_size;
+    Scratch scratch;
+    scratch_carve(&scratch, block, step_scratch(job->step, thread));
     memset(sums, 0, (size_t)block->row_sum_size * sizeof(float));
-    mlp_rows_backward(job, images, sums, step_scratch(job->step, thread));
-    attention_rows_backward(job, images, sums, step_scratch(job->step, thread));
+    mlp_rows_backward(job, images, sums, &scratch);
+    attention_rows_backward(job, images, sums, &scratch);
 }
 
-static void add_row(int count, const float *from, float *to)
+/* The gradient of a head's rows of W_k, q (x) dkeys, or W_v, dout (x) mix, summed over the kept images. */
+static void head_grad_task(void *context, int64_t task, int thread)
 {
-    for (int i = 0; i < count; i++) to[i] += from[i];
-}
-
-static void rows_backward_task(void *context, int64_t tile, int thread)
-{
+    (void)thread;
     const ClassJob *job = context;
     const Block *block = job->block;
-    const Step *step = job->step;
-    const BlockSaved *saved = &block->saved;
-    const Kept *kept = &saved->kept[BRANCH_ATTENTION];
-    int64_t first = tile * ROW_TILE;
-    int rows = block_tile_rows(job->rows, tile), dim = block->dim;
-    Span span = kept_span(kept, first, rows);
-    int64_t token = span.first % block->tokens, next_class = token ? block->tokens - token : 0; /* row of the span */
-    float *sums = job->buffers->row_sums + tile * block->row_sum_size, *dnorm = step_scratch(step, thread);
-    const float *dkv = job->buffers->dqkv + span.first * 3 * dim + dim;
-    Linear linear = class_keys_values(block);
-    memset(sums, 0, (size_t)block->row_sum_size * sizeof(float));
-    if (span.rows == 0) return;
-    if (linear.bias >= 0)
-        step->kernels->column_sums(span.rows, 2 * dim, dkv, 3 * dim, block_sum(block, sums, block->qkv[0].bias) + dim);
-    linear_backward(step, &linear, span.rows, dkv, 3 * dim, 0.0f, dnorm, dim);
-    for (int64_t r = next_class; r < span.rows; r += block->tokens)
-        add_row(dim, job->buffers->class_dnorm + (span.first + r) / block->tokens * dim, dnorm + r * dim);
-    step_lap(step, thread, PART_LINEARS);
-    norm_backward(step, &block->norm1, kept, first, rows, job->x + first * dim, dim, saved->mean1 + span.first,
-                  saved->rstd1 + span.first, dnorm, job->buffers->norm + span.first * dim, job->dx + first * dim, dim,
-                  block_sum(block, sums, block->norm1.weight), block_sum(block, sums, block->norm1.bias));
-    step_lap(step, thread, PART_NORMS);
+    int dim = block->dim, heads = block->heads, width = dim / heads, h = (int)task % heads;
+    bool keys = task < heads;
+    const float *dy = (keys ? block->saved.class_q : job->buffers->dattention) + h * width;
+    const float *x = (keys ? job->buffers->class_dkeys : block->saved.class_mix) + h * dim;
+    int64_t row = (int64_t)(keys ? KEYS : VALUES) * dim + h * width;
+    job->step->kernels->gemm(GEMM_TN, width, dim, block->saved.kept[BRANCH_ATTENTION].count, dy, dim, x, heads * dim,
+                             job->step->accumulate ? 1.0f : 0.0f, job->step->grads + block->qkv[0].weight + row * dim,
+                             dim);
 }
 
 void class_block_backward(Block *block, const Step *step, const BlockBuffers *buffers, const float *x, float *dx)
 {
     ClassJob job = {.block = block, .step = step, .buffers = buffers, .x = x, .dx = dx};
-    job.rows = (int64_t)step->batch * block->tokens;
     int dim = block->dim;
-    int64_t tiles = tile_count(job.rows), class_tiles = class_tile_count(step->batch);
+    int64_t tiles = class_tile_count(step->batch);
     int64_t attention = block->saved.kept[BRANCH_ATTENTION].count, mlp = block->saved.kept[BRANCH_MLP].count;
-    Linear q = class_queries(block), kv = class_keys_values(block);
-    WeightGrad class_grads[] = {
-        {&block->fc2, mlp, buffers->dz_mlp, dim, buffers->act, block->fc2.in, NULL},
-        {&block->fc1, mlp, block->saved.hidden, block->fc1.out, buffers->norm, dim, NULL},
-        {&block->proj, attention, buffers->dz_attention, dim, block->saved.attention, dim, NULL},
-        {&q, attention, buffers->class_dq, dim, buffers->class_norm, dim, NULL}};
-    WeightGrad row_grads[] = {{&kv, attention * block->tokens, buffers->dqkv + dim, 3 * dim, buffers->norm, dim, NULL}};
-    step_run(step, class_tiles, class_backward_task, &job, PART_LINEARS);
-    weight_grads(step, class_grads, 4, step->accumulate, buffers->weight_sums);
-    step_run(step, tiles, rows_backward_task, &job, PART_LINEARS);
-    weight_grads(step, row_grads, 1, step->accumulate, buffers->weight_sums);
-    partial_sums(step, buffers->row_sums, tiles + class_tiles, block->row_sum_size, block->row_sums,
-                 block->row_sum_count, step->accumulate, step->grads);
+    Linear q = queries(block);
+    WeightGrad grads[] = {{&block->fc2, mlp, buffers->dz_mlp, dim, buffers->act, block->fc2.in, NULL},
+                          {&block->fc1, mlp, block->saved.hidden, block->fc1.out, buffers->norm, dim, NULL},
+                          {&block->proj, attention, buffers->dz_attention, dim, block->saved.attention, dim, NULL},
+                          {&q, attention, buffers->class_dq, dim, buffers->class_norm, dim, NULL}};
+    step_run(step, tiles, class_backward_task, &job, PART_LINEARS);
+    step_run(step, 2 * block->heads, head_grad_task, &job, PART_LINEARS);
+    weight_grads(step, grads, 4, step->accumulate, buffers->weight_sums);
+    partial_sums(step, buffers->row_sums, tiles, block->row_sum_size, block->row_sums, block->row_sum_count,
+                 step->accumulate, step->grads);
 }
