@@ -8,8 +8,8 @@
  * A branch that drop path dropped for an image is not computed for it: see branch.h.
  *
  * Forward is three parallel regions: rows (norm1, qkv), heads (attention), rows (the rest, while a tile is in cache).
- * Backward mirrors it; it keeps x, the norms' statistics, qkv, attention's output and row sums, x2 and fc1's output, and
- * computes the rest again.
+ * Backward mirrors it; it keeps x, the norms' statistics, qkv, attention's output and row sums, x2 and fc1's output,
+ * and computes the rest again. The last block of a plain model is one region: see class_block.c.
  */
 #ifndef CORE_BLOCK_H
 #define CORE_BLOCK_H
