@@ -78,6 +78,9 @@ INLINE void micro(const int rows, const int vectors, int depth, Operand at, cons
         for (int i = 0; i < 4; i++) third[i] += at.step;
         b += ldb;
     }
+    /* Or the rows' addresses that fetching C took are kept through the loop, in vector registers: reading them back would
+     * wait for the multiplications. */
+    __asm__("" : "+r"(c), "+r"(ldc));
     if (last == LANES && beta == 0.0f)
         micro_finish(rows, vectors, ADD_NOTHING, sum, beta, c, ldc, last);
     else if (last == LANES && beta == 1.0f)
@@ -88,10 +91,11 @@ INLINE void micro(const int rows, const int vectors, int depth, Operand at, cons
 
 /* Kernels of fewer rows finish what is left of m. */
 #define MICRO_KERNEL(rows, vectors)                                                                                    \
-    static __attribute__((noinline)) void micro_##rows##x##vectors(int depth, Operand at, const float *b, int64_t ldb, \
+    static __attribute__((noinline)) void micro_##rows##x##vectors(int depth, const float *a, int64_t row,             \
+                                                                   int64_t step, const float *b, int64_t ldb,          \
                                                                    float beta, float *c, int64_t ldc, int last)        \
     {                                                                                                                  \
-        micro(rows, vectors, depth, at, b, ldb, beta, c, ldc, last);                                                   \
+        micro(rows, vectors, depth, (Operand){a, row, step}, b, ldb, beta, c, ldc, last);                              \
     }
 #if LANES == 16
 MICRO_KERNEL(12, 2)
@@ -109,8 +113,10 @@ MICRO_KERNEL(2, 1)
 MICRO_KERNEL(1, 2)
 MICRO_KERNEL(1, 1)
 
-typedef void (*MicroKernel)(int depth, Operand at, const float *b, int64_t ldb, float beta, float *c, int64_t ldc,
-                            int last);
+/* Plain arguments: a structure goes over the stack by vector stores, which wait in one queue with the multiplications of
+ * the micro-kernel before, so that this one's first loads would too. */
+typedef void (*MicroKernel)(int depth, const float *a, int64_t row, int64_t step, const float *b, int64_t ldb,
+                            float beta, float *c, int64_t ldc, int last);
 
 typedef struct MicroRows {
     int rows;
@@ -144,9 +150,9 @@ static void gemm_panel(int m, int cols, int depth, Operand at, const float *b, i
     int last = cols > LANES ? cols - LANES : cols;
     for (int i = 0; i < m; i += kernel->rows) {
         while (kernel->rows > m - i) kernel++;
-        Operand rows = {at.a + i * at.row, at.row, at.step};
         if (next) fetch_rows(next, ldb, depth * i / m, depth * (i + kernel->rows) / m);
-        (cols > LANES ? kernel->two : kernel->one)(depth, rows, b, ldb, beta, c + i * ldc, ldc, last);
+        (cols > LANES ? kernel->two : kernel->one)(depth, at.a + i * at.row, at.row, at.step, b, ldb, beta, c + i * ldc,
+                                                   ldc, last);
     }
 }
 
