@@ -1,13 +1,16 @@
 /* Products and whole steps of one thread against the multiply-add peak of its core, all in processor time, so that other
- * work on the machine disturbs little. Prints the share of the peak: of BLIS, of each table's gemm, then of models.
+ * work on the machine disturbs little. Prints the share of the peak: of BLIS and each table's gemm, of attention, then of
+ * models.
  *
- *     build/tests/bench/kernels [MODEL BATCH]
+ *     build/tests/bench/kernels [products | attention | MODEL BATCH]
  */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
+#include "core/kernels/attention.h"
 #include "core/kernels/kernels.h"
 #include "core/model.h"
 
@@ -87,6 +90,68 @@ static void print_products(double top)
     free(c);
 }
 
+typedef struct Attention {
+    const char *name;
+    int tokens, width, ld, parts;
+} Attention;
+
+static const Attention ATTENTIONS[] = {
+    {"token layer 1", 3136, 64, 192, 4},
+    {"token layer 2", 784, 64, 192, 4},
+    {"block, heads of 64", 197, 64, 1152, 1},
+};
+
+/* The share of the peak of one part of a head; backwards of five products, that of the scores is done again. */
+static void measure_attention(const Attention *shape, const Kernels *k, double top, double *forward, double *backward)
+{
+    enum { TIMES = 4 };
+    size_t tokens = (size_t)shape->tokens, width = (size_t)shape->width, ld = (size_t)shape->ld;
+    int count = shape->tokens / shape->parts;
+    double work = 4e-9 * count * shape->tokens * shape->width;
+    int repeat = 1 + (int)(0.05 / work);
+    float *qkv = calloc(tokens * ld, 4), *dqkv = calloc(tokens * ld, 4), *out = calloc(tokens * ld, 4);
+    float *dout = calloc(tokens * ld, 4), *lse = calloc(tokens, 4);
+    float *scratch = calloc(attention_scratch(shape->tokens, shape->width), 4);
+    if (!qkv || !dqkv || !out || !dout || !lse || !scratch) exit(1);
+    for (size_t i = 0; i < tokens * ld; i++) qkv[i] = sinf((float)(i % 9973)), dout[i] = cosf((float)(i % 9901));
+    AttentionHead head = {.tokens = shape->tokens, .width = shape->width, .scale = 0.125f, .ld = shape->ld};
+    head.q = qkv, head.k = qkv + width, head.v = qkv + 2 * width;
+    *forward = *backward = 0;
+    for (int i = 0; i < TIMES; i++) {
+        double times[3] = {now()};
+        for (int r = 0; r < repeat; r++) attention_forward(k, &head, 0, count, out, shape->width, lse, scratch);
+        times[1] = now();
+        for (int r = 0; r < repeat; r++)
+            attention_backward(k, &head, 0, count, out, dout, shape->width, lse, dqkv, shape->ld, dqkv + width,
+                               dqkv + 2 * width, shape->ld, scratch);
+        times[2] = now();
+        *forward = fmax(*forward, repeat * work / (times[1] - times[0]) / top);
+        *backward = fmax(*backward, 2.5 * repeat * work / (times[2] - times[1]) / top);
+    }
+    free(qkv);
+    free(dqkv);
+    free(out);
+    free(dout);
+    free(lse);
+    free(scratch);
+}
+
+static void print_attention(double top)
+{
+    printf("\n%-20s %6s", "attention", "tokens");
+    for (int t = 0; kernels_at(t); t++) printf("  %8s forward, backward", kernels_at(t)->name);
+    for (size_t i = 0; i < sizeof ATTENTIONS / sizeof ATTENTIONS[0]; i++) {
+        printf("\n%-20s %6d", ATTENTIONS[i].name, ATTENTIONS[i].tokens);
+        for (int t = 0; kernels_at(t); t++) {
+            double forward, backward;
+            measure_attention(&ATTENTIONS[i], kernels_at(t), top, &forward, &backward);
+            printf("  %14.1f %%   %6.1f %%", 100 * forward, 100 * backward);
+        }
+        fflush(stdout);
+    }
+    printf("\n\n");
+}
+
 static void print_model(const char *name, int batch, double top)
 {
     enum { STEPS = 4 };
@@ -142,11 +207,14 @@ int main(int argc, char **argv)
 {
     double top = peak();
     printf("%s, peak of one core %.1f GFLOP/s, shares of it:\n", kernels_best()->name, top);
+    const char *only = argc > 1 ? argv[1] : NULL;
     if (argc == 3) {
         print_model(argv[1], atoi(argv[2]), top);
         return 0;
     }
-    print_products(top);
+    if (!only || strcmp(only, "products") == 0) print_products(top);
+    if (!only || strcmp(only, "attention") == 0) print_attention(top);
+    if (only) return 0;
     print_model("t2t_vit_7", 8, top);
     print_model("t2t_vit_14", 4, top);
     print_model("t2t_vit_t_14", 4, top);
