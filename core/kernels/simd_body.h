@@ -7,6 +7,9 @@
 
 #include "core/kernels/kernels.h"
 #include "core/rng.h"
+#if LANES > 4
+#include <immintrin.h>
+#endif
 
 typedef float Vec __attribute__((vector_size(LANES * 4)));
 typedef int32_t VecInt __attribute__((vector_size(LANES * 4)));
@@ -30,16 +33,37 @@ INLINE void store(float *p, Vec v)
     *(VecMem *)p = v;
 }
 
+#include "core/kernels/simd_transpose.h"
+
+INLINE VecInt first_lanes(int64_t n)
+{
+    VecInt lane = {0};
+    for (int i = 0; i < LANES; i++) lane[i] = i;
+    return lane < (int32_t)n;
+}
+
 INLINE Vec load_part(const float *p, int64_t n)
 {
+#if LANES == 16
+    return (Vec)_mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p);
+#elif LANES == 8
+    return (Vec)_mm256_maskload_ps(p, (__m256i)first_lanes(n));
+#else
     Vec v = {0};
     memcpy(&v, p, (size_t)n * sizeof(float));
     return v;
+#endif
 }
 
 INLINE void store_part(float *p, Vec v, int64_t n)
 {
+#if LANES == 16
+    _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1), (__m512)v);
+#elif LANES == 8
+    _mm256_maskstore_ps(p, (__m256i)first_lanes(n), (__m256)v);
+#else
     memcpy(p, &v, (size_t)n * sizeof(float));
+#endif
 }
 
 INLINE Vec select_vec(VecInt mask, Vec yes, Vec no)
@@ -47,33 +71,45 @@ INLINE Vec select_vec(VecInt mask, Vec yes, Vec no)
     return (Vec)((mask & (VecInt)yes) | (~mask & (VecInt)no));
 }
 
+/* a > b ? a : b: a NaN in a is passed over. Compilers do not see that this is one instruction. */
 INLINE Vec max_vec(Vec a, Vec b)
 {
+#if LANES == 16
+    return (Vec)_mm512_max_ps((__m512)a, (__m512)b);
+#elif LANES == 8
+    return (Vec)_mm256_max_ps((__m256)a, (__m256)b);
+#else
     return select_vec(a > b, a, b);
-}
-
-INLINE VecInt first_lanes(int64_t n)
-{
-    VecInt lane = {0};
-    for (int i = 0; i < LANES; i++) lane[i] = i < n ? -1 : 0;
-    return lane;
+#endif
 }
 
 INLINE float sum_lanes(Vec v)
 {
-    float lanes[LANES];
-    memcpy(lanes, &v, sizeof v);
-    for (int step = LANES / 2; step > 0; step /= 2)
-        for (int i = 0; i < step; i++) lanes[i] += lanes[i + step];
-    return lanes[0];
+#if LANES > 8
+    v += SWAP_LANES(v, 8);
+#endif
+#if LANES > 4
+    v += SWAP_LANES(v, 4);
+#endif
+    v += SWAP_LANES(v, 2);
+    v += SWAP_LANES(v, 1);
+    return v[0];
 }
 
 INLINE float max_lanes(Vec v)
 {
-    float largest = v[0];
-    for (int i = 1; i < LANES; i++) largest = v[i] > largest ? v[i] : largest;
-    return largest;
+#if LANES > 8
+    v = max_vec(v, SWAP_LANES(v, 8));
+#endif
+#if LANES > 4
+    v = max_vec(v, SWAP_LANES(v, 4));
+#endif
+    v = max_vec(v, SWAP_LANES(v, 2));
+    v = max_vec(v, SWAP_LANES(v, 1));
+    return v[0];
 }
+
+#define LOG2_E 1.44269504f
 
 /* e^x within 2 ulp: x = n ln 2 + r, a polynomial for e^r, and 2^n in two factors, so that results overflow to infinity
  * and fade to zero as they should. Below -126 ln 2 the results are denormal; they are cut to zero, since no sum here
@@ -82,7 +118,7 @@ INLINE Vec exp_vec(Vec x)
 {
     const float magic = 12582912.0f; /* 1.5 * 2^23: adding it rounds to an integer in the low mantissa bits */
     Vec clamped = select_vec(x > splat(89.0f), splat(89.0f), x);
-    Vec shifted = clamped * 1.44269504f + magic;
+    Vec shifted = clamped * LOG2_E + magic;
     Vec n = shifted - magic;
     VecInt exponent = (VecInt)shifted - (VecInt)splat(magic);
     Vec r = clamped - n * 0.693145752f;
@@ -96,6 +132,22 @@ INLINE Vec exp_vec(Vec x)
     VecInt half = exponent >> 1;
     Vec scale1 = (Vec)((half + 127) << 23), scale2 = (Vec)((exponent - half + 127) << 23);
     return (Vec)((VecInt)(p * scale1 * scale2) & ~(x < splat(-87.3f))); /* NaN stays NaN */
+}
+
+/* 2^x for x <= 127 within 2 ulp: a whole power, and a polynomial of least relative error (8e-8) for what is within a half.
+ * Nothing is below 2^-100: no sum of softmax can tell, and products with it do not become denormal. NaN stays NaN. */
+INLINE Vec exp2_vec(Vec x)
+{
+    const float magic = 12582912.0f;
+    Vec clamped = max_vec(splat(-100.0f), x);
+    Vec shifted = clamped + magic, r = clamped - (shifted - magic);
+    Vec p = r * 1.32764725e-3f + 9.67554096e-3f;
+    p = p * r + 5.55071309e-2f;
+    p = p * r + 2.40221202e-1f;
+    p = p * r + 6.93146944e-1f;
+    p = p * r + 1.00000012f;
+    VecInt power = (VecInt)shifted - (VecInt)splat(magic);
+    return p * (Vec)((power + 127) << 23);
 }
 
 /* Phi(x), the normal distribution, and e = exp(-x^2 / 2). For a >= 0, Phi(-a) = e t P(t), t = 1 / (1 + 0.21 a): the
@@ -250,30 +302,54 @@ static void simd_layernorm_backward(int rows, int cols, const float *x, int ldx,
     }
 }
 
+INLINE float row_max(int cols, const float *x)
+{
+    Vec lowest = splat(-INFINITY), largest[2] = {lowest, lowest};
+    int c = 0;
+    for (; c + 2 * LANES <= cols; c += 2 * LANES) {
+        largest[0] = max_vec(load(x + c), largest[0]);
+        largest[1] = max_vec(load(x + c + LANES), largest[1]);
+    }
+    for (; c < cols; c += LANES) {
+        int n = cols - c < LANES ? cols - c : LANES;
+        largest[0] = max_vec(select_vec(first_lanes(n), load_part(x + c, n), lowest), largest[0]);
+    }
+    return max_lanes(max_vec(largest[0], largest[1]));
+}
+
+/* x = 2^(factor * x - shift); returns the sum. */
+INLINE float row_exp(int cols, float factor, float shift, float *x)
+{
+    Vec total = {0};
+    int c = 0;
+    for (; c + LANES <= cols; c += LANES) {
+        Vec e = exp2_vec(load(x + c) * factor - shift);
+        store(x + c, e);
+        total += e;
+    }
+    if (c < cols) {
+        Vec e = exp2_vec(load_part(x + c, cols - c) * factor - shift);
+        store_part(x + c, e, cols - c);
+        total += (Vec)((VecInt)e & first_lanes(cols - c));
+    }
+    return sum_lanes(total);
+}
+
+/* As many rows at a time as a vector has lanes, all maxima before the first exponential: a row's own would have to wait. */
 static void simd_softmax_step(int rows, int cols, float scale, float *s, int lds, float *max, float *sum,
                               float *correction)
 {
-    int whole = cols / LANES * LANES, part = cols - whole;
-    VecInt tail = first_lanes(part);
-    for (int r = 0; r < rows; r++, s += lds) {
-        Vec largest = splat(-INFINITY), total = {0};
-        for (int c = 0; c < whole; c += LANES) largest = max_vec(load(s + c), largest);
-        if (part) largest = max_vec(select_vec(tail, load_part(s + whole, part), splat(-INFINITY)), largest);
-        float before = max[r], now = scale * max_lanes(largest);
-        if (now < before) now = before;
-        for (int c = 0; c < whole; c += LANES) {
-            Vec e = exp_vec(load(s + c) * scale - now);
-            store(s + c, e);
-            total += e;
-        }
-        if (part) {
-            Vec e = (Vec)((VecInt)exp_vec(load_part(s + whole, part) * scale - now) & tail);
-            store_part(s + whole, e, part);
-            total += e;
-        }
-        max[r] = now;
-        correction[r] = before == now ? 1.0f : exp_vec(splat(before - now))[0];
-        sum[r] = sum[r] * correction[r] + sum_lanes(total);
+    for (int r = 0; r < rows; r += LANES) {
+        int n = rows - r < LANES ? rows - r : LANES;
+        float values[LANES] = {0}, *block = s + (int64_t)r * lds;
+        for (int i = 0; i < n; i++) values[i] = row_max(cols, block + (int64_t)i * lds);
+        Vec before = load_part(max + r, n), now = max_vec(load(values) * scale, before);
+        Vec change = select_vec(before == now, splat(1.0f), exp_vec(before - now));
+        store_part(max + r, now, n);
+        store_part(correction + r, change, n);
+        store(values, now * LOG2_E);
+        for (int i = 0; i < n; i++) values[i] = row_exp(cols, scale * LOG2_E, values[i], block + (int64_t)i * lds);
+        store_part(sum + r, load_part(sum + r, n) * change + load(values), n);
     }
 }
 
@@ -281,25 +357,27 @@ static void simd_softmax_backward(int rows, int cols, float scale, float *s, int
                                   const float *lse, const float *delta, const float *mask)
 {
     int whole = cols / LANES * LANES, part = cols - whole;
+    float factor = scale * LOG2_E;
     for (int r = 0; r < rows; r++, s += lds, ds += ldds) {
         const float *keep = mask ? mask + (int64_t)r * lds : NULL;
+        float shift = lse[r] * LOG2_E, mean = delta[r];
         for (int c = 0; c < whole; c += LANES) {
-            Vec p = exp_vec(load(s + c) * scale - lse[r]), d = load(ds + c), dropped = p;
+            Vec p = exp2_vec(load(s + c) * factor - shift), d = load(ds + c), dropped = p;
             if (keep) {
                 d *= load(keep + c);
                 dropped *= load(keep + c);
             }
             store(s + c, dropped);
-            store(ds + c, p * (d - delta[r]) * scale);
+            store(ds + c, p * (d - mean) * scale);
         }
         if (part) {
-            Vec p = exp_vec(load_part(s + whole, part) * scale - lse[r]), d = load_part(ds + whole, part), dropped = p;
+            Vec p = exp2_vec(load_part(s + whole, part) * factor - shift), d = load_part(ds + whole, part), dropped = p;
             if (keep) {
                 d *= load_part(keep + whole, part);
                 dropped *= load_part(keep + whole, part);
             }
             store_part(s + whole, dropped, part);
-            store_part(ds + whole, p * (d - delta[r]) * scale, part);
+            store_part(ds + whole, p * (d - mean) * scale, part);
         }
     }
 }
@@ -457,7 +535,6 @@ static int64_t simd_multiply_add(int64_t rounds)
     return sum_lanes(sum[0]) > 0.0f ? rounds * CHAINS * LANES * 2 : 0;
 }
 
-#include "core/kernels/simd_transpose.h"
 #if LANES > 4
 #include "core/kernels/simd_gemm.h"
 #endif

@@ -17,6 +17,10 @@
 #define EACH_LANE(f, bit) LANES4(f, 0, bit), LANES4(f, 4, bit), LANES4(f, 8, bit), LANES4(f, 12, bit)
 #endif
 
+/* Lane i and lane i ^ bit in each other's place. */
+#define SWAPPED(lane, bit) ((lane) ^ (bit))
+#define SWAP_LANES(v, bit) SHUFFLE(v, v, EACH_LANE(SWAPPED, bit))
+
 #define EXCHANGE(bit)                                                                                                  \
     _Pragma("GCC unroll 16") for (int i = 0; i < LANES; i++)                                                           \
     {                                                                                                                  \

@@ -75,10 +75,33 @@ Test(simd, gelu_keeps_its_relative_accuracy_in_the_tail)
         }
 }
 
+/* One score at a distance of x from the largest, in every lane of a vector in turn. */
+Test(simd, softmax_keeps_its_relative_accuracy_in_the_tail)
+{
+    const Kernels *k;
+    for (int table = 0; (k = kernels_at(table)) != NULL; table++)
+        for (int i = 0; i < 6900; i++) {
+            float x = -0.01f * (float)i, s[20] = {0}, max = -INFINITY, sum = 0, correction;
+            s[1 + i % 19] = x;
+            k->softmax_step(1, 20, 1.0f, s, 20, &max, &sum, &correction);
+            double want = exp((double)x), got = s[1 + i % 19];
+            cr_assert_lt(fabs(got - want), (3e-7 - 1e-7 * x) * want, "%s exp(%g) = %g, not %g", k->name, x, got, want);
+            cr_assert_float_eq(sum, 19 + want, 1e-5);
+        }
+}
+
 Test(simd, not_a_number_and_infinity_pass_through)
 {
     const Kernels *k;
     for (int table = 0; (k = kernels_at(table)) != NULL; table++) {
+        for (int i = 0; i < 20; i++) {
+            float s[20] = {0}, ds[20] = {0}, max = -INFINITY, sum = 0, correction;
+            s[i] = NAN;
+            k->softmax_step(1, 20, 1.0f, s, 20, &max, &sum, &correction);
+            cr_assert(isnan(s[i]) && isnan(sum), "%s: %g, sum %g", k->name, s[i], sum);
+            k->softmax_backward(1, 20, 1.0f, s, 20, ds, 20, &max, &max, NULL);
+            cr_assert(isnan(s[i]) && isnan(ds[i]), "%s: %g %g", k->name, s[i], ds[i]);
+        }
         float x[2] = {NAN, INFINITY}, y[2], f[3] = {NAN, 200.0f, -200.0f}, zero = 0.0f;
         k->gelu(2, x, y);
         cr_assert(isnan(y[0]) && isinf(y[1]), "%s: %g %g", k->name, y[0], y[1]);
