@@ -12,6 +12,11 @@
  * other work on the same cores (decoding, communication), so it soon sleeps. */
 enum { SPINS = 2000 };
 
+/* What is left of a thread's tasks, from first to last - 1: last in the upper half. */
+typedef struct Share {
+    _Alignas(64) atomic_ullong left; /* a cache line of its own */
+} Share;
+
 struct Pool {
     int threads;
     pthread_t *workers; /* threads - 1: the caller is thread 0 */
@@ -20,8 +25,7 @@ struct Pool {
     pthread_cond_t wake, done;
     PoolTask task; /* the current region: written before `generation` moves */
     void *context;
-    int64_t tasks;
-    atomic_llong next;
+    Share *shares; /* (threads) */
     atomic_uint generation;
     atomic_int busy; /* workers that have not finished the current region */
     atomic_bool closing;
@@ -39,12 +43,29 @@ static inline void spin_pause(void)
 #endif
 }
 
+/* The first task that is left, for its owner, or the last, for the others; false when there is none. */
+static bool take_task(Share *share, bool own, uint32_t *task)
+{
+    unsigned long long left = atomic_load_explicit(&share->left, memory_order_relaxed);
+    for (;;) {
+        uint32_t first = (uint32_t)left, last = (uint32_t)(left >> 32);
+        if (first == last) return false;
+        *task = own ? first : last - 1;
+        unsigned long long rest = own ? left + 1 : left - (1ULL << 32);
+        if (atomic_compare_exchange_weak_explicit(&share->left, &left, rest, memory_order_relaxed,
+                                                  memory_order_relaxed))
+            return true;
+    }
+}
+
+/* Each thread begins with a contiguous share of its own, the same part of the batch in every region, so that what it wrote
+ * in one it finds in its own cache in the next. Then it helps the others, from the end of theirs. */
 static void run_tasks(Pool *pool, int thread)
 {
-    for (;;) {
-        int64_t task = atomic_fetch_add_explicit(&pool->next, 1, memory_order_relaxed);
-        if (task >= pool->tasks) return;
-        pool->task(pool->context, task, thread);
+    uint32_t task;
+    for (int i = 0; i < pool->threads; i++) {
+        Share *share = &pool->shares[(thread + i) % pool->threads];
+        while (take_task(share, i == 0, &task)) pool->task(pool->context, task, thread);
     }
 }
 
@@ -97,11 +118,12 @@ Status pool_create(Pool **out, int threads, Error *error)
     if (!pool) return error_set(error, STATUS_FAILED, "out of memory for %d threads", threads);
     pool->workers = calloc((size_t)threads, sizeof *pool->workers);
     pool->arguments = calloc((size_t)threads, sizeof *pool->arguments);
+    pool->shares = aligned_alloc(_Alignof(Share), (size_t)threads * sizeof *pool->shares);
     pthread_mutex_init(&pool->lock, NULL);
     pthread_cond_init(&pool->wake, NULL);
     pthread_cond_init(&pool->done, NULL);
     pool->threads = 1;
-    if (!pool->workers || !pool->arguments) {
+    if (!pool->workers || !pool->arguments || !pool->shares) {
         pool_free(pool);
         return error_set(error, STATUS_FAILED, "out of memory for %d threads", threads);
     }
@@ -129,6 +151,7 @@ void pool_free(Pool *pool)
     pthread_mutex_destroy(&pool->lock);
     free(pool->workers);
     free(pool->arguments);
+    free(pool->shares);
     free(pool);
 }
 
@@ -145,8 +168,11 @@ void pool_run(Pool *pool, int64_t tasks, PoolTask task, void *context)
     }
     pool->task = task;
     pool->context = context;
-    pool->tasks = tasks;
-    atomic_store_explicit(&pool->next, 0, memory_order_relaxed);
+    for (int i = 0; i < pool->threads; i++) {
+        unsigned long long first = (unsigned long long)(tasks * i / pool->threads);
+        unsigned long long last = (unsigned long long)(tasks * (i + 1) / pool->threads);
+        atomic_store_explicit(&pool->shares[i].left, last << 32 | first, memory_order_relaxed);
+    }
     atomic_store(&pool->busy, pool->threads - 1);
     next_generation(pool);
     run_tasks(pool, 0);

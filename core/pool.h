@@ -7,6 +7,9 @@
  *     static void scale_task(void *context, int64_t task, int thread) { ... }
  *     pool_run(pool, tiles, scale_task, &job);
  *
+ * A thread begins with the same share of the numbers in every region, so tasks of one region that use what tasks of the
+ * one before wrote should be numbered alike: by rows of the batch.
+ *
  * `thread` (0 .. pool_threads-1) picks a scratch buffer and nothing else. pool_run is called by one thread at a time
  * and does not nest.
  */
@@ -23,7 +26,7 @@ typedef void (*PoolTask)(void *context, int64_t task, int thread);
 Status pool_create(Pool **pool, int threads, Error *error);
 void pool_free(Pool *pool); /* accepts NULL */
 int pool_threads(const Pool *pool);
-void pool_run(Pool *pool, int64_t tasks, PoolTask task, void *context);
+void pool_run(Pool *pool, int64_t tasks, PoolTask task, void *context); /* tasks < 2^32 */
 
 int pool_allowed_cpus(void); /* processors in this process's affinity mask */
 

@@ -1,4 +1,5 @@
 #include <criterion/criterion.h>
+#include <sched.h>
 #include <stdatomic.h>
 
 #include "core/pool.h"
@@ -30,6 +31,29 @@ Test(pool, every_task_runs_once_at_any_thread_count)
         int expected = 0;
         for (int round = 0; round < 200; round++) expected += round % 3 != 0;
         for (int i = 4; i < TASKS; i++) cr_assert_eq(atomic_load(&job.runs[i]), expected);
+        pool_free(pool);
+    }
+}
+
+/* The first task ends when all others have: those that come after it in its thread's share are done by the others. */
+static void wait_for_others(void *context, int64_t task, int thread)
+{
+    Job *job = context;
+    (void)thread;
+    while (task == 0 && atomic_load(&job->runs[0]) < TASKS - 1) sched_yield();
+    atomic_fetch_add(&job->runs[0], 1);
+}
+
+Test(pool, a_busy_thread_is_helped, .timeout = 60)
+{
+    for (int threads = 2; threads <= 4; threads++) {
+        Error error = {0};
+        Pool *pool;
+        static Job job;
+        job = (Job){.threads = threads};
+        cr_assert_eq(pool_create(&pool, threads, &error), STATUS_OK, "%s", error.message);
+        pool_run(pool, TASKS, wait_for_others, &job);
+        cr_assert_eq(atomic_load(&job.runs[0]), TASKS);
         pool_free(pool);
     }
 }
