@@ -230,23 +230,41 @@ static void transition_task(void *context, int64_t tile, int thread)
                     block->dim);
 }
 
-static void add_row_sums(const BackwardJob *job)
+static PartialSumJob row_sums_job(const BackwardJob *job)
 {
     const Block *block = job->block;
-    partial_sums(job->step, job->buffers->row_sums, tile_count(job->rows), block->row_sum_size, block->row_sums,
-                 block->row_sum_count, job->step->accumulate, job->step->grads);
+    return (PartialSumJob){.step = job->step,
+                           .partials = job->buffers->row_sums,
+                           .slots = tile_count(job->rows),
+                           .stride = block->row_sum_size,
+                           .sums = block->row_sums,
+                           .count = block->row_sum_count,
+                           .add = job->step->accumulate,
+                           .to = job->step->grads};
+}
+
+/* These gradients and a work beside them, in one region. */
+static void run_with_grads(const BackwardJob *job, const WeightGrad *grads, int count, Work beside)
+{
+    GradJob grad_job;
+    Work works[] = {
+        weight_grads_work(&grad_job, job->step, grads, count, job->step->accumulate, job->buffers->weight_sums),
+        beside};
+    step_run_works(job->step, works, 2);
+    weight_grads_end(&grad_job);
 }
 
 static void transition_backward(BackwardJob *job)
 {
     const Block *block = job->block;
     WeightGrad grad = {&block->linear, job->rows, block->saved.hidden, block->out, job->x, block->dim, NULL};
+    PartialSumJob sums = row_sums_job(job);
     step_run(job->step, tile_count(job->rows), transition_task, job, PART_LINEARS);
-    weight_grads(job->step, &grad, 1, job->step->accumulate, job->buffers->weight_sums);
-    add_row_sums(job);
+    run_with_grads(job, &grad, 1, partial_sums_work(&sums));
 }
 
-static void upper_weight_grads(const BackwardJob *job)
+/* All weight gradients but qkv's, beside attention's backward. */
+static void middle_region(BackwardJob *job)
 {
     const Block *block = job->block;
     const BlockBuffers *buffers = job->buffers;
@@ -260,10 +278,11 @@ static void upper_weight_grads(const BackwardJob *job)
     if (block->dense)
         grads[count++] =
             (WeightGrad){&block->linear, job->rows, job->dout + dim, block->out, block->saved.y, dim, NULL};
-    weight_grads(job->step, grads, count, job->step->accumulate, buffers->weight_sums);
+    int64_t heads = (int64_t)block->saved.kept[BRANCH_ATTENTION].count * block->heads;
+    run_with_grads(job, grads, count, (Work){heads, attention_task, job, PART_ATTENTION});
 }
 
-static void qkv_weight_grads(const BackwardJob *job)
+static void last_region(const BackwardJob *job)
 {
     const Block *block = job->block;
     const BlockBuffers *buffers = job->buffers;
@@ -273,7 +292,8 @@ static void qkv_weight_grads(const BackwardJob *job)
     for (int i = 0; i < block->qkv_parts; i++)
         grads[i] =
             (WeightGrad){&block->qkv[i], rows, buffers->dqkv + (int64_t)i * dim, 3 * dim, buffers->norm, dim, NULL};
-    weight_grads(job->step, grads, block->qkv_parts, job->step->accumulate, buffers->weight_sums);
+    PartialSumJob sums = row_sums_job(job);
+    run_with_grads(job, grads, block->qkv_parts, partial_sums_work(&sums));
 }
 
 void block_backward(Block *block, const Step *step, const BlockBuffers *buffers, const float *x, float *dout, float *dx)
@@ -294,18 +314,16 @@ void block_backward(Block *block, const Step *step, const BlockBuffers *buffers,
         class_block_backward(block, step, buffers, x, dx);
         return;
     }
-    int64_t images = block->saved.kept[BRANCH_ATTENTION].count;
     step_run(step, tiles, upper_task, &job, PART_LINEARS);
     if (block->se) {
+        int64_t images = block->saved.kept[BRANCH_ATTENTION].count;
         int64_t size = (int64_t)block->dim * block->se_hidden;
         PartialSum sums[] = {{0, size, block->se1}, {size, size, block->se2}};
         step_run(step, images, se_task, &job, PART_NORMS);
         partial_sums(step, buffers->gate_sums, images, 2 * size, sums, 2, step->accumulate, step->grads);
         step_run(step, tile_count(images * block->tokens), proj_task, &job, PART_LINEARS);
     }
-    upper_weight_grads(&job);
-    step_run(step, images * block->heads, attention_task, &job, PART_ATTENTION);
+    middle_region(&job);
     step_run(step, tiles, qkv_task, &job, PART_LINEARS);
-    qkv_weight_grads(&job);
-    add_row_sums(&job);
+    last_region(&job);
 }

@@ -23,9 +23,9 @@ struct Pool {
     struct Worker *arguments;
     pthread_mutex_t lock;
     pthread_cond_t wake, done;
-    PoolTask task; /* the current region: written before `generation` moves */
-    void *context;
-    Share *shares; /* (threads) */
+    PoolWork works[POOL_WORKS]; /* the current region: written before `generation` moves */
+    int work_count;
+    Share *shares; /* (POOL_WORKS, threads) */
     atomic_uint generation;
     atomic_int busy; /* workers that have not finished the current region */
     atomic_bool closing;
@@ -63,9 +63,12 @@ static bool take_task(Share *share, bool own, uint32_t *task)
 static void run_tasks(Pool *pool, int thread)
 {
     uint32_t task;
-    for (int i = 0; i < pool->threads; i++) {
-        Share *share = &pool->shares[(thread + i) % pool->threads];
-        while (take_task(share, i == 0, &task)) pool->task(pool->context, task, thread);
+    for (int w = 0; w < pool->work_count; w++) {
+        const PoolWork *work = &pool->works[w];
+        for (int i = 0; i < pool->threads; i++) {
+            Share *share = &pool->shares[w * pool->threads + (thread + i) % pool->threads];
+            while (take_task(share, i == 0, &task)) work->task(work->context, task, thread);
+        }
     }
 }
 
@@ -118,7 +121,7 @@ Status pool_create(Pool **out, int threads, Error *error)
     if (!pool) return error_set(error, STATUS_FAILED, "out of memory for %d threads", threads);
     pool->workers = calloc((size_t)threads, sizeof *pool->workers);
     pool->arguments = calloc((size_t)threads, sizeof *pool->arguments);
-    pool->shares = aligned_alloc(_Alignof(Share), (size_t)threads * sizeof *pool->shares);
+    pool->shares = aligned_alloc(_Alignof(Share), POOL_WORKS * (size_t)threads * sizeof *pool->shares);
     pthread_mutex_init(&pool->lock, NULL);
     pthread_cond_init(&pool->wake, NULL);
     pthread_cond_init(&pool->done, NULL);
@@ -162,16 +165,27 @@ int pool_threads(const Pool *pool)
 
 void pool_run(Pool *pool, int64_t tasks, PoolTask task, void *context)
 {
+    PoolWork work = {tasks, task, context};
+    pool_run_works(pool, &work, 1);
+}
+
+void pool_run_works(Pool *pool, const PoolWork *works, int count)
+{
+    int64_t tasks = 0;
+    for (int w = 0; w < count; w++) tasks += works[w].tasks;
     if (pool->threads == 1 || tasks <= 1) {
-        for (int64_t i = 0; i < tasks; i++) task(context, i, 0);
+        for (int w = 0; w < count; w++)
+            for (int64_t i = 0; i < works[w].tasks; i++) works[w].task(works[w].context, i, 0);
         return;
     }
-    pool->task = task;
-    pool->context = context;
-    for (int i = 0; i < pool->threads; i++) {
-        unsigned long long first = (unsigned long long)(tasks * i / pool->threads);
-        unsigned long long last = (unsigned long long)(tasks * (i + 1) / pool->threads);
-        atomic_store_explicit(&pool->shares[i].left, last << 32 | first, memory_order_relaxed);
+    pool->work_count = count;
+    for (int w = 0; w < count; w++) {
+        pool->works[w] = works[w];
+        for (int i = 0; i < pool->threads; i++) {
+            unsigned long long first = (unsigned long long)(works[w].tasks * i / pool->threads);
+            unsigned long long last = (unsigned long long)(works[w].tasks * (i + 1) / pool->threads);
+            atomic_store_explicit(&pool->shares[w * pool->threads + i].left, last << 32 | first, memory_order_relaxed);
+        }
     }
     atomic_store(&pool->busy, pool->threads - 1);
     next_generation(pool);

@@ -28,6 +28,18 @@ void pool_free(Pool *pool); /* accepts NULL */
 int pool_threads(const Pool *pool);
 void pool_run(Pool *pool, int64_t tasks, PoolTask task, void *context); /* tasks < 2^32 */
 
+typedef struct PoolWork {
+    int64_t tasks; /* < 2^32 */
+    PoolTask task;
+    void *context;
+} PoolWork;
+
+enum { POOL_WORKS = 2 };
+
+/* At most POOL_WORKS works that do not need each other, one after the other, but nobody waits in between: so the works of
+ * long tasks go first. */
+void pool_run_works(Pool *pool, const PoolWork *works, int count);
+
 int pool_allowed_cpus(void); /* processors in this process's affinity mask */
 
 #endif

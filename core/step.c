@@ -54,31 +54,37 @@ Norm find_norm(Finder *finder, const char *name, int width, double eps)
 
 /* ---- regions */
 
-typedef struct TimedJob {
+typedef struct TimedWork {
     Profile *profile;
-    PoolTask task;
-    void *context;
-    Part part;
-} TimedJob;
+    Work work;
+} TimedWork;
 
 static void timed_task(void *context, int64_t task, int thread)
 {
-    const TimedJob *job = context;
-    profile_lap(job->profile, thread, PART_IDLE);
-    job->task(job->context, task, thread);
-    profile_lap(job->profile, thread, job->part);
+    const TimedWork *timed = context;
+    profile_lap(timed->profile, thread, PART_IDLE);
+    timed->work.task(timed->work.context, task, thread);
+    profile_lap(timed->profile, thread, timed->work.part);
+}
+
+void step_run_works(const Step *step, const Work *works, int count)
+{
+    TimedWork timed[POOL_WORKS];
+    PoolWork run[POOL_WORKS];
+    for (int i = 0; i < count; i++) {
+        timed[i] = (TimedWork){step->profile, works[i]};
+        run[i] = step->profile ? (PoolWork){works[i].tasks, timed_task, &timed[i]}
+                               : (PoolWork){works[i].tasks, works[i].task, works[i].context};
+    }
+    step_lap(step, 0, PART_OTHER);
+    pool_run_works(step->pool, run, count);
+    step_lap(step, 0, PART_IDLE);
 }
 
 void step_run(const Step *step, int64_t tasks, PoolTask task, void *context, Part part)
 {
-    if (!step->profile) {
-        pool_run(step->pool, tasks, task, context);
-        return;
-    }
-    TimedJob job = {step->profile, task, context, part};
-    profile_lap(step->profile, 0, PART_OTHER);
-    pool_run(step->pool, tasks, timed_task, &job);
-    profile_lap(step->profile, 0, PART_IDLE);
+    Work work = {tasks, task, context, part};
+    step_run_works(step, &work, 1);
 }
 
 /* ---- linear layers */
@@ -138,22 +144,28 @@ void linear_backward(const Step *step, const Linear *linear, int rows, const flo
  * A task is a tile of one gradient over a chunk of the rows. Large gradients have tiles enough and one chunk; small
  * ones (the token layers') are cut along the rows, and their chunks are summed afterwards. */
 
-enum { GRAD_ROWS = 192, GRAD_COLS = 384, GRAD_TASKS = 16, GRAD_MIN_ROWS = 1024, MAX_GRADS = 8 };
-
-typedef struct GradPlan {
-    int tile_rows, tile_cols; /* tiles along each side */
-    int64_t chunks, chunk_rows;
-    int64_t tasks, partial; /* tasks of this item; where its partial sums start */
-} GradPlan;
+enum { GRAD_ROWS = 192, GRAD_COLS = 384, GRAD_TASKS = 16, GRAD_MIN_ROWS = 1024 };
 
 static int ceil_div(int64_t a, int64_t b)
 {
     return (int)((a + b - 1) / b);
 }
 
+/* `count` parts of n of equal size, but for rounding up to whole micro-kernels. */
+static int part_size(int n, int count, int unit)
+{
+    return ceil_div(ceil_div(n, count), unit) * unit;
+}
+
+/* Tiles of one gradient are equally large and, but for small ones, of even number: threads finish together. */
 static GradPlan plan_grad(int64_t rows, const Linear *linear)
 {
-    GradPlan plan = {.tile_rows = ceil_div(linear->out, GRAD_ROWS), .tile_cols = ceil_div(linear->in, GRAD_COLS)};
+    GradPlan plan = {.tile_rows = linear->out <= GRAD_ROWS ? 1 : 2 * ceil_div(linear->out, 2 * GRAD_ROWS),
+                     .tile_cols = ceil_div(linear->in, GRAD_COLS)};
+    plan.rows = part_size(linear->out, plan.tile_rows, 4);
+    plan.cols = part_size(linear->in, plan.tile_cols, 32);
+    plan.tile_rows = ceil_div(linear->out, plan.rows);
+    plan.tile_cols = ceil_div(linear->in, plan.cols);
     int64_t tiles = (int64_t)plan.tile_rows * plan.tile_cols;
     int64_t wanted = tiles >= 4 ? 1 : GRAD_TASKS / tiles, most = rows / GRAD_MIN_ROWS;
     plan.chunks = wanted < most ? wanted : most;
@@ -168,15 +180,6 @@ size_t weight_grads_partials(int64_t rows, const Linear *linear)
     GradPlan plan = plan_grad(rows, linear);
     return plan.chunks > 1 ? (size_t)plan.chunks * floats_aligned((size_t)linear->out * (size_t)linear->in) : 0;
 }
-
-typedef struct GradJob {
-    const Step *step;
-    const WeightGrad *items;
-    GradPlan plans[MAX_GRADS];
-    int count;
-    bool add;
-    float *partials;
-} GradJob;
 
 static int min_int(int64_t a, int64_t b)
 {
@@ -193,8 +196,8 @@ static void grad_task(void *context, int64_t task, int thread)
     const WeightGrad *grad = &job->items[item];
     int out = grad->linear->out, in = grad->linear->in;
     int64_t chunk = task % plan->chunks, tile = task / plan->chunks, first = chunk * plan->chunk_rows;
-    int i = (int)(tile / plan->tile_cols) * GRAD_ROWS, j = (int)(tile % plan->tile_cols) * GRAD_COLS;
-    int m = min_int(GRAD_ROWS, out - i), n = min_int(GRAD_COLS, in - j);
+    int i = (int)(tile / plan->tile_cols) * plan->rows, j = (int)(tile % plan->tile_cols) * plan->cols;
+    int m = min_int(plan->rows, out - i), n = min_int(plan->cols, in - j);
     int k = min_int(plan->chunk_rows, grad->rows - first);
     float *to = grad->to ? grad->to : job->step->grads + grad->linear->weight, beta = job->add ? 1.0f : 0.0f;
     if (plan->chunks > 1) {
@@ -205,43 +208,49 @@ static void grad_task(void *context, int64_t task, int thread)
                              grad->x + first * grad->ldx + j, grad->ldx, beta, to + (int64_t)i * in + j, in);
 }
 
+Work weight_grads_work(GradJob *job, const Step *step, const WeightGrad *items, int count, bool add, float *partials)
+{
+    Work work = {.task = grad_task, .context = job, .part = PART_LINEARS};
+    int64_t partial = 0;
+    *job = (GradJob){.step = step, .items = items, .count = count, .add = add, .partials = partials};
+    for (int i = 0; i < count; i++) {
+        job->plans[i] = plan_grad(items[i].rows, items[i].linear);
+        job->plans[i].partial = partial;
+        partial += (int64_t)weight_grads_partials(items[i].rows, items[i].linear);
+        work.tasks += job->plans[i].tasks;
+    }
+    return work;
+}
+
+void weight_grads_end(const GradJob *job)
+{
+    for (int i = 0; i < job->count; i++) {
+        const GradPlan *plan = &job->plans[i];
+        const WeightGrad *item = &job->items[i];
+        if (plan->chunks == 1) continue;
+        int64_t size = (int64_t)item->linear->out * item->linear->in;
+        PartialSum sum = {.count = size};
+        partial_sums(job->step, job->partials + plan->partial, plan->chunks, (int64_t)floats_aligned((size_t)size),
+                     &sum, 1, job->add, item->to ? item->to : job->step->grads + item->linear->weight);
+    }
+}
+
 void weight_grads(const Step *step, const WeightGrad *items, int count, bool add, float *partials)
 {
-    GradJob job = {.step = step, .items = items, .count = count, .add = add, .partials = partials};
-    int64_t tasks = 0, partial = 0;
-    for (int i = 0; i < count; i++) {
-        job.plans[i] = plan_grad(items[i].rows, items[i].linear);
-        job.plans[i].partial = partial;
-        partial += (int64_t)weight_grads_partials(items[i].rows, items[i].linear);
-        tasks += job.plans[i].tasks;
-    }
-    step_run(step, tasks, grad_task, &job, PART_LINEARS);
-    for (int i = 0; i < count; i++) {
-        if (job.plans[i].chunks == 1) continue;
-        int64_t size = (int64_t)items[i].linear->out * items[i].linear->in;
-        PartialSum sum = {.count = size};
-        partial_sums(step, partials + job.plans[i].partial, job.plans[i].chunks, (int64_t)floats_aligned((size_t)size),
-                     &sum, 1, add, items[i].to ? items[i].to : step->grads + items[i].linear->weight);
-    }
+    GradJob job;
+    Work work = weight_grads_work(&job, step, items, count, add, partials);
+    step_run_works(step, &work, 1);
+    weight_grads_end(&job);
 }
 
 /* ---- partial sums */
 
 enum { SUM_CHUNK = 2048 };
 
-typedef struct SumJob {
-    const Step *step;
-    const float *partials;
-    int64_t slots, stride;
-    const PartialSum *sums;
-    bool add;
-    float *to;
-} SumJob;
-
 static void sum_task(void *context, int64_t task, int thread)
 {
     (void)thread;
-    const SumJob *job = context;
+    const PartialSumJob *job = context;
     const PartialSum *sum = job->sums;
     while (task >= ceil_div(sum->count, SUM_CHUNK)) task -= ceil_div((sum++)->count, SUM_CHUNK);
     int64_t first = task * SUM_CHUNK;
@@ -251,13 +260,19 @@ static void sum_task(void *context, int64_t task, int thread)
     job->step->kernels->column_sums((int)job->slots, n, job->partials + sum->at + first, (int)job->stride, to);
 }
 
+Work partial_sums_work(PartialSumJob *job)
+{
+    Work work = {.task = sum_task, .context = job, .part = PART_LINEARS};
+    for (int i = 0; i < job->count; i++) work.tasks += ceil_div(job->sums[i].count, SUM_CHUNK);
+    return work;
+}
+
 void partial_sums(const Step *step, const float *partials, int64_t slots, int64_t stride, const PartialSum *sums,
                   int count, bool add, float *to)
 {
-    SumJob job = {step, partials, slots, stride, sums, add, to};
-    int64_t tasks = 0;
-    for (int i = 0; i < count; i++) tasks += ceil_div(sums[i].count, SUM_CHUNK);
-    step_run(step, tasks, sum_task, &job, PART_LINEARS);
+    PartialSumJob job = {step, partials, slots, stride, sums, count, add, to};
+    Work work = partial_sums_work(&job);
+    step_run_works(step, &work, 1);
 }
 
 /* ---- randomness */

@@ -16,7 +16,9 @@
 #include "core/rng.h"
 
 enum {
-    ROW_TILE = 192, /* rows of a tile: its activations stay in the second-level cache, its products are large enough */
+    /* Rows of a tile: its activations stay in the second-level cache, its products are large enough; batches of 8 images
+     * of 197 tokens are 8 tiles of nearly equal height. */
+    ROW_TILE = 200,
 };
 
 typedef struct Linear {
@@ -61,6 +63,16 @@ static inline void step_lap(const Step *step, int thread, Part part)
 
 /* pool_run; what tasks do after their last lap is `part`. */
 void step_run(const Step *step, int64_t tasks, PoolTask task, void *context, Part part);
+
+typedef struct Work {
+    int64_t tasks;
+    PoolTask task;
+    void *context;
+    Part part;
+} Work;
+
+/* pool_run_works: at most POOL_WORKS of them. */
+void step_run_works(const Step *step, const Work *works, int count);
 
 static inline size_t floats_aligned(size_t floats)
 {
@@ -112,8 +124,30 @@ typedef struct WeightGrad {
     float *to; /* NULL: the gradient of linear's weight */
 } WeightGrad;
 
+enum { MAX_GRADS = 8 };
+
+typedef struct GradPlan {
+    int tile_rows, tile_cols;   /* tiles along each side */
+    int rows, cols;             /* of a tile */
+    int64_t chunks, chunk_rows; /* of the rows that are summed over */
+    int64_t tasks, partial;     /* tasks of this item; where its partial sums start */
+} GradPlan;
+
+typedef struct GradJob {
+    const Step *step;
+    const WeightGrad *items;
+    GradPlan plans[MAX_GRADS];
+    int count;
+    bool add;
+    float *partials;
+} GradJob;
+
 void weight_grads(const Step *step, const WeightGrad *items, int count, bool add, float *partials);
 size_t weight_grads_partials(int64_t rows, const Linear *linear); /* floats that one item needs */
+
+/* weight_grads in two parts: the work, to run among others, and what follows it. */
+Work weight_grads_work(GradJob *job, const Step *step, const WeightGrad *items, int count, bool add, float *partials);
+void weight_grads_end(const GradJob *job);
 
 /* ---- partial sums: `slots` pieces of `stride` floats. Part `at` .. `at + count` of each is summed, in order of the
  * slots, into to[grad ..], in parallel. */
@@ -122,8 +156,19 @@ typedef struct PartialSum {
     int64_t at, count, grad;
 } PartialSum;
 
+typedef struct PartialSumJob {
+    const Step *step;
+    const float *partials;
+    int64_t slots, stride;
+    const PartialSum *sums;
+    int count;
+    bool add;
+    float *to;
+} PartialSumJob;
+
 void partial_sums(const Step *step, const float *partials, int64_t slots, int64_t stride, const PartialSum *sums,
                   int count, bool add, float *to);
+Work partial_sums_work(PartialSumJob *job); /* the same, to run among others */
 
 /* ---- randomness: a site is a place in the network where masks are drawn */
 

@@ -58,6 +58,45 @@ Test(pool, a_busy_thread_is_helped, .timeout = 60)
     }
 }
 
+typedef struct Pair {
+    atomic_int done[2];
+    int expected; /* of the second work */
+} Pair;
+
+static void first_work(void *context, int64_t task, int thread)
+{
+    Pair *pair = context;
+    (void)thread;
+    while (task == 0 && atomic_load(&pair->done[1]) < pair->expected) sched_yield();
+    atomic_fetch_add(&pair->done[0], 1);
+}
+
+static void second_work(void *context, int64_t task, int thread)
+{
+    Pair *pair = context;
+    (void)task;
+    (void)thread;
+    atomic_fetch_add(&pair->done[1], 1);
+}
+
+/* The first work's first task ends when the whole second work has been done. */
+Test(pool, works_of_one_region_do_not_wait_for_each_other, .timeout = 60)
+{
+    for (int threads = 1; threads <= 4; threads++) {
+        Error error = {0};
+        Pool *pool;
+        cr_assert_eq(pool_create(&pool, threads, &error), STATUS_OK, "%s", error.message);
+        for (int tasks = 0; tasks <= TASKS; tasks += TASKS / 4) {
+            Pair pair = {.expected = threads > 1 ? tasks : 0};
+            PoolWork works[] = {{7, first_work, &pair}, {tasks, second_work, &pair}};
+            pool_run_works(pool, works, 2);
+            cr_assert_eq(atomic_load(&pair.done[0]), 7);
+            cr_assert_eq(atomic_load(&pair.done[1]), tasks);
+        }
+        pool_free(pool);
+    }
+}
+
 Test(pool, refuses_a_negative_count)
 {
     Error error = {0};
