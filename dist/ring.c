@@ -5,19 +5,23 @@
 
 #include "dist/world.h"
 
-/* Floats per message, and of all messages under way in one direction. Between nodes messages are small enough for Open
- * MPI's tcp to send at once: above 64 KB it asks the receiver first. Within a node each message is a system call that
- * copies, so larger ones are better, as long as the buffers stay in the cache. */
+/* Floats per message, of all messages under way in one direction, and messages of a part in one lap. Between nodes
+ * messages are small enough for Open MPI's tcp to send at once: above 64 KB it asks the receiver first. Within a node
+ * each message is a system call that copies, so larger ones are better, as long as the buffers stay in the cache. A lap
+ * should fit into the cache, too, and yet keep every rank busy while its neighbours are a message or two behind. */
 enum {
     MIN_CHUNK = 2048,
     NETWORK_CHUNK = 15360,
     NETWORK_ROOM = RING_WINDOW * NETWORK_CHUNK,
-    NODE_CHUNK = 1 << 18,
-    NODE_ROOM = 2 * NODE_CHUNK
+    NETWORK_LAP = 8,
+    NODE_CHUNK = 1 << 17,
+    NODE_ROOM = 4 * NODE_CHUNK,
+    NODE_LAP = 2
 };
 
+/* One message: its step, 0 .. 2N-3, and what of the vector it carries. */
 typedef struct Piece {
-    int64_t begin, count;
+    int64_t step, begin, count;
 } Piece;
 
 RingPart ring_split(int64_t begin, int64_t end, int64_t index, int64_t count)
@@ -44,6 +48,7 @@ Status ring_create(Ring *ring, MPI_Comm comm, int tag, WireType wire, Error *err
     MPI_Comm_size(comm, &ring->size);
     ring->local = within_one_node(ring);
     ring->max_chunk = ring->local ? NODE_CHUNK : NETWORK_CHUNK;
+    ring->max_lap = ring->local ? NODE_LAP : NETWORK_LAP;
     ring->room = ring->local ? NODE_ROOM : NETWORK_ROOM;
     for (int i = 0; i < 2 * RING_WINDOW; i++) ring->requests[i] = MPI_REQUEST_NULL;
     size_t bytes = (size_t)ring->room * sizeof(float);
@@ -68,20 +73,21 @@ void ring_start(Ring *ring, RingPhases phases, float *vector, float *residual, c
     /* Four messages or more per part keep receiving, adding and sending busy at once, where a link does the carrying. In
      * a node a core has to, and each message is one more turn-taking. */
     int64_t chunk = ring->local ? longest : longest / 4;
-    chunk = (chunk + 15) / 16 * 16;
     if (chunk < MIN_CHUNK) chunk = MIN_CHUNK;
     if (chunk > ring->max_chunk) chunk = ring->max_chunk;
+    int64_t chunks = (longest + chunk - 1) / chunk, laps = (chunks + ring->max_lap - 1) / ring->max_lap;
+    if (chunks > 0) chunk = ((longest + chunks - 1) / chunks + 15) / 16 * 16; /* of equal length */
 
     ring->vector = vector;
     ring->residual = residual;
     ring->parts = parts;
     ring->chunk = chunk;
     ring->window = ring->room / chunk < RING_WINDOW ? (int)(ring->room / chunk) : RING_WINDOW;
-    ring->chunks = (longest + chunk - 1) / chunk;
-    ring->turn = (ring->size - 1) * ring->chunks;
-    ring->first = phases & RING_REDUCE ? 0 : ring->turn;
-    ring->last = phases & RING_GATHER ? 2 * ring->turn : ring->turn;
-    ring->posted = ring->received = ring->sent = ring->flushed = ring->first;
+    ring->lap = laps > 0 ? (chunks + laps - 1) / laps : 0;
+    ring->first_step = phases & RING_REDUCE ? 0 : ring->size - 1;
+    ring->steps = phases == RING_ALL ? 2 * (ring->size - 1) : ring->size - 1;
+    ring->last = laps * ring->steps * ring->lap;
+    ring->posted = ring->received = ring->sent = ring->flushed = 0;
 }
 
 bool ring_done(const Ring *ring)
@@ -98,10 +104,12 @@ int ring_neighbour(const Ring *ring)
 /* At step s, of both phases, rank r sends part r-1-s and receives part r-2-s (mod N). */
 static Piece piece_of(const Ring *ring, int64_t message, int lag)
 {
-    int64_t step = message / ring->chunks, part = (ring->rank - lag - step + 2 * ring->size) % ring->size;
-    int64_t begin = ring->parts[part].begin + message % ring->chunks * ring->chunk, end = ring->parts[part].end;
-    int64_t count = end - begin < ring->chunk ? end - begin : ring->chunk;
-    return (Piece){begin, count > 0 ? count : 0};
+    int64_t step = message / ring->lap % ring->steps + ring->first_step;
+    int64_t chunk = message / ring->lap / ring->steps * ring->lap + message % ring->lap;
+    int64_t part = (ring->rank - lag - step + 2 * ring->size) % ring->size;
+    int64_t begin = ring->parts[part].begin + chunk * ring->chunk;
+    int64_t left = ring->parts[part].end - begin, count = left < ring->chunk ? left : ring->chunk;
+    return (Piece){step, begin, count > 0 ? count : 0};
 }
 
 static Piece sent_piece(const Ring *ring, int64_t message)
@@ -140,10 +148,15 @@ static MPI_Datatype wire_datatype(const Ring *ring)
     return ring->wire == WIRE_FP32 ? MPI_FLOAT : MPI_UINT16_T;
 }
 
-/* Final values in fp32 are received in place; what needs a sum or a conversion first, in a buffer. */
-static bool received_in_place(const Ring *ring, int64_t message)
+static bool gathers(const Ring *ring, Piece piece)
 {
-    return message >= ring->turn && ring->wire == WIRE_FP32;
+    return piece.step >= ring->size - 1;
+}
+
+/* Final values in fp32 are received in place; what needs a sum or a conversion first, in a buffer. */
+static bool received_in_place(const Ring *ring, Piece piece)
+{
+    return gathers(ring, piece) && ring->wire == WIRE_FP32;
 }
 
 static Status post_receives(Ring *ring, bool *moved, Error *error)
@@ -152,12 +165,12 @@ static Status post_receives(Ring *ring, bool *moved, Error *error)
         int64_t message = ring->posted;
         Piece piece = received_piece(ring, message);
         /* A sum comes back to where its unfinished form was sent from, N-1 steps earlier: that send must be over. */
-        if (received_in_place(ring, message) && ring->first == 0 && ring->flushed <= message - ring->turn) break;
+        bool in_place = received_in_place(ring, piece);
+        if (in_place && ring->first_step == 0 && ring->flushed <= message - (ring->size - 1) * ring->lap) break;
         MPI_Request *request = receive_request(ring, message);
         *request = MPI_REQUEST_NULL;
         if (piece.count > 0) {
-            void *target =
-                received_in_place(ring, message) ? ring->vector + piece.begin : receive_buffer(ring, message);
+            void *target = in_place ? ring->vector + piece.begin : receive_buffer(ring, message);
             int code = MPI_Irecv(target, (int)piece.count, wire_datatype(ring),
                                  (ring->rank + ring->size - 1) % ring->size, ring->tag, ring->comm, request);
             if (code != MPI_SUCCESS) return world_mpi_failed(code, "MPI_Irecv in the ring", error);
@@ -170,11 +183,11 @@ static Status post_receives(Ring *ring, bool *moved, Error *error)
 
 static void take_in(Ring *ring, int64_t message)
 {
-    if (received_in_place(ring, message)) return;
     Piece piece = received_piece(ring, message);
+    if (received_in_place(ring, piece)) return;
     float *vector = ring->vector + piece.begin;
     const void *buffer = receive_buffer(ring, message);
-    if (message >= ring->turn) {
+    if (gathers(ring, piece)) {
         wire_unpack(ring->wire, buffer, vector, piece.count);
         return;
     }
@@ -208,10 +221,10 @@ static const void *pack_piece(Ring *ring, int64_t message, Piece piece)
 {
     float *vector = ring->vector + piece.begin;
     float *residual = ring->residual ? ring->residual + piece.begin : NULL;
-    bool own_sum = message >= ring->turn && message < ring->turn + ring->chunks;
+    bool own_sum = piece.step == ring->size - 1;
     uint16_t *halves = send_buffer(ring, message);
-    if (message < ring->chunks && residual) wire_add(vector, residual, piece.count);
-    wire_pack(ring->wire, vector, message < ring->turn || own_sum ? residual : NULL, halves, piece.count);
+    if (piece.step == 0 && residual) wire_add(vector, residual, piece.count);
+    wire_pack(ring->wire, vector, !gathers(ring, piece) || own_sum ? residual : NULL, halves, piece.count);
     if (own_sum) wire_unpack(ring->wire, halves, vector, piece.count); /* the same bits as everybody else's */
     return halves;
 }
@@ -220,9 +233,9 @@ static Status post_sends(Ring *ring, bool *moved, Error *error)
 {
     while (ring->sent < ring->last && ring->sent - ring->flushed < ring->window) {
         int64_t message = ring->sent;
-        /* After the first step, what is sent is what arrived one step earlier. */
-        if (message >= ring->first + ring->chunks && ring->received <= message - ring->chunks) break;
         Piece piece = sent_piece(ring, message);
+        /* After the first step, what is sent is what arrived one step earlier. */
+        if (piece.step > ring->first_step && ring->received <= message - ring->lap) break;
         MPI_Request *request = send_request(ring, message);
         *request = MPI_REQUEST_NULL;
         if (piece.count > 0) {
