@@ -113,7 +113,7 @@ void attention_forward(const Kernels *kernels, const AttentionHead *head, int fi
 }
 
 /* Asks for rows that are needed soon: they come from the third-level cache, and no hardware guesses where they lie. */
-static void fetch_rows(int rows, int cols, const float *x, int ld)
+static inline void fetch_rows(int rows, int cols, const float *x, int ld)
 {
     for (int r = 0; r < rows; r++)
         for (int c = 0; c < cols; c += 16) __builtin_prefetch(x + (int64_t)r * ld + c, 0, 2);

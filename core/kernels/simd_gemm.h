@@ -54,7 +54,8 @@ INLINE void micro_finish(const int rows, const int vectors, const int mode, Vec 
 }
 
 /* Memory that will be needed soon, line by line: `rows` rows of `bytes` each. Every round of a micro-kernel asks for
- * `pace` lines: many at once would keep the loads of its operands waiting. */
+ * `pace` lines: many at once would keep the loads of its operands waiting. Inlined, since a compiler drops calls of a
+ * function that does nothing but prefetch. */
 typedef struct Trail {
     const char *row;
     int64_t stride;
