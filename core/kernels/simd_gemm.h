@@ -243,6 +243,7 @@ static void simd_gemm(GemmForm form, int m, int n, int k, const float *a, int ld
     int64_t step_b = form == GEMM_NT ? 1 : ldb, column_b = form == GEMM_NT ? ldb : 1;
     int most = form == GEMM_TN ? DEPTH_TN : DEPTH_NN, blocks = k > 0 ? (k + most - 1) / most : 1;
     int depth = (k + blocks - 1) / blocks, width = form == GEMM_NT ? LANES : PANEL, p = 0;
+    if (m == 0) return;
     do { /* once even without depth: C = beta C */
         int steps = k - p < depth ? k - p : depth;
         Operand block = {a + p * at.step, at.row, at.step};

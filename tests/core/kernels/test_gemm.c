@@ -67,8 +67,10 @@ Test(gemm, long_and_large)
 Test(gemm, nothing_to_do)
 {
     for (int table = 0; gemm_at(table); table++) {
+        static float many[200 * 64];
         float one = 1.0f, c = 3.0f;
         gemm_at(table)(GEMM_NN, 0, 1, 1, &one, 1, &one, 1, 0.0f, &c, 1);
+        gemm_at(table)(GEMM_NN, 0, 64, 200, many, 200, many, 64, 0.0f, &c, 1);
         gemm_at(table)(GEMM_NN, 1, 0, 1, &one, 1, &one, 1, 0.0f, &c, 1);
         cr_assert_eq(c, 3.0f);
         gemm_at(table)(GEMM_NN, 1, 1, 0, &one, 1, &one, 1, 0.5f, &c, 1);
