@@ -16,8 +16,8 @@ int64_t block_rows(const Block *block, int which); /* kept ones */
 Gate block_gate(const Block *block, const Step *step);
 int block_tile_rows(int64_t rows, int64_t tile);
 
-/* What lies between gelu and fc2 for rows `first` .. of the batch: ghost's cheap channels (which hold their own GELU, so
- * act is computed from hidden, fc1's output with bias) and dropout. act (kept rows, fc2.in) in place otherwise. */
+/* What lies between gelu and fc2 for rows `first` .. of the batch: ghost's cheap channels (which hold their own GELU,
+ * so act is computed from hidden, fc1's output with bias) and dropout. act (kept rows, fc2.in) in place otherwise. */
 void block_activate(const Block *block, const Step *step, int64_t first, int rows, const float *hidden, float *act);
 
 /* class_block.c: the block when class_only */

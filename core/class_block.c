@@ -1,13 +1,13 @@
-/* The last block, of which only the class token is read: everything but the keys and values of its attention is computed
- * for one row of each image, and those are not computed at all. With one query per head, the products change places: with n
- * the normalised rows (T, dim) and W_k, W_v a head's rows of the weight,
+/* The last block, of which only the class token is read: everything but the keys and values of its attention is
+ * computed for one row of each image, and those are not computed at all. With one query per head, the products change
+ * places: with n the normalised rows (T, dim) and W_k, W_v a head's rows of the weight,
  *
  *     scores = n (W_k^T q)        instead of (n W_k^T) q        W_k^T q: `keys`
  *     out    = W_v (n^T p)        instead of (n W_v^T)^T p      n^T p:   `mix`
  *
- * which takes heads instead of dim multiplications for each element of n. A bias of the keys adds the same to all scores
- * of a head, which softmax does not see: it is left out, and its gradient is 0. What else is left out has no effect on
- * logits or gradients; random masks are those of the whole block's first rows. Saved rows are one per image.
+ * which takes heads instead of dim multiplications for each element of n. A bias of the keys adds the same to all
+ * scores of a head, which softmax does not see: it is left out, and its gradient is 0. What else is left out has no
+ * effect on logits or gradients; random masks are those of the whole block's first rows. Saved rows are one per image.
  */
 #include "core/block_internal.h"
 

@@ -117,8 +117,8 @@ static void carve_block_linears(Model *model, Arena *arena)
     overlay_end(&overlay, arena);
 }
 
-/* Behind what a block keeps lie the buffers of its backward, in the place of what later blocks keep: it is dead when they
- * are used. */
+/* Behind what a block keeps lie the buffers of its backward, in the place of what later blocks keep: it is dead when
+ * they are used. */
 static void carve_blocks(Model *model, Arena *arena)
 {
     size_t rows = (size_t)model->max_batch * (size_t)model->tokens, end = arena->used;

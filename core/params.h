@@ -57,7 +57,8 @@ const Param *params_find(const ParamTable *table, const char *name);            
 /* Fills `weights` (table->size floats) as the reference initialises a new model; a pure function of the seed. */
 void params_init(const ParamTable *table, const ModelConfig *config, uint64_t seed, float *weights);
 
-/* The fixed position table (positions, width): even columns sin, odd columns cos of p / 10000^(2 floor(j/2) / width). */
+/* The fixed position table (positions, width): even columns sin, odd columns cos of p / 10000^(2 floor(j/2) /
+ * width). */
 void params_sinusoid(int64_t positions, int64_t width, float *out);
 
 /* The index of the first non-finite value of a flat vector and the parameter it lies in; -1 when all are finite. */

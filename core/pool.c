@@ -58,8 +58,8 @@ static bool take_task(Share *share, bool own, uint32_t *task)
     }
 }
 
-/* Each thread begins with a contiguous share of its own, the same part of the batch in every region, so that what it wrote
- * in one it finds in its own cache in the next. Then it helps the others, from the end of theirs. */
+/* Each thread begins with a contiguous share of its own, the same part of the batch in every region, so that what it
+ * wrote in one it finds in its own cache in the next. Then it helps the others, from the end of theirs. */
 static void run_tasks(Pool *pool, int thread)
 {
     uint32_t task;

@@ -36,8 +36,8 @@ typedef struct PoolWork {
 
 enum { POOL_WORKS = 2 };
 
-/* At most POOL_WORKS works that do not need each other, one after the other, but nobody waits in between: so the works of
- * long tasks go first. */
+/* At most POOL_WORKS works that do not need each other, one after the other, but nobody waits in between: so the works
+ * of long tasks go first. */
 void pool_run_works(Pool *pool, const PoolWork *works, int count);
 
 int pool_allowed_cpus(void); /* processors in this process's affinity mask */

@@ -1,6 +1,6 @@
-/* profile.h: where a step's time goes. Each thread has a clock that runs on from one lap to the next; a lap adds the time
- * since the last one to a part. So all of a thread's time belongs to some part, and the parts of all threads add up to
- * threads x time.
+/* profile.h: where a step's time goes. Each thread has a clock that runs on from one lap to the next; a lap adds the
+ * time since the last one to a part. So all of a thread's time belongs to some part, and the parts of all threads add
+ * up to threads x time.
  *
  *     Profile *profile;
  *     profile_create(&profile, threads, error);

@@ -16,8 +16,8 @@
 #include "core/rng.h"
 
 enum {
-    /* Rows of a tile: its activations stay in the second-level cache, its products are large enough; batches of 8 images
-     * of 197 tokens are 8 tiles of nearly equal height. */
+    /* Rows of a tile: its activations stay in the second-level cache, its products are large enough; batches of 8
+     * images of 197 tokens are 8 tiles of nearly equal height. */
     ROW_TILE = 200,
 };
 

@@ -90,8 +90,8 @@ typedef struct TokenChunk {
     int attention; /* ... and in `attention` and `lse`, which may be there of more images */
 } TokenChunk;
 
-/* source: (images, source_size), out: (images, tokens, width), both of the chunk. again: `attention` and `lse` are there
- * from an earlier forward; all else is computed again. */
+/* source: (images, source_size), out: (images, tokens, width), both of the chunk. again: `attention` and `lse` are
+ * there from an earlier forward; all else is computed again. */
 void token_layer_forward(TokenLayer *layer, const Step *step, const TokenBuffers *buffers, TokenChunk chunk, bool again,
                          const float *source, float *out);
 /* dout is used as scratch; dsource may be NULL when the source is pixels. add: to the gradients of earlier chunks. */

@@ -23,8 +23,8 @@ Status weights_save(const char *path, const ParamTable *table, const float *weig
  * present with its shape, nothing extra, all values finite. The two exceptions are those of the report. */
 Status weights_load(const char *path, const ParamTable *table, float *weights, WeightsReport *report, Error *error);
 
-/* Told each tensor that keeps a file from fitting: `expected` is NULL when the file has it and the model has not, `found`
- * when it is the other way round; when both are there, their shapes differ. */
+/* Told each tensor that keeps a file from fitting: `expected` is NULL when the file has it and the model has not,
+ * `found` when it is the other way round; when both are there, their shapes differ. */
 typedef void (*WeightsMismatch)(void *context, const Param *expected, const SafetensorsEntry *found);
 
 /* Compares names and shapes only; the report's two exceptions are no mismatch. Returns how many there are. */

@@ -24,7 +24,8 @@ typedef struct SoftSplit {
 
 enum { MAX_SPLITS = 3, MAX_DENSE_GROUPS = 8 };
 
-/* What training computes a second time in backward rather than keep it. Results have the same bits whatever the choice. */
+/* What training computes a second time in backward rather than keep it. Results have the same bits whatever the
+ * choice. */
 typedef enum Recompute {
     RECOMPUTE_NONE,
     RECOMPUTE_TOKENS, /* the token layers but their attention, of all images but TOKEN_CHUNK */
@@ -82,8 +83,8 @@ int zoo_blocks(const ModelConfig *config); /* depth; dense: blocks and transitio
 BlockShape zoo_block(const ModelConfig *config, int block);
 
 typedef struct Macs {
-    /* Forward multiply-accumulates per image; no softmax, norm, bias. linear holds the patch embedding of a ViT; conv is
-     * the ghost model's scaling of channels. */
+    /* Forward multiply-accumulates per image; no softmax, norm, bias. linear holds the patch embedding of a ViT; conv
+     * is the ghost model's scaling of channels. */
     int64_t linear, attention, conv;
 } Macs;
 Macs zoo_macs(const ModelConfig *config);

@@ -54,8 +54,9 @@ static bool drive(Reducer *reducer)
     return moved;
 }
 
-/* After a fruitless look at the network, while the machine computes. A sleep lets go of the core at once and gets it back
- * soon; sched_yield would wait for the computing thread's time slice. Its length follows the pace of the network. */
+/* After a fruitless look at the network, while the machine computes. A sleep lets go of the core at once and gets it
+ * back soon; sched_yield would wait for the computing thread's time slice. Its length follows the pace of the
+ * network. */
 static void nap(double seconds)
 {
     struct timespec time = {.tv_nsec = (long)(seconds * 1e9)};
@@ -116,7 +117,8 @@ static Status allocate(Reducer **out, MPI_Comm comm, Error *error)
     return STATUS_OK;
 }
 
-/* A step that can fail on one rank alone is followed by an agreement, before anybody waits for that rank in the next. */
+/* A step that can fail on one rank alone is followed by an agreement, before anybody waits for that rank in the
+ * next. */
 Status reducer_create(Reducer **out, const ReducerConfig *config, int64_t count, Error *error)
 {
     *out = NULL;
@@ -193,7 +195,8 @@ void reducer_ready(void *context, int64_t offset, int64_t count)
     while (ready < exchange->bucket_count && exchange->buckets[ready].begin >= offset) ready++;
     if (ready == before) return;
     atomic_store_explicit(&reducer->ready, ready, memory_order_release);
-    /* After the last bucket the caller is about to wait, and drives itself: waking a thread would only be in its way. */
+    /* After the last bucket the caller is about to wait, and drives itself: waking a thread would only be in its
+     * way. */
     if (ready < exchange->bucket_count) sem_post(&reducer->wake);
 }
 

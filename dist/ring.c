@@ -70,8 +70,8 @@ void ring_start(Ring *ring, RingPhases phases, float *vector, float *residual, c
     for (int p = 0; p < ring->size; p++)
         if (parts[p].end - parts[p].begin > longest) longest = parts[p].end - parts[p].begin;
 
-    /* Four messages or more per part keep receiving, adding and sending busy at once, where a link does the carrying. In
-     * a node a core has to, and each message is one more turn-taking. */
+    /* Four messages or more per part keep receiving, adding and sending busy at once, where a link does the carrying.
+     * In a node a core has to, and each message is one more turn-taking. */
     int64_t chunk = ring->local ? longest : longest / 4;
     if (chunk < MIN_CHUNK) chunk = MIN_CHUNK;
     if (chunk > ring->max_chunk) chunk = ring->max_chunk;
@@ -122,7 +122,8 @@ static Piece received_piece(const Ring *ring, int64_t message)
     return piece_of(ring, message, 2);
 }
 
-/* Floats are sent from the vector; halves need buffers for both directions, which take as much memory as floats for one. */
+/* Floats are sent from the vector; halves need buffers for both directions, which take as much memory as floats for
+ * one. */
 static void *receive_buffer(const Ring *ring, int64_t message)
 {
     return (char *)ring->memory + message % ring->window * ring->chunk * (int64_t)wire_bytes(ring->wire);

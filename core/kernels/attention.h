@@ -7,7 +7,8 @@
  * tokens, so that one long head is work for many threads.
  *
  *     size_t floats = attention_scratch(197, 64);
- *     AttentionHead head = {.tokens = 197, .width = 64, .scale = 0.125f, .q = qkv, .k = qkv + 384, .v = qkv + 768, .ld = 1152};
+ *     AttentionHead head = {.tokens = 197, .width = 64, .scale = 0.125f,
+ *                           .q = qkv, .k = qkv + 384, .v = qkv + 768, .ld = 1152};
  *     attention_forward(kernels, &head, 0, 197, out, 384, lse, scratch);
  */
 #ifndef CORE_KERNELS_ATTENTION_H
@@ -32,9 +33,9 @@ void attention_forward(const Kernels *kernels, const AttentionHead *head, int fi
                        float *lse, float *scratch);
 
 /* For keys first .. first + count - 1, from out, its gradient dout (same leading dimension) and lse of all queries: dk
- * and dv (count, width; leading dimension ldg), and what these keys add to dq (tokens, width; leading dimension ldq). All
- * are overwritten, at the end: dk and dv may be the rows of k and v themselves, and dq may be q if no other call still
- * needs it. */
+ * and dv (count, width; leading dimension ldg), and what these keys add to dq (tokens, width; leading dimension ldq).
+ * All are overwritten, at the end: dk and dv may be the rows of k and v themselves, and dq may be q if no other call
+ * still needs it. */
 void attention_backward(const Kernels *kernels, const AttentionHead *head, int first, int count, const float *out,
                         const float *dout, int ldo, const float *lse, float *dq, int ldq, float *dk, float *dv, int ldg,
                         float *scratch);

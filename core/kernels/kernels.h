@@ -85,8 +85,8 @@ typedef struct Kernels {
 } Kernels;
 
 extern const Kernels kernels_reference;
-/* The best table of this processor; or, to measure and test the others, the one that the environment's T2T_KERNELS names
- * (avx512, avx2, generic) when the processor can run it. */
+/* The best table of this processor; or, to measure and test the others, the one that the environment's T2T_KERNELS
+ * names (avx512, avx2, generic) when the processor can run it. */
 const Kernels *kernels_best(void);
 const Kernels *kernels_at(int index); /* those this processor can run, best first; NULL past the last */
 

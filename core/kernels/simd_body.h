@@ -134,8 +134,9 @@ INLINE Vec exp_vec(Vec x)
     return (Vec)((VecInt)(p * scale1 * scale2) & ~(x < splat(-87.3f))); /* NaN stays NaN */
 }
 
-/* 2^x for x <= 127 within 2 ulp: a whole power, and a polynomial of least relative error (8e-8) for what is within a half.
- * Nothing is below 2^-100: no sum of softmax can tell, and products with it do not become denormal. NaN stays NaN. */
+/* 2^x for x <= 127 within 2 ulp: a whole power, and a polynomial of least relative error (8e-8) for what is within a
+ * half. Nothing is below 2^-100: no sum of softmax can tell, and products with it do not become denormal. NaN stays
+ * NaN. */
 INLINE Vec exp2_vec(Vec x)
 {
     const float magic = 12582912.0f;
@@ -335,7 +336,8 @@ INLINE float row_exp(int cols, float factor, float shift, float *x)
     return sum_lanes(total);
 }
 
-/* As many rows at a time as a vector has lanes, all maxima before the first exponential: a row's own would have to wait. */
+/* As many rows at a time as a vector has lanes, all maxima before the first exponential: a row's own would have to
+ * wait. */
 static void simd_softmax_step(int rows, int cols, float scale, float *s, int lds, float *max, float *sum,
                               float *correction)
 {

@@ -21,7 +21,8 @@ enum {
     ROUND = LANES == 16 ? 16 : 64, /* steps along k between two looks at what to fetch */
     TRAILS = 2,
     TRAIL_DEPTH = 128, /* a shorter k is over before fetching ahead pays */
-    /* Of k at a time: a panel of B, and of TN both operands, stay in the second-level cache; a packed panel in the first. */
+    /* Of k at a time: a panel of B, and of TN both operands, stay in the second-level cache; a packed panel in the
+     * first. */
     DEPTH_NN = LANES == 16 ? 512 : 256,
     DEPTH_TN = 256,
     PACK_ROWS = LANES == 16 ? INT_MAX : 96, /* from so many rows of C on, packing a panel pays */
@@ -143,8 +144,8 @@ MICRO_KERNEL(2, 1)
 MICRO_KERNEL(1, 2)
 MICRO_KERNEL(1, 1)
 
-/* Plain arguments: a structure goes over the stack by vector stores, which wait in one queue with the multiplications of
- * the micro-kernel before, so that this one's first loads would too. */
+/* Plain arguments: a structure goes over the stack by vector stores, which wait in one queue with the multiplications
+ * of the micro-kernel before, so that this one's first loads would too. */
 typedef void (*MicroKernel)(int depth, const float *a, int64_t row, int64_t step, const float *b, int64_t ldb,
                             float beta, float *c, int64_t ldc, int last, Trail *wanted);
 

@@ -1,5 +1,5 @@
-/* How fast a conversion with original bytes is, on one thread, from the page cache: records a second, beside what merely
- * reading the files takes. Aim: at least 5,000 records a second on an idle core.
+/* How fast a conversion with original bytes is, on one thread, from the page cache: records a second, beside what
+ * merely reading the files takes. Aim: at least 5,000 records a second on an idle core.
  *
  *     build/tests/bench/convert [FOLDER]        FOLDER (default /dev/shm) takes 1 GB for the time being
  */

@@ -1,6 +1,6 @@
-/* Products and whole steps of one thread against the multiply-add peak of its core, all in processor time, so that other
- * work on the machine disturbs little. Prints the share of the peak: of BLIS and each table's gemm, of attention, then of
- * models.
+/* Products and whole steps of one thread against the multiply-add peak of its core, all in processor time, so that
+ * other work on the machine disturbs little. Prints the share of the peak: of BLIS and each table's gemm, of attention,
+ * then of models.
  *
  *     build/tests/bench/kernels [products | attention | MODEL BATCH]
  */

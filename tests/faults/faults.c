@@ -6,8 +6,8 @@
  *     FAULT=broken   after FAULT_BYTES bytes of a process, writes fail with EIO
  *     FAULT=sync     each fsync of a file fails with EIO
  *     FAULT=reads    each look-up in an LMDB file takes FAULT_MS milliseconds more
- *     FAULT=signal   the write of number FAULT_COUNT sends SIGUSR1 to the parent, which is mpirun, and goes on when it has
- *                    been forwarded to this process
+ *     FAULT=signal   the write of number FAULT_COUNT sends SIGUSR1 to the parent, which is mpirun, and goes on when
+ *                    it has been forwarded to this process
  */
 #include <dlfcn.h>
 #include <errno.h>

@@ -1,4 +1,5 @@
-/* Attention and performer against plain double-precision definitions, and their gradients against finite differences. */
+/* Attention and performer against plain double-precision definitions, and their gradients against finite
+ * differences. */
 #include <criterion/criterion.h>
 #include <math.h>
 #include <stdlib.h>
