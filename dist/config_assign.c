@@ -179,14 +179,14 @@ static const Unit UNITS[] = {
     {"epochs", 1, CHECKPOINT_EPOCHS},
 };
 
-/* "30min": a number, then a unit; NULL when it is not that. */
+/* "30min": a number, as config_save writes them, then a unit; NULL when it is not that. */
 static const Unit *read_quantity(const Target *target, double *out)
 {
     const char *text = target->value->items[0].text;
-    size_t digits = strspn(text, "0123456789.");
     char *end;
     double number = strtod(text, &end);
-    if (digits == 0 || end != text + digits) return NULL;
+    bool begins = strspn(text, "0123456789.") > 0; /* no sign, no "inf" */
+    if (!begins || strspn(text, "0123456789.e+-") < (size_t)(end - text)) return NULL;
     for (size_t i = 0; i < sizeof UNITS / sizeof UNITS[0]; i++) {
         if (strcmp(UNITS[i].name, end + strspn(end, " ")) != 0) continue;
         *out = number * UNITS[i].value;

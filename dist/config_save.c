@@ -1,4 +1,5 @@
 /* Writing: the resolved file of a run, the list of keys, and what differs between two configurations. */
+#include <math.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,13 +42,19 @@ static void put_text(Out *out, const char *value)
     put(out, "\"");
 }
 
+/* Whether seconds are exactly that many units, a whole number above 0 with few digits. */
+static bool is_plain(double count, double unit, double seconds)
+{
+    return count > 0 && count < 1e9 && count == floor(count) && count * unit == seconds;
+}
+
 static void put_seconds(Out *out, double seconds)
 {
     double hours = seconds / 3600, minutes = seconds / 60;
-    if (seconds > 0 && hours == (long)hours)
-        put(out, "%ldh", (long)hours);
-    else if (seconds > 0 && minutes == (long)minutes)
-        put(out, "%ldmin", (long)minutes);
+    if (is_plain(hours, 3600, seconds))
+        put(out, "%.0fh", hours);
+    else if (is_plain(minutes, 60, seconds))
+        put(out, "%.0fmin", minutes);
     else {
         put_real(out, seconds);
         put(out, "s");

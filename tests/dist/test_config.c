@@ -125,6 +125,10 @@ Test(config, refuses_wrong_types_and_impossible_values)
     expect_refused("checkpoint_every: 30\n", "run.yaml:1", "30min");
     expect_refused("checkpoint_every: 0.5steps\n", "run.yaml:1", "interval");
     expect_refused("grace: 1epoch\n", "run.yaml:1", "a time");
+    expect_refused("grace: 1e999s\n", "run.yaml:1", "a time");
+    expect_refused("grace: 1e308h\n", "run.yaml:1", "a time");
+    expect_refused("grace: 0x10s\n", "run.yaml:1", "a time");
+    expect_refused("grace: infs\n", "run.yaml:1", "a time");
     expect_refused("data: \"a\\u0007b\"\n", "run.yaml:1", "control characters");
     expect_refused("data: \"a\\0b\"\n", "run.yaml:1", "zero byte");
     expect_refused("\n\nmodel: t2t_vit_15\n", "run.yaml:3", "t2t_vit_1");
@@ -217,6 +221,16 @@ Test(config, what_is_saved_loads_back_equal)
     Error error = {0};
     cr_assert_eq(config_load(&config, NULL, sets, 12, &error), STATUS_OK, "%s", error.message);
     expect_round_trip(&config, "sets");
+    static const char *const TIMES[] = {"grace=1211111111111111111111111111111111111110s",
+                                        "grace=1e200h",
+                                        "grace=2e9h",
+                                        "grace=90min",
+                                        "grace=1e-9s",
+                                        "checkpoint_every=0.00000001epoch"};
+    for (size_t i = 0; i < sizeof TIMES / sizeof TIMES[0]; i++) {
+        cr_assert_eq(config_load(&config, NULL, &TIMES[i], 1, &error), STATUS_OK, "%s", error.message);
+        expect_round_trip(&config, TIMES[i]);
+    }
 }
 
 Test(config, choices_agree_with_the_zoo)
