@@ -31,6 +31,9 @@ static const char USAGE[] =
     "  --keep-heap          keep freed memory: MPI_Allreduce of Open MPI then avoids its page faults at large sizes\n"
     "  --json               an array of objects instead of a table\n";
 
+/* Of a vector; times the largest factor it still fits its type. */
+static const int64_t MOST_BYTES = INT64_C(1) << 40;
+
 static Status parse_wire(const char *text, WireType *wire, Error *error)
 {
     static const char *const NAMES[] = {[WIRE_FP32] = "fp32", [WIRE_BF16] = "bf16", [WIRE_FP16] = "fp16"};
@@ -55,9 +58,9 @@ static Status parse(int argc, char **argv, Options *options, bool *help, Error *
     optind = 1;
     opterr = 0;
     for (int option; status == STATUS_OK && (option = getopt_long(argc, argv, "", LONG, NULL)) != -1;) {
-        if (option == 'm') status = option_number("min", optarg, 4, INT64_MAX, &options->min, error);
-        if (option == 'M') status = option_number("max", optarg, 4, INT64_MAX, &options->max, error);
-        if (option == 'f') status = option_number("factor", optarg, 2, 1 << 30, &options->factor, error);
+        if (option == 'm') status = option_number("min", optarg, 4, MOST_BYTES, &options->min, error);
+        if (option == 'M') status = option_number("max", optarg, 4, MOST_BYTES, &options->max, error);
+        if (option == 'f') status = option_number("factor", optarg, 2, 1 << 20, &options->factor, error);
         if (option == 'r') status = option_int("rounds", optarg, 1, 1 << 20, &options->job.rounds, error);
         if (option == 'n')
             status = option_int("ranks-per-node", optarg, 0, 1 << 20, &options->job.ranks_per_node, error);

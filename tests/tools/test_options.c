@@ -20,6 +20,7 @@ Test(options, numbers_are_whole_and_within_their_range)
     expect(2, "--batch 99999999999999999999: a whole number", "bench step --batch 99999999999999999999");
     expect(2, "--steps : a whole number", "bench overlap --steps ''");
     expect(2, "--images 0: a whole number", "bench loader --images 0");
+    expect(2, "--max 99999999999999999999: a whole number from 4 to", "bench allreduce --max 99999999999999999999");
     expect(2, "--rounds 1e3: a whole number", "bench allreduce --rounds 1e3");
 }
 
