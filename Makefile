@@ -57,11 +57,11 @@ $(BUILD)/%_avx512.o: ISA_CFLAGS = -O3 -mavx512f -mavx512bw -mavx512dq -mavx512vl
 endif
 
 # The sums and conversions of the ring: plain loops, which GCC vectorises only from -O3 on.
-$(BUILD)/dist/wire.o: ISA_CFLAGS = -O3
+$(BUILD)/dist/comm/compression.o: ISA_CFLAGS = -O3
 
-ROOM_SOURCES := $(wildcard core/*.c core/kernels/*.c data/*.c dist/*.c)
-TOOL_SOURCES := $(wildcard tools/*.c)
-UNIT_SOURCES := $(wildcard tests/core/*.c tests/core/kernels/*.c tests/data/*.c tests/dist/*.c tests/tools/*.c)
+ROOM_SOURCES := $(wildcard core/*/*.c data/*/*.c dist/*/*.c)
+TOOL_SOURCES := $(wildcard tools/*.c tools/bench/*.c)
+UNIT_SOURCES := $(wildcard tests/core/*/*.c tests/data/*/*.c tests/dist/*/*.c tests/tools/*.c tests/tools/bench/*.c)
 SUPPORT_SOURCES := $(filter-out tests/support/keep_libraries.c,$(wildcard tests/support/*.c))
 MPI_TESTS    := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/mpi/*.c))
 BENCHES      := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/bench/*.c))
@@ -100,7 +100,7 @@ $(BUILD)/flags: FORCE
 $(BUILD)/version.h: FORCE
 	@mkdir -p $(@D); echo "#define T2T_VERSION \"$$(git describe --always --dirty 2>/dev/null || echo unknown)\"" >$@.new; \
 	  cmp -s $@.new $@ && rm $@.new || mv $@.new $@
-$(call objects,$(wildcard tools/t2t.c dist/checkpoint.c dist/run.c)): $(BUILD)/version.h
+$(call objects,$(wildcard tools/t2t.c dist/checkpoint/checkpoint.c dist/train/run_folder.c)): $(BUILD)/version.h
 
 # ---- tests
 tests: $(BUILD)/t2t $(BUILD)/tests/unit $(MPI_TESTS)

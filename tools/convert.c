@@ -6,11 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/pool.h"
-#include "data/convert.h"
-#include "data/manifest.h"
-#include "dist/world.h"
-#include "tools/bar.h"
+#include "core/base/thread_pool.h"
+#include "data/convert/convert.h"
+#include "data/dataset/manifest.h"
+#include "dist/comm/world.h"
+#include "tools/progress_bar.h"
 #include "tools/tools.h"
 
 static const char USAGE[] =

@@ -4,9 +4,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "dist/world.h"
-#include "dist/evaluate.h"
-#include "tools/classifier.h"
+#include "dist/comm/world.h"
+#include "dist/train/evaluate.h"
+#include "tools/inference_model.h"
 #include "tools/tools.h"
 
 static const char USAGE[] =

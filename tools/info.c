@@ -2,8 +2,8 @@
 #include <getopt.h>
 #include <stdio.h>
 
-#include "core/file.h"
-#include "dist/config.h"
+#include "core/base/file.h"
+#include "dist/config/config.h"
 #include "tools/info.h"
 #include "tools/options.h"
 #include "tools/tools.h"

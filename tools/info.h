@@ -3,8 +3,8 @@
 #define TOOLS_INFO_H
 
 #include <stdbool.h>
-#include "core/status.h"
-#include "core/zoo.h"
+#include "core/base/status.h"
+#include "core/model/zoo.h"
 
 typedef struct InfoOptions {
     bool tensors;              /* list every tensor */

@@ -4,10 +4,10 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "core/file.h"
-#include "data/manifest.h"
+#include "core/base/file.h"
+#include "data/dataset/manifest.h"
 #include "tools/info.h"
-#include "tools/sheet.h"
+#include "tools/contact_sheet.h"
 
 bool info_is_dataset(const char *path)
 {

@@ -2,8 +2,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "core/params.h"
-#include "core/weights.h"
+#include "core/model/params.h"
+#include "core/model/weights.h"
 #include "tools/info.h"
 
 static void print_architecture(const ModelConfig *config)

@@ -4,12 +4,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "core/file.h"
-#include "dist/checkpoint.h"
-#include "dist/metrics.h"
-#include "dist/progress.h"
-#include "dist/run.h"
-#include "dist/summary.h"
+#include "core/base/file.h"
+#include "dist/checkpoint/checkpoint.h"
+#include "dist/monitor/metrics.h"
+#include "dist/monitor/progress.h"
+#include "dist/train/run_folder.h"
+#include "dist/monitor/summary.h"
 #include "tools/info.h"
 
 enum { PATH = CHECKPOINT_PATH };

@@ -4,7 +4,7 @@
 #include <stdint.h>
 #include <sys/stat.h>
 
-#include "core/weights.h"
+#include "core/model/weights.h"
 #include "tools/info.h"
 
 enum { MISMATCH_LINES = 20 };

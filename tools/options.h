@@ -10,7 +10,7 @@
 #ifndef TOOLS_OPTIONS_H
 #define TOOLS_OPTIONS_H
 
-#include "dist/config.h"
+#include "dist/config/config.h"
 
 /* The whole number in `text`, which stands behind --NAME: STATUS_USAGE unless it is all of it and from least to
  * most. */

@@ -4,8 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "tools/classifier.h"
-#include "tools/pictures.h"
+#include "tools/inference_model.h"
+#include "tools/image_input.h"
 #include "tools/tools.h"
 
 static const char USAGE[] =

@@ -2,7 +2,7 @@
 #include <getopt.h>
 #include <stdio.h>
 
-#include "dist/report.h"
+#include "dist/monitor/report.h"
 #include "tools/tools.h"
 
 static const char USAGE[] =

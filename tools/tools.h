@@ -6,7 +6,7 @@
 #ifndef TOOLS_TOOLS_H
 #define TOOLS_TOOLS_H
 
-#include "core/status.h"
+#include "core/base/status.h"
 
 typedef Status (*ToolMain)(int argc, char **argv, Error *error);
 

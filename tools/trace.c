@@ -4,12 +4,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/loss.h"
-#include "core/model.h"
-#include "core/weights.h"
-#include "dist/config.h"
+#include "core/optim/loss.h"
+#include "core/model/model.h"
+#include "core/model/weights.h"
+#include "dist/config/config.h"
 #include "tools/options.h"
-#include "tools/pictures.h"
+#include "tools/image_input.h"
 #include "tools/tools.h"
 
 static const char USAGE[] =

@@ -5,9 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "dist/world.h"
-#include "dist/signals.h"
-#include "dist/trainer.h"
+#include "dist/comm/world.h"
+#include "dist/train/signals.h"
+#include "dist/train/trainer.h"
 #include "tools/options.h"
 #include "tools/tools.h"
 

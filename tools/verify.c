@@ -3,9 +3,9 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#include "core/pool.h"
-#include "data/verify.h"
-#include "tools/bar.h"
+#include "core/base/thread_pool.h"
+#include "data/dataset/verify.h"
+#include "tools/progress_bar.h"
 #include "tools/options.h"
 #include "tools/tools.h"
 

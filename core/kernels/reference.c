@@ -3,7 +3,7 @@
 #include <stddef.h>
 
 #include "core/kernels/kernels.h"
-#include "core/rng.h"
+#include "core/base/rng.h"
 
 static double normal_cdf(double x)
 {

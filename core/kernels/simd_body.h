@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "core/kernels/kernels.h"
-#include "core/rng.h"
+#include "core/base/rng.h"
 #if LANES > 4
 #include <immintrin.h>
 #endif

@@ -9,9 +9,9 @@
 #include <string.h>
 #include <time.h>
 
-#include "core/file.h"
-#include "core/rng.h"
-#include "data/convert.h"
+#include "core/base/file.h"
+#include "core/base/rng.h"
+#include "data/convert/convert.h"
 #include "tests/support/command.h"
 
 enum { IMAGES = 5000, CLASSES = 10, WIDTH = 500, HEIGHT = 400, QUALITY = 92 };

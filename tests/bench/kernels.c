@@ -12,7 +12,7 @@
 
 #include "core/kernels/attention.h"
 #include "core/kernels/kernels.h"
-#include "core/model.h"
+#include "core/model/model.h"
 
 static double now(void)
 {

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "data/image.h"
+#include "data/image/image.h"
 
 enum { ENOUGH = 1 << 20 }; /* pixels; larger images are slow, and not other */
 

@@ -4,9 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "data/manifest.h"
-#include "data/matfile.h"
-#include "data/shard.h"
+#include "data/dataset/manifest.h"
+#include "data/convert/matfile.h"
+#include "data/dataset/shard.h"
 
 static void read_record(const uint8_t *data, size_t size)
 {

@@ -6,7 +6,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "core/weights.h"
+#include "core/model/weights.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
 

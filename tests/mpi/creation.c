@@ -10,8 +10,8 @@
 #include <pthread.h>
 #include <unistd.h>
 
-#include "dist/reducer.h"
-#include "dist/world.h"
+#include "dist/comm/reducer.h"
+#include "dist/comm/world.h"
 #include "tests/mpi/sums.h"
 
 enum { COUNT = 100000, PATIENCE = 60 };

@@ -7,8 +7,8 @@
  */
 #include <unistd.h>
 
-#include "dist/reducer.h"
-#include "dist/world.h"
+#include "dist/comm/reducer.h"
+#include "dist/comm/world.h"
 #include "tests/mpi/sums.h"
 
 enum { COUNT = 700000, STEPS = 6 };

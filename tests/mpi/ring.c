@@ -2,8 +2,8 @@
  *
  *     mpirun -np N ring
  */
-#include "dist/ring.h"
-#include "dist/world.h"
+#include "dist/comm/ring.h"
+#include "dist/comm/world.h"
 #include "tests/mpi/sums.h"
 
 static bool sum_of(Ring *ring, int64_t count, int round)

@@ -2,9 +2,9 @@
  *
  *     mpirun -np N timeline FILE
  */
-#include "dist/clock.h"
-#include "dist/reducer.h"
-#include "dist/world.h"
+#include "core/base/clock.h"
+#include "dist/comm/reducer.h"
+#include "dist/comm/world.h"
 #include "tests/mpi/sums.h"
 
 int main(int argc, char **argv)

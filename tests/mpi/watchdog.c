@@ -8,8 +8,8 @@
 #include <signal.h>
 #include <unistd.h>
 
-#include "dist/reducer.h"
-#include "dist/world.h"
+#include "dist/comm/reducer.h"
+#include "dist/comm/world.h"
 #include "tests/mpi/sums.h"
 
 enum { COUNT = 300000, WATCH_SECONDS = 2 };

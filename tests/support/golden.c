@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/rng.h"
+#include "core/base/rng.h"
 
 /* FNV-1a of the stream's name, then SplitMix64's finaliser at index i. */
 uint64_t fill_hash(const char *stream, uint64_t index)

@@ -7,8 +7,8 @@
 #define TESTS_SUPPORT_GOLDEN_H
 
 #include <stdint.h>
-#include "core/params.h"
-#include "core/safetensors.h"
+#include "core/model/params.h"
+#include "core/model/safetensors.h"
 
 uint64_t fill_hash(const char *stream, uint64_t index);
 double fill_unit(const char *stream, uint64_t index);                          /* [-1, 1), exact in float */

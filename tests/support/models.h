@@ -3,7 +3,7 @@
 #ifndef TESTS_SUPPORT_MODELS_H
 #define TESTS_SUPPORT_MODELS_H
 
-#include "core/zoo.h"
+#include "core/model/zoo.h"
 
 ModelConfig golden_model(const char *name);
 

@@ -7,10 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/file.h"
-#include "core/rng.h"
-#include "data/manifest.h"
-#include "dist/config.h"
+#include "core/base/file.h"
+#include "core/base/rng.h"
+#include "data/dataset/manifest.h"
+#include "dist/config/config.h"
 
 uint8_t *golden_bytes(const Safetensors *file, const char *name, int64_t shape[3])
 {

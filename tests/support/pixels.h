@@ -2,9 +2,9 @@
 #ifndef TESTS_SUPPORT_PIXELS_H
 #define TESTS_SUPPORT_PIXELS_H
 
-#include "core/safetensors.h"
-#include "data/image.h"
-#include "data/pipeline.h"
+#include "core/model/safetensors.h"
+#include "data/image/image.h"
+#include "data/augment/augment.h"
 
 /* A U8 tensor and its shape (3 numbers, padded with 1); malloc'ed; a missing name fails the test. */
 uint8_t *golden_bytes(const Safetensors *file, const char *name, int64_t shape[3]);

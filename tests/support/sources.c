@@ -8,7 +8,7 @@
 
 #include <zlib.h>
 
-#include "core/file.h"
+#include "core/base/file.h"
 #include "tests/support/command.h"
 
 enum { WIDTH = 10, HEIGHT = 8, BITS = 10 };

@@ -3,8 +3,8 @@
 #define TESTS_SUPPORT_SOURCES_H
 
 #include <stddef.h>
-#include "data/convert.h"
-#include "data/image.h"
+#include "data/convert/convert.h"
+#include "data/image/image.h"
 
 /* IDX files of gray images, 10 wide, 8 high; each image carries its number in its brightness pattern, plainly enough to
  * survive JPEG. */

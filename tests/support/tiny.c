@@ -6,11 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/file.h"
-#include "core/rng.h"
-#include "core/safetensors.h"
-#include "data/shard.h"
-#include "dist/metrics.h"
+#include "core/base/file.h"
+#include "core/base/rng.h"
+#include "core/model/safetensors.h"
+#include "data/dataset/shard.h"
+#include "dist/monitor/metrics.h"
 
 enum { SIDE = 28, CLASSES = 10 };
 

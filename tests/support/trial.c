@@ -4,7 +4,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "core/loss.h"
+#include "core/optim/loss.h"
 #include "tests/support/golden.h"
 
 static float *floats(int64_t count)

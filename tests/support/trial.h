@@ -2,7 +2,7 @@
 #ifndef TESTS_SUPPORT_TRIAL_H
 #define TESTS_SUPPORT_TRIAL_H
 
-#include "core/model.h"
+#include "core/model/model.h"
 
 typedef struct Trial {
     ModelConfig config;

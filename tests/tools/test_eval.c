@@ -4,9 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/safetensors.h"
-#include "core/status.h"
-#include "dist/metrics.h"
+#include "core/model/safetensors.h"
+#include "core/base/status.h"
+#include "dist/monitor/metrics.h"
 #include "tests/support/tiny.h"
 
 enum { SECONDS = 60 };

@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/file.h"
-#include "core/weights.h"
+#include "core/base/file.h"
+#include "core/model/weights.h"
 #include "tests/support/command.h"
 #include "tests/support/models.h"
 

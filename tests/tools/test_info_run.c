@@ -2,10 +2,10 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "core/file.h"
-#include "dist/checkpoint.h"
-#include "dist/metrics.h"
-#include "dist/run.h"
+#include "core/base/file.h"
+#include "dist/checkpoint/checkpoint.h"
+#include "dist/monitor/metrics.h"
+#include "dist/train/run_folder.h"
 #include "tests/support/command.h"
 
 /* A run of two epochs of ten steps out of four, with a checkpoint at step 20 and a damaged one at step 15. */

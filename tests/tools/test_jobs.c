@@ -3,8 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "core/file.h"
-#include "core/status.h"
+#include "core/base/file.h"
+#include "core/base/status.h"
 #include "tests/support/tiny.h"
 
 enum { SECONDS = 30 };

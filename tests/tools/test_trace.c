@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/weights.h"
+#include "core/model/weights.h"
 #include "tests/support/command.h"
 #include "tests/support/golden.h"
 #include "tests/support/models.h"

@@ -7,12 +7,12 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "core/file.h"
-#include "core/rng.h"
-#include "core/status.h"
-#include "dist/checkpoint.h"
-#include "dist/config.h"
-#include "dist/writer.h"
+#include "core/base/file.h"
+#include "core/base/rng.h"
+#include "core/base/status.h"
+#include "dist/checkpoint/checkpoint.h"
+#include "dist/config/config.h"
+#include "dist/checkpoint/async_writer.h"
 #include "tests/support/tiny.h"
 
 enum { SECONDS = 100, STEPS = 64 };

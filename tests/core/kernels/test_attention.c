@@ -7,7 +7,7 @@
 
 #include "core/kernels/attention.h"
 #include "core/kernels/performer.h"
-#include "core/rng.h"
+#include "core/base/rng.h"
 #include "tests/support/golden.h"
 
 /* What a test allocates stays until its process ends; this list keeps leak checkers informed. */

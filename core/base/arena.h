@@ -1,0 +1,30 @@
+/* arena.h: one allocation, carved once.
+ *
+ * Sizes are known when a model is built, so a step never allocates. The same carving function runs twice: first
+ * on an arena without memory, which only adds up, then on the real one.
+ *
+ *     Arena arena = {0};
+ *     carve(&model, &arena);              // counts
+ *     arena_allocate(&arena, error);      // 64-byte aligned, zeroed, page-aligned base
+ *     carve(&model, &arena);              // hands out
+ *     ...
+ *     arena_free(&arena);
+ */
+#ifndef CORE_ARENA_H
+#define CORE_ARENA_H
+
+#include <stddef.h>
+#include "core/base/status.h"
+
+typedef struct Arena {
+    char *base; /* NULL while counting */
+    size_t used;
+    size_t size;
+} Arena;
+
+void *arena_carve(Arena *arena, size_t bytes); /* aligned to 64; NULL while counting */
+float *arena_floats(Arena *arena, size_t count);
+Status arena_allocate(Arena *arena, Error *error); /* memory for all that was counted; then `used` is 0 again */
+void arena_free(Arena *arena);                     /* accepts a zeroed arena */
+
+#endif

@@ -1,0 +1,152 @@
+#include "core/base/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+Status atomic_file_open(AtomicFile *file, const char *path, Error *error)
+{
+    file->fd = -1;
+    int length = snprintf(file->path, sizeof file->path, "%s", path);
+    if (length <= 0 || (size_t)length >= sizeof file->path)
+        return error_set(error, STATUS_USAGE, "a file name of %d bytes: 1 to %zu are possible", length,
+                         sizeof file->path - 1);
+    snprintf(file->temporary, sizeof file->temporary, "%s.tmp.%ld", path, (long)getpid());
+    file->fd = open(file->temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (file->fd < 0) return error_set(error, STATUS_FAILED, "%s: cannot create: %s", file->temporary, strerror(errno));
+    return STATUS_OK;
+}
+
+Status atomic_file_write(AtomicFile *file, const void *bytes, size_t size, Error *error)
+{
+    const char *at = bytes;
+    while (size > 0) {
+        ssize_t written = write(file->fd, at, size);
+        if (written < 0 && errno == EINTR) continue;
+        if (written <= 0)
+            return error_set(error, STATUS_FAILED, "%s: cannot write: %s", file->temporary,
+                             written < 0 ? strerror(errno) : "the system took no bytes");
+        at += written;
+        size -= (size_t)written;
+    }
+    return STATUS_OK;
+}
+
+Status atomic_file_finish(AtomicFile *file, Status status, Error *error)
+{
+    if (file->fd < 0) return status;
+    if (!status && fsync(file->fd) != 0)
+        status = error_set(error, STATUS_FAILED, "%s: cannot sync: %s", file->temporary, strerror(errno));
+    if (close(file->fd) != 0 && !status)
+        status = error_set(error, STATUS_FAILED, "%s: cannot close: %s", file->temporary, strerror(errno));
+    file->fd = -1;
+    if (!status && rename(file->temporary, file->path) != 0)
+        status = error_set(error, STATUS_FAILED, "%s: cannot rename to %s: %s", file->temporary, file->path,
+                           strerror(errno));
+    if (status) {
+        unlink(file->temporary);
+        return status;
+    }
+    return file_sync_folder(file->path, error);
+}
+
+static Status read_all(int fd, const char *path, size_t limit, char **bytes, size_t *size, Error *error)
+{
+    struct stat info;
+    if (fstat(fd, &info) != 0) return error_set(error, STATUS_DATA, "%s: cannot stat: %s", path, strerror(errno));
+    if (!S_ISREG(info.st_mode)) return error_set(error, STATUS_DATA, "%s: not a regular file", path);
+    if ((uint64_t)info.st_size > limit)
+        return error_set(error, STATUS_DATA, "%s: %lld bytes; at most %zu are expected", path, (long long)info.st_size,
+                         limit);
+    size_t expected = (size_t)info.st_size, used = 0;
+    char *content = malloc(expected + 1);
+    if (!content) return error_set(error, STATUS_FAILED, "%s: out of memory for %zu bytes", path, expected);
+    while (used < expected) {
+        ssize_t got = read(fd, content + used, expected - used);
+        if (got < 0 && errno == EINTR) continue;
+        if (got <= 0) {
+            free(content);
+            return error_set(error, STATUS_DATA, "%s: cannot read at byte %zu of %zu: %s", path, used, expected,
+                             got < 0 ? strerror(errno) : "the file became shorter");
+        }
+        used += (size_t)got;
+    }
+    content[used] = 0;
+    *bytes = content;
+    *size = used;
+    return STATUS_OK;
+}
+
+Status file_read(const char *path, size_t limit, char **bytes, size_t *size, Error *error)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return error_set(error, STATUS_DATA, "%s: cannot open: %s", path, strerror(errno));
+    Status status = read_all(fd, path, limit, bytes, size, error);
+    close(fd);
+    return status;
+}
+
+Status file_write(const char *path, const void *bytes, size_t size, Error *error)
+{
+    AtomicFile file;
+    Status status = atomic_file_open(&file, path, error);
+    if (!status) status = atomic_file_write(&file, bytes, size, error);
+    return atomic_file_finish(&file, status, error);
+}
+
+Status file_sync_folder(const char *path, Error *error)
+{
+    char folder[4096];
+    const char *slash = strrchr(path, '/');
+    size_t length = slash ? (size_t)(slash - path) : 0;
+    if (length >= sizeof folder)
+        return error_set(error, STATUS_USAGE, "a folder name of %zu bytes: %zu are possible", length,
+                         sizeof folder - 1);
+    memcpy(folder, path, length);
+    folder[length] = 0;
+    const char *name = length ? folder : slash ? "/" : ".";
+    int fd = open(name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) return error_set(error, STATUS_FAILED, "%s: cannot open the folder: %s", name, strerror(errno));
+    Status status = STATUS_OK;
+    /* Some network file systems refuse fsync on folders; there a rename is as durable as it can be made. */
+    if (fsync(fd) != 0 && errno != EINVAL && errno != ENOTSUP)
+        status = error_set(error, STATUS_FAILED, "%s: cannot sync the folder: %s", name, strerror(errno));
+    close(fd);
+    return status;
+}
+
+Status file_make_folders(const char *path, Error *error)
+{
+    char part[4096];
+    size_t length = strlen(path);
+    if (length == 0 || length >= sizeof part)
+        return error_set(error, STATUS_USAGE, "a folder name of %zu bytes: 1 to %zu are possible", length,
+                         sizeof part - 1);
+    memcpy(part, path, length + 1);
+    for (size_t i = 1; i <= length; i++) {
+        if (part[i] != '/' && part[i] != 0) continue;
+        part[i] = 0;
+        int code = mkdir(part, 0777) == 0 ? 0 : errno;
+        struct stat info;
+        if (code && (stat(part, &info) != 0 || !S_ISDIR(info.st_mode)))
+            return error_set(error, STATUS_FAILED, "%s: cannot make the folder: %s", part,
+                             code == EEXIST ? "there is a file of that name" : strerror(code));
+        part[i] = path[i];
+    }
+    return STATUS_OK;
+}
+
+bool file_exists(const char *path)
+{
+    return access(path, F_OK) == 0;
+}
+
+uint64_t file_size(const char *path)
+{
+    struct stat info;
+    return stat(path, &info) == 0 ? (uint64_t)info.st_size : 0;
+}

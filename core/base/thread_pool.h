@@ -1,0 +1,45 @@
+/* pool.h: the threads that compute.
+ *
+ * A pool runs numbered tasks on its threads and returns when all are done. Who runs which task is not fixed, so a
+ * task's result must depend on its number alone; then results are the same, bit for bit, at any thread count. Tiles
+ * are therefore of fixed size, never "rows / threads".
+ *
+ *     static void scale_task(void *context, int64_t task, int thread) { ... }
+ *     pool_run(pool, tiles, scale_task, &job);
+ *
+ * A thread begins with the same share of the numbers in every region, so tasks of one region that use what tasks of the
+ * one before wrote should be numbered alike: by rows of the batch.
+ *
+ * `thread` (0 .. pool_threads-1) picks a scratch buffer and nothing else. pool_run is called by one thread at a time
+ * and does not nest.
+ */
+#ifndef CORE_POOL_H
+#define CORE_POOL_H
+
+#include <stdint.h>
+#include "core/base/status.h"
+
+typedef struct Pool Pool;
+typedef void (*PoolTask)(void *context, int64_t task, int thread);
+
+/* threads = 0: as many as the affinity mask allows. The calling thread is one of them. */
+Status pool_create(Pool **pool, int threads, Error *error);
+void pool_free(Pool *pool); /* accepts NULL */
+int pool_threads(const Pool *pool);
+void pool_run(Pool *pool, int64_t tasks, PoolTask task, void *context); /* tasks < 2^32 */
+
+typedef struct PoolWork {
+    int64_t tasks; /* < 2^32 */
+    PoolTask task;
+    void *context;
+} PoolWork;
+
+enum { POOL_WORKS = 2 };
+
+/* At most POOL_WORKS works that do not need each other, one after the other, but nobody waits in between: so the works
+ * of long tasks go first. */
+void pool_run_works(Pool *pool, const PoolWork *works, int count);
+
+int pool_allowed_cpus(void); /* processors in this process's affinity mask */
+
+#endif

@@ -1,0 +1,419 @@
+#include "core/model/block_internal.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "core/kernels/ghost.h"
+
+/* ---- building */
+
+static void add_sum(Block *block, int64_t grad, int64_t count)
+{
+    if (grad < 0) return;
+    block->row_sums[block->row_sum_count++] = (PartialSum){.at = block->row_sum_size, .count = count, .grad = grad};
+    block->row_sum_size += (int64_t)floats_aligned((size_t)count);
+}
+
+static void list_sums(Block *block)
+{
+    if (block->linear.weight >= 0) add_sum(block, block->linear.bias, block->linear.out);
+    if (block->transition) return;
+    add_sum(block, block->fc2.bias, block->dim);
+    add_sum(block, block->fc1.bias, block->fc1.out);
+    add_sum(block, block->norm2.weight, block->dim);
+    add_sum(block, block->norm2.bias, block->dim);
+    add_sum(block, block->proj.bias, block->dim);
+    add_sum(block, block->norm1.weight, block->dim);
+    add_sum(block, block->norm1.bias, block->dim);
+    for (int i = 0; i < block->qkv_parts; i++) add_sum(block, block->qkv[i].bias, block->qkv[i].out);
+    if (!block->ghost) return;
+    for (int i = 0; i < 3; i++) add_sum(block, block->widen[i], block->dim / 2);
+    for (int i = 0; i < 2; i++) add_sum(block, block->expand[i], block->dim);
+}
+
+static void find_attention(Block *block, Finder *finder)
+{
+    int dim = block->dim;
+    if (!block->ghost) {
+        block->qkv[0] = find_linear(finder, "attn.qkv", dim, 3 * dim);
+        block->qkv_parts = 1;
+        return;
+    }
+    static const char *const PARTS[] = {"attn.q", "attn.k", "attn.v"};
+    static const char *const FACTORS[] = {"attn.cheap_operation_q.weight", "attn.cheap_operation_k.weight",
+                                          "attn.cheap_operation_v.weight"};
+    for (int i = 0; i < 3; i++) {
+        block->qkv[i] = find_linear(finder, PARTS[i], dim, dim / 2);
+        block->widen[i] = find_offset(finder, FACTORS[i]);
+    }
+    block->qkv_parts = 3;
+}
+
+void block_build(Block *block, Finder *finder, const ModelConfig *config, const BlockShape *shape, int layer,
+                 int tokens)
+{
+    int dim = shape->width_in;
+    *block = (Block){.layer = layer, .tokens = tokens, .dim = dim, .out = shape->width_out};
+    block->linear.weight = -1;
+    if (shape->transition) {
+        block->transition = true;
+        block->linear = find_linear(finder, "linear", dim, block->out);
+        list_sums(block);
+        return;
+    }
+    block->ghost = config->variant == VARIANT_GHOST;
+    block->se = config->variant == VARIANT_SE;
+    block->dense = config->variant == VARIANT_DENSE;
+    block->heads = config->num_heads;
+    block->scale = (float)(config->qk_scale > 0 ? config->qk_scale : 1.0 / sqrt((double)dim / block->heads));
+    block->drop = config->drop;
+    block->attn_drop = config->attn_drop;
+    block->drop_path = shape->drop_path;
+    block->norm1 = find_norm(finder, "norm1", dim, config->norm_eps);
+    block->norm2 = find_norm(finder, "norm2", dim, config->norm_eps);
+    find_attention(block, finder);
+    block->proj = find_linear(finder, "attn.proj", dim, dim);
+    block->fc1 = find_linear(finder, "mlp.fc1", dim, block->ghost ? dim : shape->hidden);
+    block->fc2 = find_linear(finder, "mlp.fc2", shape->hidden, dim);
+    if (block->dense) block->linear = find_linear(finder, "dense_linear", dim, block->out - dim);
+    if (block->se) {
+        block->se_hidden = dim / 16;
+        block->se1 = find_offset(finder, "attn.se_layer.fc.0.weight");
+        block->se2 = find_offset(finder, "attn.se_layer.fc.2.weight");
+    }
+    if (block->ghost) {
+        block->expand[0] = find_offset(finder, "mlp.cheap_operation2.weight");
+        block->expand[1] = find_offset(finder, "mlp.cheap_operation3.weight");
+    }
+    list_sums(block);
+}
+
+int block_linears(Block *block, Linear **out)
+{
+    int count = 0;
+    if (block->linear.weight >= 0) out[count++] = &block->linear;
+    if (block->transition) return count;
+    for (int i = 0; i < block->qkv_parts; i++) out[count++] = &block->qkv[i];
+    out[count++] = &block->proj;
+    out[count++] = &block->fc1;
+    out[count++] = &block->fc2;
+    return count;
+}
+
+void block_carve_saved(Block *block, Arena *arena, int batch)
+{
+    BlockSaved *saved = &block->saved;
+    size_t rows = (size_t)batch * (size_t)block->tokens, dim = (size_t)block->dim;
+    size_t later = block->class_only ? (size_t)batch : rows; /* rows after attention */
+    if (block->transition) {
+        saved->hidden = arena_floats(arena, rows * (size_t)block->out);
+        return;
+    }
+    saved->mean1 = arena_floats(arena, rows);
+    saved->rstd1 = arena_floats(arena, rows);
+    saved->mean2 = arena_floats(arena, later);
+    saved->rstd2 = arena_floats(arena, later);
+    if (block->class_only) {
+        saved->class_q = arena_floats(arena, later * dim);
+        saved->class_keys = arena_floats(arena, later * (size_t)block->heads * dim);
+        saved->class_mix = arena_floats(arena, later * (size_t)block->heads * dim);
+    } else {
+        saved->qkv = arena_floats(arena, rows * 3 * dim);
+    }
+    saved->attention = arena_floats(arena, later * dim);
+    saved->lse = arena_floats(arena, later * (size_t)block->heads);
+    saved->x2 = arena_floats(arena, later * dim);
+    if (!block->hidden_again) saved->hidden = arena_floats(arena, later * (size_t)block->fc1.out);
+    saved->kept_memory = arena_carve(arena, BRANCHES * kept_ints(batch) * sizeof(int));
+    if (block->se) {
+        saved->projected = arena_floats(arena, rows * dim);
+        saved->squeeze = arena_floats(arena, (size_t)batch * (size_t)(2 * block->dim + block->se_hidden));
+    }
+    if (block->dense) saved->y = arena_floats(arena, rows * dim);
+}
+
+void block_carve_buffers(Block *block, BlockBuffers *buffers, Arena *arena, int batch)
+{
+    size_t rows = (size_t)batch * (size_t)block->tokens, dim = (size_t)block->dim, sums = 0;
+    Linear *linears[MAX_BLOCK_LINEARS];
+    int count = block_linears(block, linears);
+    for (int i = 0; i < count; i++) sums += weight_grads_partials((int64_t)rows, linears[i]);
+    int64_t tiles = block->class_only ? class_tile_count(batch) : tile_count((int64_t)rows);
+    buffers->weight_sums = arena_floats(arena, sums);
+    buffers->row_sums = arena_floats(arena, (size_t)(tiles * block->row_sum_size));
+    if (block->transition) return;
+    if (block->class_only) {
+        buffers->class_norm = arena_floats(arena, (size_t)batch * dim);
+        buffers->class_dq = arena_floats(arena, (size_t)batch * dim);
+        buffers->class_dkeys = arena_floats(arena, (size_t)batch * (size_t)block->heads * dim);
+    }
+    size_t later = block->class_only ? (size_t)batch : rows; /* rows after attention */
+    buffers->dz_mlp = arena_floats(arena, later * dim);
+    buffers->dz_attention = arena_floats(arena, later * dim);
+    buffers->act = arena_floats(arena, later * (size_t)block->fc2.in);
+    buffers->norm = arena_floats(arena, later * dim);
+    buffers->dattention = arena_floats(arena, later * dim);
+    buffers->dqkv = block->ghost ? arena_floats(arena, rows * 3 * dim) : block->saved.qkv;
+    buffers->gate_sums = arena_floats(arena, (size_t)batch * 2 * dim * (size_t)block->se_hidden);
+}
+
+size_t block_scratch(const Block *block)
+{
+    if (block->transition) return 0;
+    if (block->class_only) return class_scratch(block);
+    size_t rows = ROW_TILE * (size_t)(3 * block->dim + block->fc2.in), dim = (size_t)block->dim;
+    size_t heads = attention_scratch(block->tokens, block->dim / block->heads);
+    size_t gate = 2 * dim + (size_t)block->se_hidden;
+    return floats_aligned(rows > heads ? rows : heads) + floats_aligned(gate);
+}
+
+/* ---- forward */
+
+typedef struct ForwardJob {
+    Block *block;
+    const Step *step;
+    const float *x;
+    float *out;
+    int64_t rows;
+} ForwardJob;
+
+int block_tile_rows(int64_t rows, int64_t tile)
+{
+    int64_t left = rows - tile * ROW_TILE;
+    return (int)(left < ROW_TILE ? left : ROW_TILE);
+}
+
+static void qkv_task(void *context, int64_t task, int thread)
+{
+    const ForwardJob *job = context;
+    const Block *block = job->block;
+    const Step *step = job->step;
+    const BlockSaved *saved = &block->saved;
+    const Kept *kept = &saved->kept[BRANCH_ATTENTION];
+    int64_t first = task * ROW_TILE;
+    int rows = block_tile_rows(job->rows, task), dim = block->dim;
+    Span span = kept_span(kept, first, rows);
+    float *norm = step_scratch(step, thread), *qkv = saved->qkv + span.first * 3 * dim;
+    if (span.rows == 0) return;
+    norm_forward(step, &block->norm1, kept, first, rows, job->x + first * dim, dim, norm, saved->mean1 + span.first,
+                 saved->rstd1 + span.first);
+    step_lap(step, thread, PART_NORMS);
+    for (int i = 0; i < block->qkv_parts; i++) {
+        const Linear *linear = &block->qkv[i];
+        float *part = qkv + (int64_t)i * dim;
+        linear_forward(step, linear, span.rows, norm, dim, part, 3 * dim);
+        if (linear->bias >= 0)
+            step->kernels->add_bias(span.rows, linear->out, step->weights + linear->bias, part, 3 * dim);
+        if (block->ghost) ghost_widen(span.rows, dim / 2, step->weights + block->widen[i], part, 3 * dim);
+    }
+}
+
+int64_t block_rows(const Block *block, int which)
+{
+    return (int64_t)block->saved.kept[which].count * block->tokens;
+}
+
+uint64_t block_head_key(const Block *block, const Step *step, int64_t image, int head)
+{
+    int in_batch = block->saved.kept[BRANCH_ATTENTION].images[image];
+    Rng rng = {.key = site_key(step, in_batch, block->layer, SITE_ATTENTION)};
+    return rng_split(rng, (uint64_t)head).key;
+}
+
+AttentionHead block_head(const Block *block, const Step *step, int64_t task)
+{
+    int64_t image = task / block->heads, head = task % block->heads;
+    int width = block->dim / block->heads;
+    const float *q = block->saved.qkv + image * block->tokens * 3 * block->dim + head * width;
+    AttentionHead at = {.tokens = block->tokens,
+                        .width = width,
+                        .scale = block->scale,
+                        .q = q,
+                        .k = q + block->dim,
+                        .v = q + 2 * block->dim,
+                        .ld = 3 * block->dim};
+    if (step->training && block->attn_drop > 0) {
+        at.key = block_head_key(block, step, image, (int)head);
+        at.drop = block->attn_drop;
+    }
+    return at;
+}
+
+static void attention_task(void *context, int64_t task, int thread)
+{
+    const ForwardJob *job = context;
+    const Block *block = job->block;
+    AttentionHead head = block_head(block, job->step, task);
+    float *out =
+        block->saved.attention + task / block->heads * block->tokens * block->dim + task % block->heads * head.width;
+    attention_forward(job->step->kernels, &head, 0, head.tokens, out, block->dim,
+                      block->saved.lse + task * block->tokens, step_scratch(job->step, thread));
+}
+
+Branch block_branch(const Block *block, int which)
+{
+    return (Branch){.layer = block->layer,
+                    .site = which == BRANCH_ATTENTION ? SITE_PROJECTION : SITE_OUTPUT,
+                    .drop = block->drop,
+                    .kept = block->saved.kept[which]};
+}
+
+Gate block_gate(const Block *block, const Step *step)
+{
+    return (Gate){.tokens = block->tokens,
+                  .dim = block->dim,
+                  .hidden = block->se_hidden,
+                  .w1 = step->weights + block->se1,
+                  .w2 = step->weights + block->se2};
+}
+
+static void se_project_task(void *context, int64_t task, int thread)
+{
+    (void)thread;
+    const ForwardJob *job = context;
+    const Block *block = job->block;
+    int64_t first = task * ROW_TILE;
+    int rows = block_tile_rows(block_rows(block, BRANCH_ATTENTION), task), dim = block->dim;
+    float *y = block->saved.projected + first * dim;
+    linear_forward(job->step, &block->proj, rows, block->saved.attention + first * dim, dim, y, dim);
+    job->step->kernels->add_bias(rows, dim, linear_bias(job->step, &block->proj), y, dim);
+}
+
+static void se_gate_task(void *context, int64_t image, int thread)
+{
+    (void)thread;
+    const ForwardJob *job = context;
+    const Block *block = job->block;
+    Gate gate = block_gate(block, job->step);
+    float *mean = block->saved.squeeze + image * (2 * block->dim + block->se_hidden);
+    gate_forward(&gate, block->saved.projected + image * block->tokens * block->dim, block->dim, mean,
+                 mean + 2 * block->dim, mean + block->dim);
+}
+
+/* y (rows, dim) = projected * gate of each row's image; rows of the dense ones */
+static void se_multiply(const Block *block, Span span, float *y)
+{
+    for (int r = 0; r < span.rows; r++) {
+        int64_t row = span.first + r, image = row / block->tokens;
+        const float *gate = block->saved.squeeze + image * (2 * block->dim + block->se_hidden) + block->dim;
+        const float *from = block->saved.projected + row * block->dim;
+        for (int c = 0; c < block->dim; c++) y[(int64_t)r * block->dim + c] = from[c] * gate[c];
+    }
+}
+
+/* From fc1's output (with its bias) to fc2's input. */
+void block_activate(const Block *block, const Step *step, int64_t first, int rows, const float *hidden, float *act)
+{
+    const Kept *kept = &block->saved.kept[BRANCH_MLP];
+    if (block->ghost)
+        ghost_expand(step->kernels, kept_span(kept, first, rows).rows, block->dim, hidden, block->dim,
+                     step->weights + block->expand[0], step->weights + block->expand[1], act, 3 * block->dim);
+    dropout_rows(step, block->layer, SITE_HIDDEN, block->drop, kept, first, rows, block->fc2.in, act);
+}
+
+/* From attention's output to x2. */
+static void attention_end(const ForwardJob *job, int64_t first, int rows, float *scratch, int thread)
+{
+    const Block *block = job->block;
+    const BlockSaved *saved = &block->saved;
+    int dim = block->dim;
+    Span span = kept_span(&saved->kept[BRANCH_ATTENTION], first, rows);
+    Branch branch = block_branch(block, BRANCH_ATTENTION);
+    const float *bias = block->se ? NULL : linear_bias(job->step, &block->proj);
+    if (block->se)
+        se_multiply(block, span, scratch);
+    else if (span.rows > 0)
+        linear_forward(job->step, &block->proj, span.rows, saved->attention + span.first * dim, dim, scratch, dim);
+    step_lap(job->step, thread, block->se ? PART_NORMS : PART_LINEARS);
+    branch_forward(job->step, &branch, first, rows, dim, scratch, bias, job->x + first * dim, dim,
+                   saved->x2 + first * dim, dim);
+    step_lap(job->step, thread, PART_NORMS);
+}
+
+/* From x2 to fc2's output without its bias, in branch_out (kept rows, dim). */
+static void mlp(const ForwardJob *job, int64_t first, int rows, float *branch_out, float *scratch, int thread)
+{
+    const Block *block = job->block;
+    const Step *step = job->step;
+    const Kernels *k = step->kernels;
+    const BlockSaved *saved = &block->saved;
+    const Kept *kept = &saved->kept[BRANCH_MLP];
+    int dim = block->dim, width = block->fc1.out;
+    Span span = kept_span(kept, first, rows);
+    float *norm = scratch, *act = norm + (int64_t)ROW_TILE * dim, *hidden = saved->hidden + span.first * width;
+    if (span.rows == 0) return;
+    norm_forward(step, &block->norm2, kept, first, rows, saved->x2 + first * dim, dim, norm, saved->mean2 + span.first,
+                 saved->rstd2 + span.first);
+    step_lap(step, thread, PART_NORMS);
+    linear_forward(step, &block->fc1, span.rows, norm, dim, hidden, width);
+    step_lap(step, thread, PART_LINEARS);
+    if (block->ghost)
+        k->add_bias(span.rows, width, linear_bias(step, &block->fc1), hidden, width);
+    else
+        k->bias_gelu(span.rows, width, linear_bias(step, &block->fc1), hidden, width, act, block->fc2.in);
+    block_activate(block, step, first, rows, hidden, act);
+    step_lap(step, thread, PART_NORMS);
+    linear_forward(step, &block->fc2, span.rows, act, block->fc2.in, branch_out, dim);
+    step_lap(step, thread, PART_LINEARS);
+}
+
+static void rest_task(void *context, int64_t task, int thread)
+{
+    const ForwardJob *job = context;
+    const Block *block = job->block;
+    const Step *step = job->step;
+    int64_t first = task * ROW_TILE;
+    int rows = block_tile_rows(job->rows, task), dim = block->dim;
+    float *scratch = step_scratch(step, thread), *y = (block->dense ? block->saved.y : job->out) + first * dim;
+    Branch branch = block_branch(block, BRANCH_MLP);
+    attention_end(job, first, rows, scratch, thread);
+    mlp(job, first, rows, scratch, scratch + (int64_t)ROW_TILE * dim, thread);
+    branch_forward(step, &branch, first, rows, dim, scratch, linear_bias(step, &block->fc2),
+                   block->saved.x2 + first * dim, dim, y, dim);
+    step_lap(step, thread, PART_NORMS);
+    if (!block->dense) return;
+    float *out = job->out + first * block->out;
+    for (int r = 0; r < rows; r++)
+        memcpy(out + (int64_t)r * block->out, job->x + (first + r) * dim, (size_t)dim * sizeof(float));
+    linear_forward(step, &block->linear, rows, y, dim, out + dim, block->out);
+    step->kernels->add_bias(rows, block->linear.out, linear_bias(step, &block->linear), out + dim, block->out);
+}
+
+static void transition_task(void *context, int64_t task, int thread)
+{
+    (void)thread;
+    const ForwardJob *job = context;
+    const Block *block = job->block;
+    int64_t first = task * ROW_TILE;
+    int rows = block_tile_rows(job->rows, task);
+    float *hidden = block->saved.hidden + first * block->out;
+    linear_forward(job->step, &block->linear, rows, job->x + first * block->dim, block->dim, hidden, block->out);
+    job->step->kernels->bias_gelu(rows, block->out, linear_bias(job->step, &block->linear), hidden, block->out,
+                                  job->out + first * block->out, block->out);
+}
+
+void block_forward(Block *block, const Step *step, const float *x, float *out)
+{
+    ForwardJob job = {.block = block, .step = step, .x = x, .out = out, .rows = (int64_t)step->batch * block->tokens};
+    int64_t tiles = tile_count(job.rows);
+    if (block->transition) {
+        step_run(step, tiles, transition_task, &job, PART_LINEARS);
+        return;
+    }
+    Kept *kept = block->saved.kept;
+    for (int i = 0; i < BRANCHES; i++)
+        kept[i] = kept_draw(step, block->layer, i, block->drop_path, block->tokens,
+                            block->saved.kept_memory + (size_t)i * kept_ints(step->batch));
+    if (block->class_only) {
+        class_block_forward(block, step, x, out);
+        return;
+    }
+    int64_t images = kept[BRANCH_ATTENTION].count;
+    step_run(step, tiles, qkv_task, &job, PART_LINEARS);
+    step_run(step, images * block->heads, attention_task, &job, PART_ATTENTION);
+    if (block->se) {
+        step_run(step, tile_count(images * block->tokens), se_project_task, &job, PART_LINEARS);
+        step_run(step, images, se_gate_task, &job, PART_NORMS);
+    }
+    step_run(step, tiles, rest_task, &job, PART_LINEARS);
+}

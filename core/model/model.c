@@ -1,0 +1,433 @@
+#include "core/model/model_internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- building: what the layers are */
+
+static int min_int(int a, int b)
+{
+    return a < b ? a : b;
+}
+
+static Status build_layers(Model *model, Error *error)
+{
+    const ModelConfig *config = &model->config;
+    Finder finder = {.table = &model->params, .prefix = ""};
+    char prefix[64];
+    model->tokens = zoo_tokens(config);
+    model->token_layers = zoo_splits(config) - 1;
+    embed_build(&model->embed, &finder, config);
+    head_build(&model->head, &finder, config);
+    finder.prefix = prefix;
+    for (int i = 0; i < model->token_layers; i++) {
+        snprintf(prefix, sizeof prefix, "tokens_to_token.attention%d.", i + 1);
+        token_layer_build(&model->layers[i], &finder, config, i);
+    }
+    for (int i = 0; i < model->block_count; i++) {
+        BlockShape shape = zoo_block(config, i);
+        snprintf(prefix, sizeof prefix, "blocks.%d.", i);
+        block_build(&model->blocks[i], &finder, config, &shape, 1 + TOKEN_LAYERS + i, model->tokens);
+        model->blocks[i].class_only = config->variant == VARIANT_PLAIN && i == model->block_count - 1;
+        model->blocks[i].hidden_again = model->mode == MODEL_TRAIN && config->recompute == RECOMPUTE_MLP &&
+                                        !shape.transition && !model->blocks[i].class_only;
+    }
+    if (!finder.missing) return STATUS_OK;
+    return error_set(error, STATUS_FAILED, "%s: the parameter table has no '%s'", config->name, finder.missing);
+}
+
+/* Those whose transposed copies stay. In training a block's are made when it runs, in memory that all blocks share. */
+static void list_linears(Model *model)
+{
+    Linear **out = model->linears;
+    out += token_layer_linears(&model->layers[0], out) * (model->token_layers > 0);
+    out += model->token_layers > 1 ? token_layer_linears(&model->layers[1], out) : 0;
+    *out++ = &model->embed.project;
+    for (int i = 0; model->mode == MODEL_EVAL && i < model->block_count; i++)
+        out += block_linears(&model->blocks[i], out);
+    *out++ = &model->head.linear;
+    model->linear_count = (int)(out - model->linears);
+}
+
+/* ---- carving: what memory they use. Runs twice, see arena.h. */
+
+/* Several users of the same bytes: each carves from the same place, and the largest counts. */
+typedef struct Overlay {
+    size_t start, end;
+} Overlay;
+
+static Overlay overlay_begin(const Arena *arena)
+{
+    return (Overlay){.start = arena->used, .end = arena->used};
+}
+
+static void overlay_next(Overlay *overlay, Arena *arena)
+{
+    if (arena->used > overlay->end) overlay->end = arena->used;
+    arena->used = overlay->start;
+}
+
+static void overlay_end(Overlay *overlay, Arena *arena)
+{
+    overlay_next(overlay, arena);
+    arena->used = overlay->end;
+}
+
+static size_t layer_floats(const Model *model, int layer)
+{
+    return (size_t)model->layers[layer].tokens * (size_t)model->layers[layer].width;
+}
+
+static size_t widest_stream(const Model *model)
+{
+    size_t widest = (size_t)model->head.dim;
+    for (int i = 0; i < model->block_count; i++)
+        if ((size_t)model->blocks[i].dim > widest) widest = (size_t)model->blocks[i].dim;
+    return widest;
+}
+
+static size_t widest_hidden_again(const Model *model)
+{
+    size_t widest = 0;
+    for (int i = 0; i < model->block_count; i++) {
+        const Block *block = &model->blocks[i];
+        if (block->hidden_again && (size_t)block->fc1.out > widest) widest = (size_t)block->fc1.out;
+    }
+    return widest;
+}
+
+static void carve_token_layers(Model *model, Arena *arena, int images, int attention_images)
+{
+    for (int i = 0; i < model->token_layers; i++) {
+        token_layer_carve_saved(&model->layers[i], arena, images, attention_images);
+        model->layer_out[i] = arena_floats(arena, (size_t)images * layer_floats(model, i));
+    }
+}
+
+static void carve_block_linears(Model *model, Arena *arena)
+{
+    Linear *linears[MAX_BLOCK_LINEARS];
+    Overlay overlay = overlay_begin(arena);
+    for (int i = 0; i < model->block_count; i++) {
+        int count = block_linears(&model->blocks[i], linears);
+        for (int l = 0; l < count; l++) linear_carve(linears[l], arena);
+        overlay_next(&overlay, arena);
+    }
+    overlay_end(&overlay, arena);
+}
+
+/* Behind what a block keeps lie the buffers of its backward, in the place of what later blocks keep: it is dead when
+ * they are used. */
+static void carve_blocks(Model *model, Arena *arena)
+{
+    size_t rows = (size_t)model->max_batch * (size_t)model->tokens, end = arena->used;
+    bool again = model->config.recompute == RECOMPUTE_BLOCKS;
+    for (int i = 0; again && i < model->block_count; i++)
+        model->x[i + 1] = arena_floats(arena, rows * (size_t)model->blocks[i].out);
+    float *hidden = arena_floats(arena, widest_hidden_again(model) * rows);
+    for (int i = 0; i < model->block_count; i++)
+        if (model->blocks[i].hidden_again) model->blocks[i].saved.hidden = hidden;
+    for (int i = 0; i < model->block_count; i++) {
+        size_t start = arena->used, kept;
+        block_carve_saved(&model->blocks[i], arena, model->max_batch);
+        kept = again ? start : arena->used;
+        block_carve_buffers(&model->blocks[i], &model->block_buffers[i], arena, model->max_batch);
+        if (arena->used > end) end = arena->used;
+        arena->used = kept;
+        if (!again) model->x[i + 1] = arena_floats(arena, rows * (size_t)model->blocks[i].out);
+    }
+    if (arena->used < end) arena->used = end;
+}
+
+static void carve_training(Model *model, Arena *arena)
+{
+    int chunk = min_int(model->max_batch, TOKEN_CHUNK);
+    size_t rows = (size_t)model->max_batch * (size_t)model->tokens;
+    carve_block_linears(model, arena);
+    carve_token_layers(model, arena, model->config.recompute ? chunk : model->max_batch, model->max_batch);
+    model->x[0] = arena_floats(arena, rows * (size_t)model->embed.dim);
+    for (int i = 0; i < (model->config.variant == VARIANT_DENSE ? 2 : 1); i++)
+        model->dx[i] = arena_floats(arena, rows * widest_stream(model));
+    /* The token layers go forward before the blocks and backward after them: both see the same bytes. */
+    Overlay overlay = overlay_begin(arena);
+    for (int i = 0; i < model->token_layers; i++)
+        model->dlayer[i] = arena_floats(arena, (size_t)chunk * layer_floats(model, i));
+    Overlay inner = overlay_begin(arena);
+    for (int i = 0; i < model->token_layers; i++) {
+        token_layer_carve_buffers(&model->layers[i], &model->layer_buffers[i], arena, chunk, true);
+        overlay_next(&inner, arena);
+    }
+    embed_carve_buffers(&model->embed, &model->embed_buffers, arena, chunk);
+    overlay_end(&inner, arena);
+    overlay_next(&overlay, arena);
+    carve_blocks(model, arena);
+    overlay_end(&overlay, arena);
+}
+
+static void carve_evaluation(Model *model, Arena *arena)
+{
+    int chunk = min_int(model->max_batch, TOKEN_CHUNK);
+    size_t rows = (size_t)model->max_batch * (size_t)model->tokens;
+    float *stream[2];
+    for (int i = 0; i < 2; i++) stream[i] = arena_floats(arena, rows * widest_stream(model));
+    for (int i = 0; i <= model->block_count; i++) model->x[i] = stream[i % 2];
+    Overlay overlay = overlay_begin(arena);
+    carve_token_layers(model, arena, chunk, chunk);
+    for (int i = 0; i < model->token_layers; i++)
+        token_layer_carve_buffers(&model->layers[i], &model->layer_buffers[i], arena, chunk, false);
+    overlay_next(&overlay, arena);
+    for (int i = 0; i < model->block_count; i++) {
+        block_carve_saved(&model->blocks[i], arena, model->max_batch);
+        overlay_next(&overlay, arena);
+    }
+    overlay_end(&overlay, arena);
+}
+
+static size_t scratch_floats(const Model *model)
+{
+    size_t most = embed_scratch(&model->embed);
+    for (int i = 0; i < model->token_layers; i++) {
+        size_t need = token_layer_scratch(&model->layers[i]);
+        if (need > most) most = need;
+    }
+    for (int i = 0; i < model->block_count; i++) {
+        size_t need = block_scratch(&model->blocks[i]);
+        if (need > most) most = need;
+    }
+    return floats_aligned(most);
+}
+
+static void carve(Model *model, Arena *arena)
+{
+    Step *step = &model->step;
+    for (int i = 0; i < model->linear_count; i++) linear_carve(model->linears[i], arena);
+    model->samples = arena_carve(arena, (size_t)model->max_batch * sizeof *model->samples);
+    step->scratch_size = scratch_floats(model);
+    step->scratch = arena_floats(arena, (size_t)pool_threads(step->pool) * step->scratch_size);
+    head_carve(&model->head, arena, model->max_batch, model->mode == MODEL_TRAIN);
+    if (model->mode == MODEL_TRAIN)
+        carve_training(model, arena);
+    else
+        carve_evaluation(model, arena);
+}
+
+Status model_create(Model **out, const ModelConfig *config, int max_batch, ModelMode mode, Pool *pool, Error *error)
+{
+    *out = NULL;
+    Status status = zoo_check(config, error);
+    if (status) return status;
+    if (max_batch < 1) return error_set(error, STATUS_USAGE, "%s: batch %d; at least 1", config->name, max_batch);
+    Model *model = calloc(1, sizeof *model);
+    if (!model) return error_set(error, STATUS_FAILED, "out of memory for a model");
+    model->config = *config;
+    model->mode = mode;
+    model->max_batch = max_batch;
+    model->block_count = zoo_blocks(config);
+    model->step.pool = pool;
+    model->step.kernels = kernels_best();
+    size_t blocks = (size_t)model->block_count;
+    model->blocks = calloc(blocks, sizeof *model->blocks);
+    model->block_buffers = calloc(blocks, sizeof *model->block_buffers);
+    model->x = calloc(blocks + 1, sizeof *model->x);
+    model->linears = calloc(MAX_BLOCK_LINEARS * blocks + 5 * TOKEN_LAYERS + 2, sizeof(Linear *));
+    if (!model->blocks || !model->block_buffers || !model->x || !model->linears)
+        status = error_set(error, STATUS_FAILED, "out of memory for a model of %d blocks", model->block_count);
+    if (!status) status = params_build(&model->params, config, error);
+    if (!status) status = build_layers(model, error);
+    if (!status) {
+        list_linears(model);
+        carve(model, &model->arena);
+        status = arena_allocate(&model->arena, error);
+    }
+    if (status) {
+        model_free(model);
+        return status;
+    }
+    carve(model, &model->arena);
+    *out = model;
+    return STATUS_OK;
+}
+
+void model_free(Model *model)
+{
+    if (!model) return;
+    arena_free(&model->arena);
+    params_free(&model->params);
+    free(model->linears);
+    free(model->x);
+    free(model->block_buffers);
+    free(model->blocks);
+    free(model);
+}
+
+const ModelConfig *model_config(const Model *model)
+{
+    return &model->config;
+}
+
+const ParamTable *model_params(const Model *model)
+{
+    return &model->params;
+}
+
+size_t model_memory(const Model *model)
+{
+    return model->arena.size;
+}
+
+void model_profile(Model *model, Profile *profile)
+{
+    model->step.profile = profile;
+}
+
+/* ---- running */
+
+void model_set_weights(Model *model, const float *weights)
+{
+    model->step.weights = weights;
+    linears_transpose(&model->step, model->linears, model->linear_count);
+}
+
+/* Chunk number `index` of the batch, in what the token layers keep. */
+static TokenChunk chunk_at(const Model *model, int index)
+{
+    TokenChunk chunk = {.first = index * TOKEN_CHUNK};
+    chunk.images = min_int(TOKEN_CHUNK, model->step.batch - chunk.first);
+    bool train = model->mode == MODEL_TRAIN;
+    chunk.slot = train && !model->config.recompute ? chunk.first : 0;
+    chunk.attention = train ? chunk.first : 0;
+    return chunk;
+}
+
+static int chunk_count(const Model *model)
+{
+    return (model->step.batch + TOKEN_CHUNK - 1) / TOKEN_CHUNK;
+}
+
+static const float *chunk_images(const Model *model, TokenChunk chunk)
+{
+    const ModelConfig *config = &model->config;
+    return model->step.images + (int64_t)chunk.first * config->in_chans * config->img_size * config->img_size;
+}
+
+static float *chunk_layer(const Model *model, TokenChunk chunk, int layer)
+{
+    return model->layer_out[layer] + (size_t)chunk.slot * layer_floats(model, layer);
+}
+
+/* Returns the last layer's output, or the images if there are no token layers. */
+static const float *forward_token_layers(Model *model, TokenChunk chunk, bool again)
+{
+    const float *source = chunk_images(model, chunk);
+    for (int i = 0; i < model->token_layers; i++) {
+        float *out = chunk_layer(model, chunk, i);
+        token_layer_forward(&model->layers[i], &model->step, &model->layer_buffers[i], chunk, again, source, out);
+        source = out;
+    }
+    return source;
+}
+
+static void transpose_block(Model *model, int index)
+{
+    Linear *linears[MAX_BLOCK_LINEARS];
+    int count = block_linears(&model->blocks[index], linears);
+    linears_transpose(&model->step, linears, count);
+}
+
+static void forward_block(Model *model, int index)
+{
+    Block *block = &model->blocks[index];
+    if (model->mode == MODEL_TRAIN) transpose_block(model, index);
+    block_forward(block, &model->step, model->x[index], model->x[index + 1]);
+}
+
+void model_forward(Model *model, const ModelInput *input, float *logits)
+{
+    Step *step = &model->step;
+    step->batch = input->count;
+    step->images = input->images;
+    step->training = input->training;
+    step->seed = input->seed;
+    step->epoch = input->epoch;
+    step->samples = model->samples;
+    if (input->training) memcpy(model->samples, input->samples, (size_t)input->count * sizeof *model->samples);
+    for (int i = 0; i < chunk_count(model); i++) {
+        TokenChunk chunk = chunk_at(model, i);
+        embed_forward(&model->embed, step, chunk, forward_token_layers(model, chunk, false),
+                      model->x[0] + (int64_t)chunk.first * model->tokens * model->embed.dim);
+    }
+    for (int i = 0; i < model->block_count; i++) forward_block(model, i);
+    head_forward(&model->head, step, model->x[model->block_count], logits);
+}
+
+/* Chunks go from the last, which is there from forward, to the first. */
+static void backward_chunk(Model *model, int index, float *dx)
+{
+    TokenChunk chunk = chunk_at(model, index);
+    bool kept = index == chunk_count(model) - 1, add = model->step.accumulate || !kept;
+    int last = model->token_layers - 1;
+    if (model->config.recompute && !kept) forward_token_layers(model, chunk, true);
+    const float *source = last >= 0 ? chunk_layer(model, chunk, last) : chunk_images(model, chunk);
+    embed_backward(&model->embed, &model->step, &model->embed_buffers, chunk, add, source,
+                   dx + (int64_t)chunk.first * model->tokens * model->embed.dim,
+                   last >= 0 ? model->dlayer[last] : NULL);
+    for (int i = last; i >= 0; i--) {
+        source = i > 0 ? chunk_layer(model, chunk, i - 1) : chunk_images(model, chunk);
+        token_layer_backward(&model->layers[i], &model->step, &model->layer_buffers[i], chunk, add, source,
+                             model->dlayer[i], i > 0 ? model->dlayer[i - 1] : NULL);
+    }
+}
+
+/* What backward of a block needs beside what is kept of it; the last block's is there from forward. */
+static void block_again(Model *model, int index)
+{
+    if (model->config.recompute == RECOMPUTE_BLOCKS && index < model->block_count - 1) forward_block(model, index);
+    if (model->blocks[index].hidden_again) transpose_block(model, index);
+}
+
+/* Frozen tensors have no gradient, and the floats between tensors stay zero. */
+static void zero_rest(const ParamTable *table, int group, float *grads)
+{
+    for (int i = 0; i < table->count; i++) {
+        const Param *param = &table->items[i];
+        if (param->group != group) continue;
+        int64_t end = i + 1 < table->count ? param[1].offset : table->size;
+        int64_t from = param->trainable ? param->offset + param->numel : param->offset;
+        memset(grads + from, 0, (size_t)(end - from) * sizeof(float));
+    }
+}
+
+/* Group by group from the last, each a slice that ends where the one before began. */
+static void report(const Model *model, int group, int64_t *end, GradsReady ready, void *context)
+{
+    const ParamTable *table = &model->params;
+    int first = 0;
+    while (table->items[first].group != group) first++;
+    zero_rest(table, group, model->step.grads);
+    int64_t begin = table->items[first].offset;
+    if (ready) ready(context, begin, *end - begin);
+    *end = begin;
+}
+
+void model_backward(Model *model, const float *grad_logits, float *grads, bool accumulate, GradsReady ready,
+                    void *context)
+{
+    Step *step = &model->step;
+    int64_t end = model->params.size;
+    float *dx = model->dx[0];
+    step->grads = grads;
+    step->accumulate = accumulate;
+    head_backward(&model->head, step, model->x[model->block_count], grad_logits, dx);
+    report(model, model->block_count + 1, &end, ready, context);
+    for (int i = model->block_count - 1; i >= 0; i--) {
+        bool in_place = model->blocks[i].dim == model->blocks[i].out;
+        float *next = in_place ? dx : dx == model->dx[0] ? model->dx[1] : model->dx[0];
+        block_again(model, i);
+        block_backward(&model->blocks[i], step, &model->block_buffers[i], model->x[i], dx, next);
+        dx = next;
+        report(model, i + 1, &end, ready, context);
+    }
+    for (int i = chunk_count(model) - 1; i >= 0; i--) backward_chunk(model, i, dx);
+    report(model, 0, &end, ready, context);
+}

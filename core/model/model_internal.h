@@ -1,0 +1,40 @@
+/* model_internal.h: the inside of a Model, for model.c and for tests that look at activations. */
+#ifndef CORE_MODEL_INTERNAL_H
+#define CORE_MODEL_INTERNAL_H
+
+#include "core/model/block.h"
+#include "core/model/embed.h"
+#include "core/model/head.h"
+#include "core/model/t2t_layer.h"
+
+enum { TOKEN_LAYERS = MAX_SPLITS - 1 };
+
+struct Model {
+    ModelConfig config;
+    ParamTable params;
+    ModelMode mode;
+    int max_batch, tokens;
+    int token_layers; /* 2, or 0 for patches */
+    int block_count;
+    Arena arena;
+    Step step; /* of the last forward; the rest of it lasts as long as the model */
+
+    TokenLayer layers[TOKEN_LAYERS];
+    Embed embed;
+    Block *blocks;
+    Head head;
+    Linear **linears; /* of all layers */
+    int linear_count;
+
+    uint64_t *samples;              /* (max_batch): copied from the input */
+    float *layer_out[TOKEN_LAYERS]; /* (images kept, tokens, width) */
+    float **x;                      /* (blocks + 1) of (max_batch * tokens, width): x[i] goes into block i */
+    float *dx[2];                   /* gradients of the stream; dx[1] only for the dense model */
+    float *dlayer[TOKEN_LAYERS];    /* (chunk, tokens, width): gradients of layer_out */
+
+    TokenBuffers layer_buffers[TOKEN_LAYERS];
+    EmbedBuffers embed_buffers;
+    BlockBuffers *block_buffers;
+};
+
+#endif

@@ -1,0 +1,284 @@
+#include "core/model/step_context.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* ---- finding parameters */
+
+static const Param *find(const Finder *finder, const char *name)
+{
+    char full[160];
+    snprintf(full, sizeof full, "%s%s", finder->prefix, name);
+    return params_find(finder->table, full);
+}
+
+bool has_param(const Finder *finder, const char *name)
+{
+    return find(finder, name) != NULL;
+}
+
+int64_t find_offset(Finder *finder, const char *name)
+{
+    const Param *param = find(finder, name);
+    if (param) return param->offset;
+    if (!finder->missing) finder->missing = name;
+    return 0;
+}
+
+static int64_t find_member(Finder *finder, const char *name, const char *member, bool optional)
+{
+    char full[96];
+    snprintf(full, sizeof full, "%s.%s", name, member);
+    const Param *param = find(finder, full);
+    if (param) return param->offset;
+    if (!optional && !finder->missing) finder->missing = name;
+    return -1;
+}
+
+Linear find_linear(Finder *finder, const char *name, int in, int out)
+{
+    return (Linear){.in = in,
+                    .out = out,
+                    .ld = out,
+                    .weight = find_member(finder, name, "weight", false),
+                    .bias = find_member(finder, name, "bias", true)};
+}
+
+Norm find_norm(Finder *finder, const char *name, int width, double eps)
+{
+    return (Norm){.width = width,
+                  .eps = (float)eps,
+                  .weight = find_member(finder, name, "weight", false),
+                  .bias = find_member(finder, name, "bias", false)};
+}
+
+/* ---- regions */
+
+typedef struct TimedWork {
+    Profile *profile;
+    Work work;
+} TimedWork;
+
+static void timed_task(void *context, int64_t task, int thread)
+{
+    const TimedWork *timed = context;
+    profile_lap(timed->profile, thread, PART_IDLE);
+    timed->work.task(timed->work.context, task, thread);
+    profile_lap(timed->profile, thread, timed->work.part);
+}
+
+void step_run_works(const Step *step, const Work *works, int count)
+{
+    TimedWork timed[POOL_WORKS];
+    PoolWork run[POOL_WORKS];
+    for (int i = 0; i < count; i++) {
+        timed[i] = (TimedWork){step->profile, works[i]};
+        run[i] = step->profile ? (PoolWork){works[i].tasks, timed_task, &timed[i]}
+                               : (PoolWork){works[i].tasks, works[i].task, works[i].context};
+    }
+    step_lap(step, 0, PART_OTHER);
+    pool_run_works(step->pool, run, count);
+    step_lap(step, 0, PART_IDLE);
+}
+
+void step_run(const Step *step, int64_t tasks, PoolTask task, void *context, Part part)
+{
+    Work work = {tasks, task, context, part};
+    step_run_works(step, &work, 1);
+}
+
+/* ---- linear layers */
+
+void linear_carve(Linear *linear, Arena *arena)
+{
+    linear->transposed = arena_floats(arena, (size_t)linear->in * (size_t)linear->out);
+}
+
+enum { TRANSPOSE_ROWS = 64 };
+
+typedef struct TransposeJob {
+    const Step *step;
+    Linear *const *linears;
+} TransposeJob;
+
+static int transpose_tasks(const Linear *linear)
+{
+    return (linear->out + TRANSPOSE_ROWS - 1) / TRANSPOSE_ROWS;
+}
+
+static void transpose_task(void *context, int64_t task, int thread)
+{
+    (void)thread;
+    const TransposeJob *job = context;
+    Linear *const *at = job->linears;
+    while (task >= transpose_tasks(*at)) task -= transpose_tasks(*at++);
+    const Linear *linear = *at;
+    int first = (int)task * TRANSPOSE_ROWS, left = linear->out - first;
+    job->step->kernels->transpose(left < TRANSPOSE_ROWS ? left : TRANSPOSE_ROWS, linear->in,
+                                  job->step->weights + linear->weight + (int64_t)first * linear->in, linear->in,
+                                  linear->transposed + first, linear->ld);
+}
+
+void linears_transpose(const Step *step, Linear *const *linears, int count)
+{
+    TransposeJob job = {step, linears};
+    int64_t tasks = 0;
+    for (int i = 0; i < count; i++) tasks += transpose_tasks(linears[i]);
+    step_run(step, tasks, transpose_task, &job, PART_LINEARS);
+}
+
+void linear_forward(const Step *step, const Linear *linear, int rows, const float *x, int ldx, float *y, int ldy)
+{
+    step->kernels->gemm(GEMM_NN, rows, linear->out, linear->in, x, ldx, linear->transposed, linear->ld, 0.0f, y, ldy);
+}
+
+void linear_backward(const Step *step, const Linear *linear, int rows, const float *dy, int lddy, float beta, float *dx,
+                     int lddx)
+{
+    step->kernels->gemm(GEMM_NN, rows, linear->in, linear->out, dy, lddy, step->weights + linear->weight, linear->in,
+                        beta, dx, lddx);
+}
+
+/* ---- gradients of weights
+ *
+ * A task is a tile of one gradient over a chunk of the rows. Large gradients have tiles enough and one chunk; small
+ * ones (the token layers') are cut along the rows, and their chunks are summed afterwards. */
+
+enum { GRAD_ROWS = 192, GRAD_COLS = 384, GRAD_TASKS = 16, GRAD_MIN_ROWS = 1024 };
+
+static int ceil_div(int64_t a, int64_t b)
+{
+    return (int)((a + b - 1) / b);
+}
+
+/* `count` parts of n of equal size, but for rounding up to whole micro-kernels. */
+static int part_size(int n, int count, int unit)
+{
+    return ceil_div(ceil_div(n, count), unit) * unit;
+}
+
+/* Tiles of one gradient are equally large and, but for small ones, of even number: threads finish together. */
+static GradPlan plan_grad(int64_t rows, const Linear *linear)
+{
+    GradPlan plan = {.tile_rows = linear->out <= GRAD_ROWS ? 1 : 2 * ceil_div(linear->out, 2 * GRAD_ROWS),
+                     .tile_cols = ceil_div(linear->in, GRAD_COLS)};
+    plan.rows = part_size(linear->out, plan.tile_rows, 4);
+    plan.cols = part_size(linear->in, plan.tile_cols, 32);
+    plan.tile_rows = ceil_div(linear->out, plan.rows);
+    plan.tile_cols = ceil_div(linear->in, plan.cols);
+    int64_t tiles = (int64_t)plan.tile_rows * plan.tile_cols;
+    int64_t wanted = tiles >= 4 ? 1 : GRAD_TASKS / tiles, most = rows / GRAD_MIN_ROWS;
+    plan.chunks = wanted < most ? wanted : most;
+    if (plan.chunks < 1) plan.chunks = 1;
+    plan.chunk_rows = ceil_div(rows, plan.chunks);
+    plan.tasks = tiles * plan.chunks;
+    return plan;
+}
+
+size_t weight_grads_partials(int64_t rows, const Linear *linear)
+{
+    GradPlan plan = plan_grad(rows, linear);
+    return plan.chunks > 1 ? (size_t)plan.chunks * floats_aligned((size_t)linear->out * (size_t)linear->in) : 0;
+}
+
+static int min_int(int64_t a, int64_t b)
+{
+    return (int)(a < b ? a : b);
+}
+
+static void grad_task(void *context, int64_t task, int thread)
+{
+    (void)thread;
+    const GradJob *job = context;
+    int item = 0;
+    while (task >= job->plans[item].tasks) task -= job->plans[item++].tasks;
+    const GradPlan *plan = &job->plans[item];
+    const WeightGrad *grad = &job->items[item];
+    int out = grad->linear->out, in = grad->linear->in;
+    int64_t chunk = task % plan->chunks, tile = task / plan->chunks, first = chunk * plan->chunk_rows;
+    int i = (int)(tile / plan->tile_cols) * plan->rows, j = (int)(tile % plan->tile_cols) * plan->cols;
+    int m = min_int(plan->rows, out - i), n = min_int(plan->cols, in - j);
+    int k = min_int(plan->chunk_rows, grad->rows - first);
+    float *to = grad->to ? grad->to : job->step->grads + grad->linear->weight, beta = job->add ? 1.0f : 0.0f;
+    if (plan->chunks > 1) {
+        to = job->partials + plan->partial + chunk * (int64_t)floats_aligned((size_t)out * (size_t)in);
+        beta = 0.0f;
+    }
+    job->step->kernels->gemm(GEMM_TN, m, n, k, grad->dy + first * grad->lddy + i, grad->lddy,
+                             grad->x + first * grad->ldx + j, grad->ldx, beta, to + (int64_t)i * in + j, in);
+}
+
+Work weight_grads_work(GradJob *job, const Step *step, const WeightGrad *items, int count, bool add, float *partials)
+{
+    Work work = {.task = grad_task, .context = job, .part = PART_LINEARS};
+    int64_t partial = 0;
+    *job = (GradJob){.step = step, .items = items, .count = count, .add = add, .partials = partials};
+    for (int i = 0; i < count; i++) {
+        job->plans[i] = plan_grad(items[i].rows, items[i].linear);
+        job->plans[i].partial = partial;
+        partial += (int64_t)weight_grads_partials(items[i].rows, items[i].linear);
+        work.tasks += job->plans[i].tasks;
+    }
+    return work;
+}
+
+void weight_grads_end(const GradJob *job)
+{
+    for (int i = 0; i < job->count; i++) {
+        const GradPlan *plan = &job->plans[i];
+        const WeightGrad *item = &job->items[i];
+        if (plan->chunks == 1) continue;
+        int64_t size = (int64_t)item->linear->out * item->linear->in;
+        PartialSum sum = {.count = size};
+        partial_sums(job->step, job->partials + plan->partial, plan->chunks, (int64_t)floats_aligned((size_t)size),
+                     &sum, 1, job->add, item->to ? item->to : job->step->grads + item->linear->weight);
+    }
+}
+
+void weight_grads(const Step *step, const WeightGrad *items, int count, bool add, float *partials)
+{
+    GradJob job;
+    Work work = weight_grads_work(&job, step, items, count, add, partials);
+    step_run_works(step, &work, 1);
+    weight_grads_end(&job);
+}
+
+/* ---- partial sums */
+
+enum { SUM_CHUNK = 2048 };
+
+static void sum_task(void *context, int64_t task, int thread)
+{
+    (void)thread;
+    const PartialSumJob *job = context;
+    const PartialSum *sum = job->sums;
+    while (task >= ceil_div(sum->count, SUM_CHUNK)) task -= ceil_div((sum++)->count, SUM_CHUNK);
+    int64_t first = task * SUM_CHUNK;
+    int n = min_int(SUM_CHUNK, sum->count - first);
+    float *to = job->to + sum->grad + first;
+    if (!job->add) memset(to, 0, (size_t)n * sizeof(float));
+    job->step->kernels->column_sums((int)job->slots, n, job->partials + sum->at + first, (int)job->stride, to);
+}
+
+Work partial_sums_work(PartialSumJob *job)
+{
+    Work work = {.task = sum_task, .context = job, .part = PART_LINEARS};
+    for (int i = 0; i < job->count; i++) work.tasks += ceil_div(job->sums[i].count, SUM_CHUNK);
+    return work;
+}
+
+void partial_sums(const Step *step, const float *partials, int64_t slots, int64_t stride, const PartialSum *sums,
+                  int count, bool add, float *to)
+{
+    PartialSumJob job = {step, partials, slots, stride, sums, count, add, to};
+    Work work = partial_sums_work(&job);
+    step_run_works(step, &work, 1);
+}
+
+/* ---- randomness */
+
+uint64_t site_key(const Step *step, int image, int layer, int site)
+{
+    Rng rng = rng_make(step->seed, RNG_DROPOUT, step->epoch, step->samples[image]);
+    return rng_split(rng, (uint64_t)(layer * SITES_PER_LAYER + site)).key;
+}

@@ -1,0 +1,179 @@
+/* step.h: what the layers of a model share while a step runs. Internal to core/.
+ *
+ * A Step names the weights, the gradients and the randomness of the moment, the pool and the scratch memory. Layers
+ * are described by offsets into flat vectors, so they hold no pointers that could go stale.
+ *
+ * The rows of a batch (images x tokens) are worked on in tiles of fixed size. Sums over all rows are made of the tiles'
+ * partial sums, added in tile order; so results do not depend on who computed which tile.
+ */
+#ifndef CORE_STEP_H
+#define CORE_STEP_H
+
+#include "core/base/arena.h"
+#include "core/kernels/kernels.h"
+#include "core/model/model.h"
+#include "core/model/profile.h"
+#include "core/base/rng.h"
+
+enum {
+    /* Rows of a tile: its activations stay in the second-level cache, its products are large enough; batches of 8
+     * images of 197 tokens are 8 tiles of nearly equal height. */
+    ROW_TILE = 200,
+};
+
+typedef struct Linear {
+    int in, out;
+    int64_t weight, bias; /* offsets in a flat vector; bias is -1 when there is none */
+    float *transposed;    /* (in, out), made by model_set_weights; belongs to the model */
+    int ld;               /* of `transposed`: out, but for a part of a larger layer */
+} Linear;
+
+typedef struct Norm {
+    int width;
+    float eps;
+    int64_t weight, bias;
+} Norm;
+
+typedef struct Step {
+    const Kernels *kernels;
+    Pool *pool;
+    const float *weights;
+    float *grads;
+    bool accumulate; /* add to grads instead of overwriting */
+    int batch;
+    const float *images;
+    bool training;
+    uint64_t seed, epoch;
+    const uint64_t *samples; /* (batch) */
+    float *scratch;          /* one piece for each thread */
+    size_t scratch_size;     /* floats of a piece */
+    Profile *profile;        /* NULL: none */
+} Step;
+
+static inline float *step_scratch(const Step *step, int thread)
+{
+    return step->scratch + (size_t)thread * step->scratch_size;
+}
+
+/* In a task: what this thread did since its last lap was this part of the work. */
+static inline void step_lap(const Step *step, int thread, Part part)
+{
+    if (step->profile) profile_lap(step->profile, thread, part);
+}
+
+/* pool_run; what tasks do after their last lap is `part`. */
+void step_run(const Step *step, int64_t tasks, PoolTask task, void *context, Part part);
+
+typedef struct Work {
+    int64_t tasks;
+    PoolTask task;
+    void *context;
+    Part part;
+} Work;
+
+/* pool_run_works: at most POOL_WORKS of them. */
+void step_run_works(const Step *step, const Work *works, int count);
+
+static inline size_t floats_aligned(size_t floats)
+{
+    return (floats + 15) / 16 * 16;
+}
+
+static inline int64_t tile_count(int64_t rows)
+{
+    return (rows + ROW_TILE - 1) / ROW_TILE;
+}
+
+/* ---- finding parameters; a name that is not there is a fault of the table */
+
+typedef struct Finder {
+    const ParamTable *table;
+    const char *prefix;
+    const char *missing; /* the first name that was not found */
+} Finder;
+
+int64_t find_offset(Finder *finder, const char *name);
+Linear find_linear(Finder *finder, const char *name, int in, int out); /* bias if there is one */
+Norm find_norm(Finder *finder, const char *name, int width, double eps);
+bool has_param(const Finder *finder, const char *name);
+
+/* ---- linear layers on a tile of rows; serial */
+
+void linear_carve(Linear *linear, Arena *arena);
+/* Fills `transposed` of each, in parallel. */
+void linears_transpose(const Step *step, Linear *const *linears, int count);
+/* y (rows, out) = x (rows, in) W^T, without bias */
+void linear_forward(const Step *step, const Linear *linear, int rows, const float *x, int ldx, float *y, int ldy);
+/* dx (rows, in) = dy (rows, out) W + beta * dx */
+void linear_backward(const Step *step, const Linear *linear, int rows, const float *dy, int lddy, float beta, float *dx,
+                     int lddx);
+static inline const float *linear_bias(const Step *step, const Linear *linear)
+{
+    return linear->bias < 0 ? NULL : step->weights + linear->bias;
+}
+
+/* ---- gradients of weights: dW (out, in) = dy^T x over all rows, in parallel; overwrites or adds by `add` */
+
+typedef struct WeightGrad {
+    const Linear *linear;
+    int64_t rows;    /* none: the gradient is 0 */
+    const float *dy; /* (rows, out) */
+    int lddy;
+    const float *x; /* (rows, in) */
+    int ldx;
+    float *to; /* NULL: the gradient of linear's weight */
+} WeightGrad;
+
+enum { MAX_GRADS = 8 };
+
+typedef struct GradPlan {
+    int tile_rows, tile_cols;   /* tiles along each side */
+    int rows, cols;             /* of a tile */
+    int64_t chunks, chunk_rows; /* of the rows that are summed over */
+    int64_t tasks, partial;     /* tasks of this item; where its partial sums start */
+} GradPlan;
+
+typedef struct GradJob {
+    const Step *step;
+    const WeightGrad *items;
+    GradPlan plans[MAX_GRADS];
+    int count;
+    bool add;
+    float *partials;
+} GradJob;
+
+void weight_grads(const Step *step, const WeightGrad *items, int count, bool add, float *partials);
+size_t weight_grads_partials(int64_t rows, const Linear *linear); /* floats that one item needs */
+
+/* weight_grads in two parts: the work, to run among others, and what follows it. */
+Work weight_grads_work(GradJob *job, const Step *step, const WeightGrad *items, int count, bool add, float *partials);
+void weight_grads_end(const GradJob *job);
+
+/* ---- partial sums: `slots` pieces of `stride` floats. Part `at` .. `at + count` of each is summed, in order of the
+ * slots, into to[grad ..], in parallel. */
+
+typedef struct PartialSum {
+    int64_t at, count, grad;
+} PartialSum;
+
+typedef struct PartialSumJob {
+    const Step *step;
+    const float *partials;
+    int64_t slots, stride;
+    const PartialSum *sums;
+    int count;
+    bool add;
+    float *to;
+} PartialSumJob;
+
+void partial_sums(const Step *step, const float *partials, int64_t slots, int64_t stride, const PartialSum *sums,
+                  int count, bool add, float *to);
+Work partial_sums_work(PartialSumJob *job); /* the same, to run among others */
+
+/* ---- randomness: a site is a place in the network where masks are drawn */
+
+enum { SITE_ATTENTION, SITE_PROJECTION, SITE_HIDDEN, SITE_OUTPUT, SITES_PER_LAYER };
+
+uint64_t site_key(const Step *step, int image, int layer, int site);
+
+#endif

@@ -1,0 +1,101 @@
+/* token_layer.h: one of the T2T module's two layers: soft split, then a small transformer of one head, by full
+ * attention or by Performer features. Internal to core/.
+ *
+ *     t   = norm1(split(source))                       (tokens, in)
+ *     qkv = kqv(t)                                     (tokens, 3 * width); the performer's order is k, q, v
+ *     x2  = v + drop(proj(attention(qkv)))             the skip connection is v: the width changes here
+ *     out = x2 + drop(mlp(norm2(x2)))                  dropout: performer only
+ *
+ * Work is done on chunks of images, so that scratch memory does not grow with the batch, and on tiles of rows within:
+ * a part of one image or several whole images.
+ */
+#ifndef CORE_TOKEN_LAYER_H
+#define CORE_TOKEN_LAYER_H
+
+#include "core/kernels/performer.h"
+#include "core/kernels/soft_split.h"
+#include "core/model/step_context.h"
+
+enum { TOKEN_CHUNK = 8 /* images */ };
+
+/* How the rows of images are cut into tiles. */
+typedef struct TokenTiles {
+    int tokens;
+    int per_image; /* tiles of one image; 1 when a tile holds whole images */
+    int images;    /* images of a tile; 1 when per_image > 1 */
+    int rows;      /* at most, of a tile */
+} TokenTiles;
+
+typedef struct TokenTile {
+    int image, images; /* of the chunk */
+    int row, rows;     /* of the first image; all rows of the tile */
+    int64_t first;     /* row of the chunk */
+} TokenTile;
+
+TokenTiles token_tiles(int tokens);
+int64_t token_tiles_count(const TokenTiles *tiles, int images);
+TokenTile token_tile(const TokenTiles *tiles, int images, int64_t tile);
+
+typedef struct TokenSaved {               /* per row of all images that are kept; belongs to the model */
+    float *mean1, *rstd1, *mean2, *rstd2; /* (R) */
+    float *qkv;                           /* (R, 3 * width) */
+    float *x2;                            /* (R, width) */
+    float *hidden;                        /* (R, width), before GELU */
+    float *attention, *lse;               /* transformer: (R, width), (R) */
+    float *sums;                          /* performer: (images, performer_sums_size) */
+} TokenSaved;
+
+typedef struct TokenBuffers {                    /* for one chunk */
+    float *tile_sums;                            /* performer: (tiles, performer_sums_size) */
+    float *image_sums;                           /* performer: (images, performer_sums_size), backward */
+    float *dz_mlp, *dz_attention;                /* (R, width) */
+    float *act, *norm2, *attention, *dattention; /* (R, width) */
+    float *norm1;                                /* (R, in) */
+    float *dsplit;                               /* (R, in); not for pixels */
+    float *row_sums;                             /* (tiles, row_sum_size) */
+    float *weight_sums;
+    float *plain;              /* pixels: (2, in), a norm's weight of 1 and bias of 0 */
+    float *qkv_grad, *qkv_sum; /* pixels: (3 * width, in), (3 * width) */
+} TokenBuffers;
+
+typedef struct TokenLayer {
+    int layer, tokens, in, width;
+    bool performer, pixels; /* pixels: the source is the image, whose gradient nobody needs */
+    SplitShape split;
+    int64_t source_size; /* floats of one image's source */
+    TokenTiles tiles;
+    float scale;
+    double drop;
+    Norm norm1, norm2;
+    Linear qkv, proj, fc1, fc2;
+    int64_t w;              /* performer: offset of the features' matrix, which is frozen */
+    Linear features;        /* performer: w as a layer, for its transposed copy */
+    PartialSum row_sums[8]; /* first those of the layer after attention */
+    int row_sum_count, upper_sum_count;
+    int64_t qkv_sum_at; /* sums over rows of the gradient of qkv, in a tile's sums */
+    int64_t row_sum_size;
+    TokenSaved saved;
+} TokenLayer;
+
+void token_layer_build(TokenLayer *layer, Finder *finder, const ModelConfig *config, int index);
+int token_layer_linears(TokenLayer *layer, Linear **out); /* at most 5 */
+void token_layer_carve_saved(TokenLayer *layer, Arena *arena, int images, int attention_images);
+void token_layer_carve_buffers(TokenLayer *layer, TokenBuffers *buffers, Arena *arena, int images, bool training);
+size_t token_layer_scratch(const TokenLayer *layer);
+
+/* One chunk: images first .. first + images - 1 of the batch. */
+typedef struct TokenChunk {
+    int first, images;
+    int slot;      /* place of the first one in what is saved ... */
+    int attention; /* ... and in `attention` and `lse`, which may be there of more images */
+} TokenChunk;
+
+/* source: (images, source_size), out: (images, tokens, width), both of the chunk. again: `attention` and `lse` are
+ * there from an earlier forward; all else is computed again. */
+void token_layer_forward(TokenLayer *layer, const Step *step, const TokenBuffers *buffers, TokenChunk chunk, bool again,
+                         const float *source, float *out);
+/* dout is used as scratch; dsource may be NULL when the source is pixels. add: to the gradients of earlier chunks. */
+void token_layer_backward(TokenLayer *layer, const Step *step, const TokenBuffers *buffers, TokenChunk chunk, bool add,
+                          const float *source, float *dout, float *dsource);
+
+#endif

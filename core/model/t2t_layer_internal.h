@@ -1,0 +1,44 @@
+/* token_internal.h: what token_layer.c and token_backward.c share. */
+#ifndef CORE_TOKEN_INTERNAL_H
+#define CORE_TOKEN_INTERNAL_H
+
+#include "core/model/residual.h"
+#include "core/kernels/attention.h"
+#include "core/model/t2t_layer.h"
+
+/* Columns of q, k and v in a row of qkv. */
+static inline int token_q(const TokenLayer *layer)
+{
+    return layer->performer ? layer->width : 0;
+}
+
+static inline int token_k(const TokenLayer *layer)
+{
+    return layer->performer ? 0 : layer->width;
+}
+
+static inline int token_v(const TokenLayer *layer)
+{
+    return 2 * layer->width;
+}
+
+/* Full attention of one image is cut into parts, by queries forwards and by keys backwards. */
+enum { ATTENTION_PARTS = 4 };
+
+typedef struct AttentionPart {
+    int64_t image;
+    int part, first, count; /* tokens of the image */
+} AttentionPart;
+
+int token_attention_parts(const TokenLayer *layer); /* at most ATTENTION_PARTS, for each image */
+AttentionPart token_attention_part(const TokenLayer *layer, int64_t task);
+
+Performer token_performer(const TokenLayer *layer, const Step *step);
+AttentionHead token_head(const TokenLayer *layer, int64_t image /* in what is saved */);
+Branch token_branch(const TokenLayer *layer, int site);
+/* The split rows of a tile to out (rows, in). */
+void token_split(const TokenLayer *layer, const TokenTile *tile, const float *source, float *out);
+/* total (images, size) = sum over each image's tiles; partial sums in order of the tiles */
+void token_sum_tiles(const TokenLayer *layer, const Step *step, int images, const float *tile_sums, float *total);
+
+#endif

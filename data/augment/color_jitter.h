@@ -1,0 +1,20 @@
+/* jitter.h: torchvision's ColorJitter with one strength for brightness, contrast and saturation (no hue), as timm uses
+ * it where there is no auto-augment. */
+#ifndef DATA_JITTER_H
+#define DATA_JITTER_H
+
+#include <stdint.h>
+#include "core/base/rng.h"
+
+typedef enum JitterKind { JITTER_BRIGHTNESS, JITTER_CONTRAST, JITTER_SATURATION, JITTER_KINDS } JitterKind;
+
+typedef struct Jitter {
+    JitterKind order[JITTER_KINDS];
+    double factor[JITTER_KINDS]; /* by kind */
+} Jitter;
+
+/* Factors uniform in max(0, 1 - strength) .. 1 + strength, in a random order. */
+Jitter jitter_sample(Rng *rng, double strength);
+void jitter_apply(const Jitter *jitter, uint8_t *pixels, int64_t count); /* pixels: (count, 3), in place */
+
+#endif

@@ -1,0 +1,228 @@
+#include "data/augment/sample.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "data/augment/crop.h"
+#include "data/augment/erase.h"
+#include "data/image/pixel_ops.h"
+#include "data/augment/color_jitter.h"
+
+Status canvas_create(Canvas *canvas, int size, Error *error)
+{
+    size_t bytes = 3 * (size_t)size * (size_t)size + 1, plane = (bytes + 63) / 64 * 64;
+    *canvas =
+        (Canvas){.width = size, .height = size, .pixels = aligned_alloc(64, plane), .spare = aligned_alloc(64, plane)};
+    if (canvas->pixels && canvas->spare) return STATUS_OK;
+    canvas_free(canvas);
+    return error_set(error, STATUS_FAILED, "out of memory: 2 images of %d x %d pixels", size, size);
+}
+
+void canvas_free(Canvas *canvas)
+{
+    free(canvas->pixels);
+    free(canvas->spare);
+    *canvas = (Canvas){0};
+}
+
+static Status check(const PipelineConfig *config, Error *error)
+{
+    if (config->img_size < 1) return error_set(error, STATUS_USAGE, "img_size %d: must be positive", config->img_size);
+    if (!(config->crop_pct > 0.0 && config->crop_pct <= 1.0))
+        return error_set(error, STATUS_USAGE, "crop_pct %g: must be above 0 and at most 1", config->crop_pct);
+    if (config->interpolation == INTERPOLATION_RANDOM)
+        return error_set(error, STATUS_USAGE,
+                         "interpolation random: evaluation needs one filter, bilinear or bicubic; "
+                         "train_interpolation may be random");
+    if (!(config->scale[0] > 0.0 && config->scale[0] <= config->scale[1]))
+        return error_set(error, STATUS_USAGE, "scale %g %g: must be above 0 and in order", config->scale[0],
+                         config->scale[1]);
+    if (!(config->ratio[0] > 0.0 && config->ratio[0] <= config->ratio[1]))
+        return error_set(error, STATUS_USAGE, "ratio %g %g: must be above 0 and in order", config->ratio[0],
+                         config->ratio[1]);
+    if (config->recount < 1 || config->recount > ERASE_MAX_COUNT)
+        return error_set(error, STATUS_USAGE, "recount %d: must be 1 .. %d", config->recount, ERASE_MAX_COUNT);
+    for (int c = 0; c < 3; c++)
+        if (!(config->std[c] > 0.0)) return error_set(error, STATUS_USAGE, "std %g: must be above 0", config->std[c]);
+    return STATUS_OK;
+}
+
+Status preprocess_init(Preprocess *preprocess, const PipelineConfig *config, Error *error)
+{
+    *preprocess = (Preprocess){.config = *config};
+    Status status = check(config, error);
+    if (!status) status = randaugment_parse(&preprocess->policy, config->aa, error);
+    if (status) return status;
+    preprocess->normalise = normalise_make(config->mean, config->std);
+    normal_table(&preprocess->normal);
+    for (int c = 0; c < 3; c++) preprocess->fill[c] = (uint8_t)fmin(255.0, rint(255.0 * config->mean[c]));
+    return STATUS_OK;
+}
+
+void preprocess_scratch_free(PreprocessScratch *scratch)
+{
+    image_free(&scratch->image);
+    resizer_free(&scratch->resizer);
+}
+
+/* An image that is resized while it is decoded. */
+typedef struct Fit {
+    PreprocessScratch *scratch;
+    Canvas *canvas;
+    Interpolation filter;
+    int side; /* 0: all of it on the canvas; else its centre, when the shorter side is `side` pixels */
+    bool mirror;
+} Fit;
+
+static Status fit_begin(void *context, ImageBox covered, int reduction, Error *error)
+{
+    const Fit *fit = context;
+    const int size = fit->canvas->width, width = covered.width, height = covered.height;
+    (void)reduction;
+    ResizeTarget target = {.width = size, .height = size, .columns = size, .rows = size};
+    if (fit->side > 0) target = crop_centre(width, height, fit->side, size);
+    target.mirror = fit->mirror;
+    return resize_begin(&fit->scratch->resizer, width, height, target, fit->filter, fit->canvas->pixels, error);
+}
+
+static void fit_take(void *context, const uint8_t *const rows[], int count)
+{
+    const Fit *fit = context;
+    resize_take(&fit->scratch->resizer, rows, count);
+}
+
+static Status fit_image(Fit fit, const void *bytes, size_t size, ImageBox box, int reduction, Error *error)
+{
+    const ImageSink sink = {.context = &fit, .begin = fit_begin, .take = fit_take};
+    return image_stream(bytes, size, box, reduction, &fit.scratch->image, &sink, error);
+}
+
+static Status fit_centre(Fit fit, const void *bytes, size_t size, Error *error)
+{
+    ImageInfo info;
+    Status status = image_probe(bytes, size, &info, error);
+    return status ? status : fit_image(fit, bytes, size, (ImageBox){0, 0, info.width, info.height}, 1, error);
+}
+
+Status preprocess_evaluate(const Preprocess *preprocess, PreprocessScratch *scratch, const void *bytes, size_t size,
+                           Canvas *canvas, Error *error)
+{
+    const PipelineConfig *config = &preprocess->config;
+    const int side = (int)floor(config->img_size / config->crop_pct);
+    return fit_centre((Fit){scratch, canvas, config->interpolation, .side = side}, bytes, size, error);
+}
+
+static Interpolation choose_filter(Interpolation filter, Rng *rng)
+{
+    bool cubic = rng_uniform(rng) >= 0.5;
+    if (filter != INTERPOLATION_RANDOM) return filter;
+    return cubic ? INTERPOLATION_BICUBIC : INTERPOLATION_BILINEAR;
+}
+
+/* A crop that is to shrink by 2 or more is decoded at a half, a quarter or an eighth of its size, which the DCT does
+ * for next to nothing, as long as it keeps at least the pixels that the model gets. The result differs from the full
+ * decode by a level or two here and there, which is far less than the augmentation that follows; evaluation does not do
+ * it. */
+static int choose_reduction(ImageBox box, int size)
+{
+    int reduction = 1;
+    while (reduction < 8 && box.width / (2 * reduction) >= size && box.height / (2 * reduction) >= size) reduction *= 2;
+    return reduction;
+}
+
+static Status resized_crop(const Preprocess *preprocess, PreprocessScratch *scratch, const void *bytes, size_t size,
+                           Rng *rng, bool mirror, Canvas *canvas, Error *error)
+{
+    const PipelineConfig *config = &preprocess->config;
+    ImageInfo info;
+    Status status = image_probe(bytes, size, &info, error);
+    if (status) return status;
+    ImageBox box = crop_random(rng, info.width, info.height, config->scale, config->ratio);
+    Interpolation filter = choose_filter(config->train_interpolation, rng);
+    return fit_image((Fit){scratch, canvas, filter, .mirror = mirror}, bytes, size, box,
+                     choose_reduction(box, config->img_size), error);
+}
+
+/* Small-image recipes (CIFAR): a black border, then a crop of the original size. */
+static Status padded_crop(const Preprocess *preprocess, PreprocessScratch *scratch, const void *bytes, size_t size,
+                          Rng *rng, bool mirror, Canvas *canvas, Error *error)
+{
+    const PipelineConfig *config = &preprocess->config;
+    const int side = config->img_size, pad = config->crop_padding;
+    int dy = (int)rng_below(rng, 2 * (uint64_t)pad + 1) - pad, dx = (int)rng_below(rng, 2 * (uint64_t)pad + 1) - pad;
+    Interpolation filter = choose_filter(config->train_interpolation, rng);
+    Status status = fit_centre((Fit){scratch, canvas, filter, .side = side}, bytes, size, error);
+    if (status) return status;
+    const size_t row = 3 * (size_t)side;
+    memset(canvas->spare, 0, row * (size_t)side);
+    int from = dx > 0 ? dx : 0, to = dx < 0 ? -dx : 0, columns = side - abs(dx);
+    for (int y = 0; y < side; y++) {
+        if (y + dy < 0 || y + dy >= side || columns <= 0) continue;
+        memcpy(canvas->spare + (size_t)y * row + 3 * (size_t)to,
+               canvas->pixels + (size_t)(y + dy) * row + 3 * (size_t)from, 3 * (size_t)columns);
+    }
+    uint8_t *keep = canvas->pixels;
+    canvas->pixels = canvas->spare;
+    canvas->spare = keep;
+    if (mirror) imageops_flip_horizontal(canvas->pixels, side, side);
+    return STATUS_OK;
+}
+
+static Rng key_rng(SampleKey key, RngPurpose purpose)
+{
+    return rng_make(key.seed, purpose, key.epoch, key.position);
+}
+
+static void augment(const Preprocess *preprocess, SampleKey key, Canvas *canvas)
+{
+    const PipelineConfig *config = &preprocess->config;
+    if (preprocess->policy.layers > 0) {
+        AugmentStep steps[AUGMENT_MAX_LAYERS];
+        Rng rng = key_rng(key, RNG_AUGMENT);
+        int count = randaugment_sample(&preprocess->policy, &rng, config->train_interpolation, steps);
+        for (int i = 0; i < count; i++) augment_apply(&steps[i], preprocess->fill, canvas);
+    } else if (config->color_jitter > 0.0) {
+        Rng rng = key_rng(key, RNG_JITTER);
+        Jitter jitter = jitter_sample(&rng, config->color_jitter);
+        jitter_apply(&jitter, canvas->pixels, (int64_t)canvas->width * canvas->height);
+    }
+}
+
+Status preprocess_train(const Preprocess *preprocess, PreprocessScratch *scratch, const void *bytes, size_t size,
+                        SampleKey key, Canvas *canvas, Error *error)
+{
+    const PipelineConfig *config = &preprocess->config;
+    if (config->no_aug) return preprocess_evaluate(preprocess, scratch, bytes, size, canvas, error);
+    Rng crops = key_rng(key, RNG_CROP), flips = key_rng(key, RNG_FLIP);
+    bool mirror = rng_uniform(&flips) < config->hflip, turn = rng_uniform(&flips) < config->vflip;
+    Status status = config->crop_padding > 0
+                        ? padded_crop(preprocess, scratch, bytes, size, &crops, mirror, canvas, error)
+                        : resized_crop(preprocess, scratch, bytes, size, &crops, mirror, canvas, error);
+    if (status) return status;
+    if (turn) imageops_flip_vertical(canvas->pixels, canvas->width, canvas->height);
+    augment(preprocess, key, canvas);
+    return STATUS_OK;
+}
+
+void preprocess_rows(const Preprocess *preprocess, const uint8_t *pixels, int first, int rows, float *out)
+{
+    const int64_t size = preprocess->config.img_size;
+    normalise_apply(&preprocess->normalise, pixels, rows * size, out + first * size, size * size);
+}
+
+void preprocess_floats(const Preprocess *preprocess, const uint8_t *pixels, float *out)
+{
+    preprocess_rows(preprocess, pixels, 0, preprocess->config.img_size, out);
+}
+
+void preprocess_erase(const Preprocess *preprocess, SampleKey key, float *image)
+{
+    const PipelineConfig *config = &preprocess->config;
+    if (config->no_aug || config->reprob <= 0.0) return;
+    EraseBox boxes[ERASE_MAX_COUNT];
+    Rng rng = key_rng(key, RNG_ERASE);
+    int count = erase_sample(&rng, config->img_size, config->reprob, config->recount, boxes);
+    for (int i = 0; i < count; i++)
+        erase_fill(&preprocess->normal, &rng, image, config->img_size, boxes[i], config->remode);
+}

@@ -1,0 +1,314 @@
+#include "data/convert/convert.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "core/base/file.h"
+#include "data/convert/convert_plan.h"
+
+struct Convert {
+    ConvertConfig config;
+    Source source;
+    Plan plan;
+    bool done;
+
+    /* while running */
+    pthread_mutex_t lock; /* guards what follows */
+    int next_shard;       /* of this process's */
+    ConvertProgress progress;
+    bool cancelled; /* read without the lock */
+    Status status;
+    Error error; /* the first one */
+};
+
+void convert_defaults(ConvertConfig *config)
+{
+    *config = (ConvertConfig){.shard_size = 1 << 30, .quality = 95, .threads = 1, .ranks = 1};
+}
+
+static Status check_config(const ConvertConfig *config, Error *error)
+{
+    if (config->quality < 1 || config->quality > 100)
+        return error_set(error, STATUS_USAGE, "quality %d; 1 to 100 are possible", config->quality);
+    if (config->shards < 0 || config->shard_size < 1)
+        return error_set(error, STATUS_USAGE, "the number and the size of shards must be positive");
+    if (config->threads < 1) return error_set(error, STATUS_USAGE, "%d threads; at least 1", config->threads);
+    if (config->resize != 0 && (config->resize < 8 || config->resize > 65500))
+        return error_set(error, STATUS_USAGE, "resize %d; 8 to 65500 are possible", config->resize);
+    return STATUS_OK;
+}
+
+static Status check_shards(const Manifest *manifest, const char *dest, Error *error)
+{
+    for (int i = 0; i < manifest->split_count; i++)
+        for (int j = 0; j < manifest->splits[i].shard_count; j++) {
+            const ManifestShard *shard = &manifest->splits[i].shards[j];
+            char path[4096];
+            snprintf(path, sizeof path, "%s/%s", dest, shard->file);
+            if (shard_check_file(path, &shard->summary, error) == STATUS_OK) continue;
+            return error_add(error, "  hint: or remove %s and run the same command again", dest);
+        }
+    return STATUS_OK;
+}
+
+/* DEST may hold nothing, an interrupted conversion of the same plan, or the finished one. */
+static Status look_at_dest(Convert *convert, Error *error)
+{
+    const char *dest = convert->config.dest;
+    char path[4096];
+    snprintf(path, sizeof path, "%s/manifest.json", dest);
+    if (!file_exists(path)) return STATUS_OK;
+    Manifest manifest;
+    Status status = manifest_read(&manifest, dest, error);
+    if (status) return status;
+    convert->done = strcmp(manifest.fingerprint, convert->plan.fingerprint) == 0;
+    if (convert->done) {
+        status = check_shards(&manifest, dest, error);
+    } else {
+        error_set(error, STATUS_USAGE, "%s: holds a finished data set of another source or with other options", dest);
+        status = error_add(error, "  hint: convert into another folder, or remove this one first");
+    }
+    manifest_free(&manifest);
+    return status;
+}
+
+static Status make_folders(const ConvertConfig *config, Error *error)
+{
+    char path[4096];
+    snprintf(path, sizeof path, "%s/.partial", config->dest);
+    return file_make_folders(path, error);
+}
+
+Status convert_create(Convert **result, const ConvertConfig *config, Error *error)
+{
+    *result = NULL;
+    Status status = check_config(config, error);
+    if (status) return status;
+    Convert *convert = calloc(1, sizeof *convert);
+    if (!convert) return error_set(error, STATUS_FAILED, "no memory for a conversion");
+    convert->config = *config;
+    pthread_mutex_init(&convert->lock, NULL);
+    status = config->synthetic ? source_open_synthetic(&convert->source, config->synthetic, config->seed, error)
+                               : source_open(&convert->source, config->source, error);
+    if (!status && config->class_names) status = source_read_class_names(&convert->source, config->class_names, error);
+    if (!status) status = plan_create(&convert->plan, &convert->source, config, error);
+    if (!status) status = look_at_dest(convert, error);
+    if (!status && !convert->done) status = make_folders(config, error);
+    if (status) {
+        convert_free(convert);
+        return status;
+    }
+    *result = convert;
+    return STATUS_OK;
+}
+
+void convert_free(Convert *convert)
+{
+    if (!convert) return;
+    plan_free(&convert->plan);
+    source_close(&convert->source);
+    pthread_mutex_destroy(&convert->lock);
+    free(convert);
+}
+
+bool convert_is_done(const Convert *convert)
+{
+    return convert->done;
+}
+
+/* ---- running */
+
+static void report(Convert *convert)
+{
+    if (convert->config.progress) convert->config.progress(convert->config.context, &convert->progress);
+}
+
+static void image_done(void *context, int64_t bytes, bool rejected)
+{
+    Convert *convert = context;
+    pthread_mutex_lock(&convert->lock);
+    convert->progress.images++;
+    convert->progress.rejected += rejected;
+    convert->progress.bytes += bytes;
+    report(convert);
+    pthread_mutex_unlock(&convert->lock);
+}
+
+/* Whether an earlier attempt finished this shard: its receipt is of this plan, its file has the receipt's hash. */
+static Status is_finished(Convert *convert, const PlanShard *shard, bool *finished, Error *error)
+{
+    char path[4096], hash[33] = "";
+    snprintf(path, sizeof path, "%s/%s", convert->config.dest, shard->file);
+    Receipt receipt;
+    Status status = receipt_read(&receipt, convert->config.dest, shard, convert->plan.fingerprint,
+                                 convert->source.classes, finished, error);
+    if (status || !*finished) return status;
+    *finished = file_exists(path) && file_size(path) == receipt.shard.summary.size;
+    if (*finished) status = shard_hash_file(path, hash, error);
+    *finished = *finished && !status && strcmp(hash, receipt.shard.summary.hash) == 0;
+    if (*finished) {
+        pthread_mutex_lock(&convert->lock);
+        convert->progress.images += receipt.shard.summary.count + receipt.rejected_count;
+        convert->progress.kept += receipt.shard.summary.count + receipt.rejected_count;
+        convert->progress.rejected += receipt.rejected_count;
+        report(convert);
+        pthread_mutex_unlock(&convert->lock);
+    }
+    receipt_free(&receipt);
+    return status;
+}
+
+static Status run_shard(Convert *convert, const PlanShard *shard, Error *error)
+{
+    bool finished;
+    Status status = is_finished(convert, shard, &finished, error);
+    if (status || finished) return status;
+    ShardJob job = {.source = &convert->source,
+                    .plan = &convert->plan,
+                    .config = &convert->config,
+                    .shard = shard,
+                    .cancelled = &convert->cancelled,
+                    .done = image_done,
+                    .context = convert};
+    return convert_shard(&job, error);
+}
+
+static const PlanShard *next_shard(Convert *convert)
+{
+    pthread_mutex_lock(&convert->lock);
+    int index = convert->config.rank + convert->config.ranks * convert->next_shard++;
+    pthread_mutex_unlock(&convert->lock);
+    return index < convert->plan.shard_count ? &convert->plan.shards[index] : NULL;
+}
+
+static void *work(void *context)
+{
+    Convert *convert = context;
+    const PlanShard *shard;
+    while (!__atomic_load_n(&convert->cancelled, __ATOMIC_RELAXED) && (shard = next_shard(convert))) {
+        Error error = {0};
+        Status status = run_shard(convert, shard, &error);
+        if (!status) continue;
+        pthread_mutex_lock(&convert->lock);
+        if (!convert->status) {
+            convert->status = status;
+            convert->error = error;
+        }
+        __atomic_store_n(&convert->cancelled, true, __ATOMIC_RELAXED);
+        pthread_mutex_unlock(&convert->lock);
+    }
+    return NULL;
+}
+
+static int64_t own_images(const Convert *convert)
+{
+    int64_t images = 0;
+    for (int i = convert->config.rank; i < convert->plan.shard_count; i += convert->config.ranks)
+        images += convert->plan.shards[i].end - convert->plan.shards[i].begin;
+    return images;
+}
+
+Status convert_run(Convert *convert, Error *error)
+{
+    if (convert->done) return STATUS_OK;
+    int threads = convert->config.threads, started = 0;
+    pthread_t *others = calloc((size_t)threads, sizeof *others);
+    if (!others) return error_set(error, STATUS_FAILED, "no memory for %d threads", threads);
+    convert->progress = (ConvertProgress){.total = own_images(convert)};
+    convert->next_shard = 0;
+    while (started < threads - 1 && pthread_create(&others[started], NULL, work, convert) == 0) started++;
+    work(convert);
+    while (started > 0) pthread_join(others[--started], NULL);
+    free(others);
+    if (convert->status) *error = convert->error;
+    return convert->status;
+}
+
+/* ---- finishing */
+
+static Status add_receipt(Convert *convert, const PlanShard *shard, ManifestSplit *split, FILE *rejected, Error *error)
+{
+    Receipt receipt;
+    bool found;
+    Status status = receipt_read(&receipt, convert->config.dest, shard, convert->plan.fingerprint,
+                                 convert->source.classes, &found, error);
+    if (status) return status;
+    if (!found)
+        return error_set(error, STATUS_FAILED,
+                         "%s/.partial/%s.json: not there; does every process see the same folder %s?",
+                         convert->config.dest, shard->file, convert->config.dest);
+    split->shards[split->shard_count++] = receipt.shard;
+    split->count += receipt.shard.summary.count;
+    split->rejected += receipt.rejected_count;
+    tally_add(&split->tally, &receipt.tally);
+    for (int i = 0; i < receipt.rejected_count; i++)
+        fprintf(rejected, "%s\t%s\n", receipt.rejected[2 * i], receipt.rejected[2 * i + 1]);
+    receipt_free(&receipt);
+    return STATUS_OK;
+}
+
+static Status add_split(Convert *convert, Manifest *manifest, SourceSplitKind kind, FILE *rejected, Error *error)
+{
+    if (convert->source.splits[kind].count == 0) return STATUS_OK;
+    ManifestSplit *split = &manifest->splits[manifest->split_count++];
+    snprintf(split->name, sizeof split->name, "%s", source_split_name(kind));
+    split->shards = calloc((size_t)convert->plan.shard_count, sizeof *split->shards);
+    if (!split->shards) return error_set(error, STATUS_FAILED, "no memory for the manifest");
+    Status status = tally_create(&split->tally, convert->source.classes, error);
+    for (int i = 0; i < convert->plan.shard_count && !status; i++)
+        if (convert->plan.shards[i].split == kind)
+            status = add_receipt(convert, &convert->plan.shards[i], split, rejected, error);
+    return status;
+}
+
+static Status write_rejected(const Convert *convert, const char *text, size_t size, Error *error)
+{
+    char path[4096];
+    snprintf(path, sizeof path, "%s/rejected.tsv", convert->config.dest);
+    return file_write(path, text, size, error);
+}
+
+static void remove_partial(const Convert *convert)
+{
+    char path[4096];
+    for (int i = 0; i < convert->plan.shard_count; i++) {
+        snprintf(path, sizeof path, "%s/.partial/%s.json", convert->config.dest, convert->plan.shards[i].file);
+        unlink(path);
+    }
+    snprintf(path, sizeof path, "%s/.partial", convert->config.dest);
+    rmdir(path);
+}
+
+Status convert_finish(Convert *convert, Error *error)
+{
+    if (convert->done) return STATUS_OK;
+    Manifest manifest = {
+        .seed = convert->config.seed, .resize = convert->config.resize, .quality = convert->config.quality};
+    snprintf(manifest.source, sizeof manifest.source, "%s", convert->source.kind);
+    snprintf(manifest.fingerprint, sizeof manifest.fingerprint, "%s", convert->plan.fingerprint);
+    char *text = NULL;
+    size_t size = 0;
+    FILE *rejected = open_memstream(&text, &size);
+    if (!rejected) return error_set(error, STATUS_FAILED, "no memory for the list of rejected images");
+    fputs("name\treason\n", rejected);
+    Status status = STATUS_OK;
+    for (int split = 0; split < SOURCE_SPLITS && !status; split++)
+        status = add_split(convert, &manifest, (SourceSplitKind)split, rejected, error);
+    if (fclose(rejected) != 0 && !status)
+        status = error_set(error, STATUS_FAILED, "no memory for the list of rejected images");
+    if (!status) status = write_rejected(convert, text, size, error);
+    free(text);
+    manifest.classes = convert->source.classes; /* lent */
+    manifest.class_names = convert->source.class_names;
+    manifest.class_words = convert->source.class_words;
+    if (!status) status = manifest_write(&manifest, convert->config.dest, error);
+    if (!status) remove_partial(convert);
+    manifest.classes = 0;
+    manifest.class_names = manifest.class_words = NULL;
+    manifest_free(&manifest);
+    return status;
+}

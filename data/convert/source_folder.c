@@ -1,0 +1,126 @@
+/* source_folder.c: train/CLASS/IMAGE and val/CLASS/IMAGE, as torchvision's ImageFolder reads them: a class's index is
+ * its place among the sorted names of the folders in train/. Entries that start with a dot are not looked at. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "core/base/file.h"
+#include "data/convert/imagenet_devkit.h"
+#include "data/convert/source.h"
+
+Status source_read_file(const Source *source, const SourceItem *item, SourceImage *image, Error *error)
+{
+    char path[8192];
+    snprintf(path, sizeof path, "%s/%s", source->root, source_name(source, item));
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return error_set(error, STATUS_FAILED, "%s: cannot open: %m", path);
+    Status status = source_image_reserve(image, item->size, error);
+    size_t used = 0;
+    while (!status && used < item->size) {
+        ssize_t got = read(fd, image->bytes + used, item->size - used);
+        if (got < 0 && errno == EINTR) continue;
+        if (got < 0) status = error_set(error, STATUS_FAILED, "%s: cannot read: %m", path);
+        if (got == 0) status = error_set(error, STATUS_FAILED, "%s: shrank while it was read", path);
+        if (got > 0) used += (size_t)got;
+    }
+    close(fd);
+    return status;
+}
+
+/* Names up to five entries that are of the wrong kind, so that one run shows what has to be moved. */
+static Status complain(const Source *source, const char *folder, const char *const *misplaced, int count,
+                       const char *what, Error *error)
+{
+    error_set(error, STATUS_DATA, "%s/%s: %d %s", source->root, folder, count, what);
+    for (int i = 0; i < count && i < 5; i++) error_add(error, "  %s/%s", folder, misplaced[i]);
+    if (count > 5) error_add(error, "  ...");
+    return error_add(error, "  hint: every image belongs into %.5s/CLASS/", folder);
+}
+
+static Status read_class(Source *source, SourceSplitKind split, int label, Error *error)
+{
+    char folder[512], path[8192], name[1024];
+    const char *misplaced[5];
+    int wrong = 0;
+    snprintf(folder, sizeof folder, "%s/%s", source_split_name(split), source->class_names[label]);
+    snprintf(path, sizeof path, "%s/%s", source->root, folder);
+    NameList list = {0};
+    Status status = name_list_folder(&list, path, error);
+    for (int i = 0; i < list.count && !status; i++) {
+        struct stat info;
+        snprintf(name, sizeof name, "%s/%s", folder, list.names[i]);
+        snprintf(path, sizeof path, "%s/%s", source->root, name);
+        if (stat(path, &info) != 0) {
+            status = error_set(error, STATUS_DATA, "%s: %m", path);
+        } else if (S_ISDIR(info.st_mode)) {
+            if (wrong < 5) misplaced[wrong] = list.names[i];
+            wrong++;
+        } else if (info.st_size > UINT32_MAX / 2) {
+            status = error_set(error, STATUS_DATA, "%s: %lld bytes are no image", path, (long long)info.st_size);
+        } else {
+            SourceItem item = {.size = (uint32_t)info.st_size, .label = label, .file = -1};
+            status = source_add(source, split, name, &item, error);
+        }
+    }
+    if (!status && wrong) status = complain(source, folder, misplaced, wrong, "folders inside a class", error);
+    name_list_free(&list);
+    return status;
+}
+
+/* The folders of a split, which are its classes; anything else there is an error. */
+static Status list_classes(const Source *source, SourceSplitKind split, NameList *list, Error *error)
+{
+    char path[8192];
+    const char *misplaced[5], *folder = source_split_name(split);
+    int wrong = 0;
+    snprintf(path, sizeof path, "%s/%s", source->root, folder);
+    Status status = name_list_folder(list, path, error);
+    for (int i = 0; i < list->count && !status; i++) {
+        struct stat info;
+        snprintf(path, sizeof path, "%s/%s/%s", source->root, folder, list->names[i]);
+        if (stat(path, &info) != 0) status = error_set(error, STATUS_DATA, "%s: %m", path);
+        if (status || S_ISDIR(info.st_mode)) continue;
+        if (wrong < 5) misplaced[wrong] = list->names[i];
+        wrong++;
+    }
+    if (!status && wrong) status = complain(source, folder, misplaced, wrong, "files outside the class folders", error);
+    return status;
+}
+
+Status source_add_folders(Source *source, SourceSplitKind split, const Devkit *devkit, Error *error)
+{
+    char path[8192];
+    snprintf(path, sizeof path, "%s/%s", source->root, source_split_name(split));
+    if (!file_exists(path)) return STATUS_OK;
+    NameList list = {0};
+    Status status = list_classes(source, split, &list, error);
+    if (!status && !source->classes) status = devkit_set_classes(devkit, source, list.names, list.count, error);
+    NameList known = {source->class_names, source->classes, 0};
+    for (int i = 0; i < list.count && !status; i++) {
+        int label = name_list_find(&known, list.names[i]);
+        if (label < 0)
+            status = error_set(error, STATUS_DATA, "%s/%s/%s: there is no such class in train/", source->root,
+                               source_split_name(split), list.names[i]);
+        else
+            status = read_class(source, split, label, error);
+    }
+    name_list_free(&list);
+    return status;
+}
+
+Status source_open_folder(Source *source, Error *error)
+{
+    source->kind = "folder";
+    source->encode_as = IMAGE_JPEG; /* what --resize makes smaller */
+    source->read = source_read_file;
+    Devkit devkit;
+    Status status = devkit_load(&devkit, source->root, error);
+    for (int split = 0; split < SOURCE_SPLITS && !status; split++)
+        status = source_add_folders(source, (SourceSplitKind)split, &devkit, error);
+    devkit_free(&devkit);
+    return status;
+}

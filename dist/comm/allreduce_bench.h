@@ -1,0 +1,43 @@
+/* measure.h: how fast the sums over ranks are, in the manner of nccl-tests.
+ *
+ * Every algorithm sums vectors of the same size in turn, round by round, so that what else happens on the machine hits
+ * all alike; a round's time is that of the slowest rank, the result is the median of the rounds.
+ *
+ *     MeasureAllreduce sizes = {.bytes = 1 << 20, .rounds = 20};
+ *     AllreduceFigures figures[MEASURE_ALGORITHMS];
+ *     measure_allreduce(&sizes, figures, error);        // collective; the same figures on all ranks
+ */
+#ifndef DIST_MEASURE_H
+#define DIST_MEASURE_H
+
+#include <mpi.h>
+#include <stdint.h>
+#include "core/base/status.h"
+#include "dist/config/config.h"
+
+/* ring and hierarchical: the reducer, one bucket; mpi: MPI_Allreduce in place. */
+enum { MEASURE_RING, MEASURE_HIERARCHICAL, MEASURE_MPI, MEASURE_ALGORITHMS };
+
+typedef struct MeasureAllreduce {
+    MPI_Comm comm;
+    int64_t bytes; /* of the vector, a multiple of 4 */
+    int rounds;    /* timed, after two that are not */
+    WireType wire; /* of ring and hierarchical */
+    int ranks_per_node;
+} MeasureAllreduce;
+
+typedef struct AllreduceFigures {
+    const char *algorithm;
+    int ranks;
+    int64_t bytes;
+    double seconds;
+    double algorithm_bandwidth; /* bytes / seconds */
+    double bus_bandwidth;       /* times 2 (N-1)/N: what each rank's link carries if no byte travels twice */
+    double max_error;           /* of a sum, relative to its terms' magnitudes, against a plain sum in double */
+} AllreduceFigures;
+
+Status measure_allreduce(const MeasureAllreduce *job, AllreduceFigures figures[MEASURE_ALGORITHMS], Error *error);
+
+double measure_median(double *values, int count); /* sorts them; count is at least 1 */
+
+#endif

@@ -1,0 +1,299 @@
+#include "dist/comm/reducer.h"
+
+#include <errno.h>
+#include <math.h>
+#include <pthread.h>
+#include <sched.h>
+#include <semaphore.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/base/clock.h"
+#include "dist/comm/bucket_pipeline.h"
+#include "dist/comm/watchdog.h"
+#include "dist/comm/world.h"
+
+static const double NAP_MIN = 20e-6, NAP_MAX = 200e-6; /* seconds */
+
+/* Who holds `driving` may call MPI and touch the exchange: the communication thread while the caller computes, the
+ * caller itself from reducer_wait on, since its core is idle then anyway. */
+struct Reducer {
+    Exchange exchange;
+    pthread_t thread;
+    bool running;
+    pthread_mutex_t driving;
+    sem_t wake;          /* posted when a bucket has become ready, but the last */
+    atomic_int ready;    /* buckets of this step whose floats are all reported */
+    atomic_bool waiting; /* the caller drives */
+    atomic_bool stopping;
+    Status status; /* of the step, with its error; under `driving` */
+    Error error;
+    double started, finished; /* of the step's communication; under `driving` */
+    double wait;
+    Watchdog watchdog;
+    double *spread; /* (ranks) */
+};
+
+/* ---- driving */
+
+/* One round over what is under way; true when anything moved. */
+static bool drive(Reducer *reducer)
+{
+    bool moved = false;
+    if (reducer->status != STATUS_OK || exchange_done(&reducer->exchange)) return false;
+    int ready = atomic_load_explicit(&reducer->ready, memory_order_acquire);
+    reducer->status = exchange_progress(&reducer->exchange, ready, &moved, &reducer->error);
+    if (moved) {
+        reducer->finished = clock_seconds();
+        if (reducer->started == 0) reducer->started = reducer->finished;
+    }
+    watchdog_tell(&reducer->watchdog, moved, exchange_oldest(&reducer->exchange));
+    if (watchdog_worried(&reducer->watchdog)) watchdog_call(&reducer->watchdog, exchange_waits_for(&reducer->exchange));
+    return moved;
+}
+
+/* After a fruitless look at the network, while the machine computes. A sleep lets go of the core at once and gets it
+ * back soon; sched_yield would wait for the computing thread's time slice. Its length follows the pace of the
+ * network. */
+static void nap(double seconds)
+{
+    struct timespec time = {.tv_nsec = (long)(seconds * 1e9)};
+    nanosleep(&time, NULL);
+}
+
+static void *communicate(void *argument)
+{
+    Reducer *reducer = argument;
+    double pause = NAP_MIN;
+    for (;;) {
+        while (sem_wait(&reducer->wake) != 0 && errno == EINTR) {
+        }
+        if (atomic_load(&reducer->stopping)) return NULL;
+        bool under_way = true;
+        while (under_way && !atomic_load(&reducer->waiting)) {
+            pthread_mutex_lock(&reducer->driving);
+            bool moved = drive(reducer);
+            int ready = atomic_load_explicit(&reducer->ready, memory_order_acquire);
+            under_way = reducer->status == STATUS_OK && reducer->exchange.finished < ready;
+            pthread_mutex_unlock(&reducer->driving);
+            if (moved) {
+                pause = fmax(pause * 0.7, NAP_MIN);
+            } else if (under_way) {
+                nap(pause);
+                pause = fmin(pause * 1.25, NAP_MAX);
+            }
+        }
+    }
+}
+
+/* ---- life */
+
+static Status start_thread(Reducer *reducer, Error *error)
+{
+    /* Signals are the trainer's. */
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int code = pthread_create(&reducer->thread, NULL, communicate, reducer);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (code != 0) return error_set(error, STATUS_FAILED, "cannot start the communication thread: %s", strerror(code));
+    reducer->running = true;
+    return STATUS_OK;
+}
+
+/* What needs no other rank. */
+static Status allocate(Reducer **out, MPI_Comm comm, Error *error)
+{
+    int ranks;
+    MPI_Comm_size(comm, &ranks);
+    Reducer *reducer = *out = calloc(1, sizeof *reducer);
+    if (!reducer) return error_set(error, STATUS_FAILED, "no memory for a reducer");
+    pthread_mutex_init(&reducer->driving, NULL);
+    sem_init(&reducer->wake, 0, 0);
+    reducer->spread = calloc((size_t)ranks, sizeof *reducer->spread);
+    if (!reducer->spread) return error_set(error, STATUS_FAILED, "no memory for the values of %d ranks", ranks);
+    return STATUS_OK;
+}
+
+/* A step that can fail on one rank alone is followed by an agreement, before anybody waits for that rank in the
+ * next. */
+Status reducer_create(Reducer **out, const ReducerConfig *config, int64_t count, Error *error)
+{
+    *out = NULL;
+    Reducer *reducer;
+    Status status = world_agree(config->comm, allocate(&reducer, config->comm, error), error);
+    if (status == STATUS_OK) status = exchange_create(&reducer->exchange, config, count, error);
+    if (status == STATUS_OK) status = watchdog_create(&reducer->watchdog, config->comm, config->watchdog, error);
+    if (status == STATUS_OK) status = world_agree(config->comm, start_thread(reducer, error), error);
+    if (status != STATUS_OK) {
+        reducer_free(reducer);
+        return status;
+    }
+    *out = reducer;
+    return STATUS_OK;
+}
+
+void reducer_free(Reducer *reducer)
+{
+    if (!reducer) return;
+    if (reducer->running) {
+        atomic_store(&reducer->stopping, true);
+        sem_post(&reducer->wake);
+        pthread_join(reducer->thread, NULL);
+    }
+    watchdog_free(&reducer->watchdog);
+    exchange_free(&reducer->exchange);
+    sem_destroy(&reducer->wake);
+    pthread_mutex_destroy(&reducer->driving);
+    free(reducer->spread);
+    free(reducer);
+}
+
+float *reducer_grads(Reducer *reducer)
+{
+    return exchange_grads(&reducer->exchange);
+}
+
+const float *reducer_total(const Reducer *reducer)
+{
+    return exchange_total(&reducer->exchange);
+}
+
+const char *reducer_kind(const Reducer *reducer)
+{
+    switch (reducer->exchange.kind) {
+    case ALLREDUCE_HIERARCHICAL:
+        return "hierarchical";
+    case ALLREDUCE_MPI:
+        return "mpi";
+    default:
+        return "ring";
+    }
+}
+
+/* ---- the step */
+
+void reducer_begin(Reducer *reducer)
+{
+    pthread_mutex_lock(&reducer->driving);
+    exchange_begin(&reducer->exchange);
+    watchdog_begin(&reducer->watchdog, "sum of gradients");
+    atomic_store(&reducer->ready, 0);
+    atomic_store(&reducer->waiting, false);
+    reducer->started = reducer->finished = 0;
+    pthread_mutex_unlock(&reducer->driving);
+}
+
+void reducer_ready(void *context, int64_t offset, int64_t count)
+{
+    (void)count; /* slices come from the end, without gaps */
+    Reducer *reducer = context;
+    const Exchange *exchange = &reducer->exchange;
+    int before = atomic_load_explicit(&reducer->ready, memory_order_relaxed), ready = before;
+    while (ready < exchange->bucket_count && exchange->buckets[ready].begin >= offset) ready++;
+    if (ready == before) return;
+    atomic_store_explicit(&reducer->ready, ready, memory_order_release);
+    /* After the last bucket the caller is about to wait, and drives itself: waking a thread would only be in its
+     * way. */
+    if (ready < exchange->bucket_count) sem_post(&reducer->wake);
+}
+
+Status reducer_wait(Reducer *reducer, Error *error)
+{
+    double begin = clock_seconds();
+    atomic_store(&reducer->waiting, true);
+    pthread_mutex_lock(&reducer->driving);
+    while (reducer->status == STATUS_OK && !exchange_done(&reducer->exchange))
+        if (!drive(reducer)) sched_yield();
+    Status status = reducer->status;
+    if (status != STATUS_OK) error_set(error, status, "%s", reducer->error.message);
+    pthread_mutex_unlock(&reducer->driving);
+    reducer->wait = clock_seconds() - begin;
+    return status;
+}
+
+ReducerTimes reducer_times(const Reducer *reducer)
+{
+    return (ReducerTimes){.wait = reducer->wait, .busy = reducer->finished - reducer->started};
+}
+
+/* ---- between steps */
+
+void reducer_slice(const Reducer *reducer, int64_t *begin, int64_t *end)
+{
+    RingPart slice = reducer->exchange.slices[reducer->exchange.topology.rank];
+    *begin = slice.begin;
+    *end = slice.end;
+}
+
+void reducer_owned(const Reducer *reducer, int64_t *begin, int64_t *end)
+{
+    if (reducer->exchange.zero) {
+        reducer_slice(reducer, begin, end);
+    } else {
+        *begin = 0;
+        *end = reducer->exchange.count;
+    }
+}
+
+Status reducer_gather(Reducer *reducer, float *vector, Error *error)
+{
+    Exchange *exchange = &reducer->exchange;
+    if (!exchange->zero) return STATUS_OK;
+    watchdog_begin(&reducer->watchdog, "gathering of slices");
+    ring_start(&exchange->gather, RING_GATHER, vector, NULL, exchange->slices);
+    Status status = STATUS_OK;
+    while (status == STATUS_OK && !ring_done(&exchange->gather)) {
+        bool moved = false;
+        status = ring_progress(&exchange->gather, &moved, error);
+        watchdog_tell(&reducer->watchdog, moved, -1);
+        if (watchdog_worried(&reducer->watchdog)) watchdog_call(&reducer->watchdog, -1);
+        if (!moved) sched_yield();
+    }
+    return status;
+}
+
+/* A sum on rank 0, then a broadcast: MPI_Allreduce does not promise the same bits everywhere. */
+Status reducer_agree(Reducer *reducer, double *values, int count, Error *error)
+{
+    Watchdog *watchdog = &reducer->watchdog;
+    MPI_Request request;
+    int code = MPI_Ireduce(watchdog->rank == 0 ? MPI_IN_PLACE : values, values, count, MPI_DOUBLE, MPI_SUM, 0,
+                           watchdog->comm, &request);
+    if (code != MPI_SUCCESS) return world_mpi_failed(code, "MPI_Ireduce", error);
+    Status status = watchdog_wait(watchdog, &request, "sum of the step's figures", error);
+    if (status != STATUS_OK) return status;
+    code = MPI_Ibcast(values, count, MPI_DOUBLE, 0, watchdog->comm, &request);
+    if (code != MPI_SUCCESS) return world_mpi_failed(code, "MPI_Ibcast", error);
+    return watchdog_wait(watchdog, &request, "broadcast of the step's figures", error);
+}
+
+static int ascending(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+Status reducer_spread(Reducer *reducer, double value, ReducerSpread *spread, Error *error)
+{
+    Watchdog *watchdog = &reducer->watchdog;
+    int ranks = watchdog->size;
+    double *values = reducer->spread;
+    MPI_Request request;
+    int code = MPI_Iallgather(&value, 1, MPI_DOUBLE, values, 1, MPI_DOUBLE, watchdog->comm, &request);
+    if (code != MPI_SUCCESS) return world_mpi_failed(code, "MPI_Iallgather", error);
+    Status status = watchdog_wait(watchdog, &request, "comparing of ranks", error);
+    if (status != STATUS_OK) return status;
+    *spread = (ReducerSpread){0};
+    for (int rank = 1; rank < ranks; rank++) {
+        if (values[rank] < values[spread->min_rank]) spread->min_rank = rank;
+        if (values[rank] > values[spread->max_rank]) spread->max_rank = rank;
+    }
+    spread->min = values[spread->min_rank];
+    spread->max = values[spread->max_rank];
+    qsort(values, (size_t)ranks, sizeof *values, ascending);
+    spread->median = (values[(ranks - 1) / 2] + values[ranks / 2]) / 2;
+    return STATUS_OK;
+}

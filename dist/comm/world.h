@@ -1,0 +1,47 @@
+/* world.h: starting and ending MPI, and who is where.
+ *
+ *     World world = {0};
+ *     Status status = world_start(&world, error);          // MPI_Init_thread
+ *     if (status == STATUS_OK) world_report(&world, threads, &log);
+ *     ...
+ *     world_end(&world);                                   // MPI_Finalize
+ *
+ * MPI is asked for MPI_THREAD_SERIALIZED: during a step only the reducer calls it, otherwise only the main thread.
+ */
+#ifndef DIST_WORLD_H
+#define DIST_WORLD_H
+
+#include <mpi.h>
+#include <stdbool.h>
+#include "core/base/status.h"
+#include "dist/monitor/log.h"
+
+typedef struct World {
+    bool started;
+    MPI_Comm comm; /* all ranks; a part of them may go on with a copy that has its own */
+    int rank, size;
+    int local_rank, local_size; /* among the ranks of this node */
+    int node_index, node_count; /* nodes count from the one of rank 0 */
+    int cores;                  /* this process may run on */
+    char host[MPI_MAX_PROCESSOR_NAME];
+} World;
+
+/* STATUS_FAILED when MPI lacks what is needed, and when this process stands alone though the launcher's environment
+ * speaks of several: then N separate runs would overwrite each other's files. */
+Status world_start(World *world, Error *error);
+void world_end(World *world); /* accepts a zeroed world */
+
+/* Collective. Rank 0 tells ranks, nodes, cores and threads; any rank warns when its threads outnumber its cores. */
+void world_report(const World *world, int threads, Log *log);
+
+/* What the environment `get` (getenv) says of ranks when MPI itself counts `size`: NULL when that agrees, else what is
+ * wrong and how to launch instead, in `message`. */
+const char *world_launch_problem(int size, char *(*get)(const char *), char *message, size_t room);
+
+/* Collective: the failure of one rank is that of all, with the message of the lowest one. */
+Status world_agree(MPI_Comm comm, Status status, Error *error);
+
+/* STATUS_FAILED with MPI's text for `code`, and what was being done. */
+Status world_mpi_failed(int code, const char *doing, Error *error);
+
+#endif

@@ -1,0 +1,274 @@
+/* Reading: a YAML document, or "key=value", to the values that config_assign takes. */
+#include <stdlib.h>
+#include <string.h>
+#include <yaml.h>
+
+#include "core/base/file.h"
+#include "dist/config/config_keys.h"
+
+enum { LARGEST_FILE = 1 << 20, WHERE = 1200 };
+
+/* ---- YAML */
+
+static Status yaml_refuse(const yaml_parser_t *parser, const char *name, Error *error)
+{
+    const char *problem = parser->problem ? parser->problem : "out of memory";
+    if (parser->error == YAML_READER_ERROR)
+        return error_set(error, STATUS_USAGE, "%s: not valid YAML: %s at byte %zu", name, problem,
+                         parser->problem_offset);
+    return error_set(error, STATUS_USAGE, "%s:%zu: not valid YAML: %s%s%s", name, parser->problem_mark.line + 1,
+                     problem, parser->context ? " " : "", parser->context ? parser->context : "");
+}
+
+/* Loads the only document of `text`; on success yaml_document_delete is the caller's. */
+static Status yaml_read(const char *text, size_t size, const char *name, yaml_document_t *document, Error *error)
+{
+    yaml_parser_t parser;
+    yaml_document_t second;
+    if (!yaml_parser_initialize(&parser)) return error_set(error, STATUS_FAILED, "%s: out of memory", name);
+    yaml_parser_set_input_string(&parser, (const unsigned char *)text, size);
+    Status status = STATUS_OK;
+    if (!yaml_parser_load(&parser, document)) {
+        status = yaml_refuse(&parser, name, error);
+        goto delete_parser;
+    }
+    if (!yaml_parser_load(&parser, &second)) {
+        status = yaml_refuse(&parser, name, error);
+    } else {
+        if (yaml_document_get_root_node(&second))
+            status = error_set(error, STATUS_USAGE, "%s:%zu: a second document begins here; one is expected", name,
+                               second.start_mark.line + 1);
+        yaml_document_delete(&second);
+    }
+    if (status) yaml_document_delete(document);
+delete_parser:
+    yaml_parser_delete(&parser);
+    return status;
+}
+
+static Status take_scalar(const yaml_node_t *node, const char *where, ConfigValue *value, Error *error)
+{
+    const char *text = (const char *)node->data.scalar.value;
+    if (value->count == CONFIG_VALUE_ITEMS)
+        return error_set(error, STATUS_USAGE, "%s: a list of more than %d values", where, CONFIG_VALUE_ITEMS);
+    if (strlen(text) != node->data.scalar.length) return error_set(error, STATUS_USAGE, "%s: a zero byte", where);
+    value->items[value->count].text = text;
+    value->items[value->count].quoted = node->data.scalar.style != YAML_PLAIN_SCALAR_STYLE;
+    value->count++;
+    return STATUS_OK;
+}
+
+static Status take_list(yaml_document_t *document, const yaml_node_t *list, int depth, const char *where,
+                        ConfigValue *value, Error *error)
+{
+    if (depth > value->depth) value->depth = depth;
+    if (depth > 2) return error_set(error, STATUS_USAGE, "%s: lists nested three deep", where);
+    int scalars = 0, lists = 0, width = -1;
+    for (yaml_node_item_t *item = list->data.sequence.items.start; item < list->data.sequence.items.top; item++) {
+        const yaml_node_t *node = yaml_document_get_node(document, *item);
+        int before = value->count;
+        Status status;
+        if (node->type == YAML_SCALAR_NODE) {
+            scalars++;
+            status = take_scalar(node, where, value, error);
+        } else if (node->type == YAML_SEQUENCE_NODE) {
+            lists++;
+            status = take_list(document, node, depth + 1, where, value, error);
+            if (!status && width >= 0 && value->count - before != width)
+                status = error_set(error, STATUS_USAGE, "%s: lists of different lengths", where);
+            width = value->count - before;
+        } else {
+            status = error_set(error, STATUS_USAGE, "%s: a mapping inside a list", where);
+        }
+        if (status) return status;
+    }
+    if (scalars && lists) return error_set(error, STATUS_USAGE, "%s: values and lists mixed in one list", where);
+    if (lists) value->rows = lists;
+    return STATUS_OK;
+}
+
+static Status take_value(yaml_document_t *document, const yaml_node_t *node, const char *where, ConfigValue *value,
+                         Error *error)
+{
+    *value = (ConfigValue){0};
+    if (node->type == YAML_SCALAR_NODE) return take_scalar(node, where, value, error);
+    if (node->type == YAML_SEQUENCE_NODE) return take_list(document, node, 1, where, value, error);
+    return error_set(error, STATUS_USAGE, "%s: a mapping; keys are not nested here", where);
+}
+
+static Status refuse_key(const char *name, const char *where, Error *error)
+{
+    const char *nearest = config_key_nearest(name);
+    if (nearest)
+        return error_set(error, STATUS_USAGE, "%s: unknown key '%s'; did you mean '%s'?", where, name, nearest);
+    return error_set(error, STATUS_USAGE, "%s: unknown key '%s'; t2t train --help lists them all", where, name);
+}
+
+/* ---- where each key was last set, for the message of a check that comes later */
+
+typedef struct Origins {
+    const char *path;
+    const char *const *sets;
+    int *places; /* per key: 0 default, > 0 line of the file, < 0 -(1 + index in sets) */
+} Origins;
+
+static void origin_name(const Origins *origins, int key, char *where, size_t size)
+{
+    int place = key < 0 ? 0 : origins->places[key];
+    if (place > 0)
+        snprintf(where, size, "%s:%d", origins->path, place);
+    else if (place < 0)
+        snprintf(where, size, "--set %s", origins->sets[-place - 1]);
+    else
+        snprintf(where, size, "%s", origins->path ? origins->path : "configuration");
+}
+
+/* ---- a file */
+
+static Status assign_pairs(Config *config, yaml_document_t *document, const yaml_node_t *root, bool model_pass,
+                           const Origins *origins, Error *error)
+{
+    for (yaml_node_pair_t *pair = root->data.mapping.pairs.start; pair < root->data.mapping.pairs.top; pair++) {
+        const yaml_node_t *name = yaml_document_get_node(document, pair->key);
+        const yaml_node_t *node = yaml_document_get_node(document, pair->value);
+        int key = config_key_find((const char *)name->data.scalar.value);
+        if ((config_key(key)->kind == KEY_MODEL) != model_pass) continue;
+        char where[WHERE];
+        ConfigValue value;
+        origin_name(origins, key, where, sizeof where);
+        Status status = take_value(document, node, where, &value, error);
+        if (!status) status = config_assign(config, config_key(key), &value, where, error);
+        if (status) return status;
+    }
+    return STATUS_OK;
+}
+
+/* Every key must be known and stand once; notes its line. */
+static Status note_lines(yaml_document_t *document, const yaml_node_t *root, const Origins *origins, Error *error)
+{
+    for (yaml_node_pair_t *pair = root->data.mapping.pairs.start; pair < root->data.mapping.pairs.top; pair++) {
+        const yaml_node_t *name = yaml_document_get_node(document, pair->key);
+        int line = (int)name->start_mark.line + 1;
+        char where[WHERE];
+        snprintf(where, sizeof where, "%s:%d", origins->path, line);
+        if (name->type != YAML_SCALAR_NODE)
+            return error_set(error, STATUS_USAGE, "%s: a key that is not a word", where);
+        const char *text = (const char *)name->data.scalar.value;
+        int key = config_key_find(text);
+        if (key < 0) return refuse_key(text, where, error);
+        if (origins->places[key])
+            return error_set(error, STATUS_USAGE, "%s: '%s' stands twice; first on line %d", where, text,
+                             origins->places[key]);
+        origins->places[key] = line;
+    }
+    return STATUS_OK;
+}
+
+static Status load_text(Config *config, const char *text, size_t size, const Origins *origins, Error *error)
+{
+    yaml_document_t document;
+    Status status = yaml_read(text, size, origins->path, &document, error);
+    if (status) return status;
+    const yaml_node_t *root = yaml_document_get_root_node(&document);
+    if (!root) goto delete_document; /* nothing but comments: all defaults */
+    if (root->type != YAML_MAPPING_NODE)
+        status = error_set(error, STATUS_USAGE, "%s:%zu: expected `key: value` lines", origins->path,
+                           root->start_mark.line + 1);
+    if (!status) status = note_lines(&document, root, origins, error);
+    if (!status) status = assign_pairs(config, &document, root, true, origins, error);
+    if (!status) status = assign_pairs(config, &document, root, false, origins, error);
+delete_document:
+    yaml_document_delete(&document);
+    return status;
+}
+
+/* ---- key=value */
+
+static Status split_assignment(const char *assignment, int *key, const char **text, Error *error)
+{
+    char name[128], where[WHERE];
+    const char *equals = strchr(assignment, '=');
+    snprintf(where, sizeof where, "--set %.200s", assignment);
+    if (!equals) return error_set(error, STATUS_USAGE, "%s: expected key=value", where);
+    snprintf(name, sizeof name, "%.*s", (int)(equals - assignment), assignment);
+    *key = config_key_find(name);
+    *text = equals + 1;
+    return *key < 0 ? refuse_key(name, where, error) : STATUS_OK;
+}
+
+Status config_set(Config *config, const char *assignment, Error *error)
+{
+    int key;
+    const char *text;
+    char where[WHERE];
+    Status status = split_assignment(assignment, &key, &text, error);
+    if (status) return status;
+    snprintf(where, sizeof where, "--set %s", assignment);
+    ConfigValue value = {.count = 1, .items = {{.text = text}}};
+    /* Texts are taken as they are, so that no path needs YAML's quotes on top of the shell's. */
+    if (config_key(key)->kind == KEY_TEXT) return config_assign(config, config_key(key), &value, where, error);
+
+    yaml_document_t document;
+    status = yaml_read(text, strlen(text), where, &document, error);
+    if (status) return status;
+    const yaml_node_t *root = yaml_document_get_root_node(&document);
+    if (root) status = take_value(&document, root, where, &value, error);
+    if (!status) status = config_assign(config, config_key(key), &value, where, error);
+    yaml_document_delete(&document);
+    return status;
+}
+
+static Status apply_sets(Config *config, int set_count, bool model_pass, const Origins *origins, Error *error)
+{
+    for (int i = 0; i < set_count; i++) {
+        int key;
+        const char *text;
+        Status status = split_assignment(origins->sets[i], &key, &text, error);
+        if (status) return status;
+        if ((config_key(key)->kind == KEY_MODEL) != model_pass) continue;
+        status = config_set(config, origins->sets[i], error);
+        if (status) return status;
+        origins->places[key] = -(1 + i);
+    }
+    return STATUS_OK;
+}
+
+/* config_check's messages begin with the key; here the place where it was set goes in front. */
+static Status check_with_origin(const Config *config, const Origins *origins, Error *error)
+{
+    Error problem = {0};
+    Status status = config_check(config, &problem);
+    if (!status) return STATUS_OK;
+    char name[128], where[WHERE];
+    snprintf(name, sizeof name, "%.*s", (int)strcspn(problem.message, ":"), problem.message);
+    origin_name(origins, config_key_find(name), where, sizeof where);
+    return error_set(error, status, "%s: %s", where, problem.message);
+}
+
+Status config_parse(Config *config, const char *text, const char *name, const char *const *sets, int set_count,
+                    Error *error)
+{
+    Status status = STATUS_OK;
+    Origins origins = {name, sets, calloc((size_t)config_key_count(), sizeof(int))};
+    if (!origins.places) return error_set(error, STATUS_FAILED, "out of memory");
+    config_defaults(config);
+    if (text) status = load_text(config, text, strlen(text), &origins, error);
+    if (!status) status = apply_sets(config, set_count, true, &origins, error);
+    if (!status) status = apply_sets(config, set_count, false, &origins, error);
+    if (!status) status = check_with_origin(config, &origins, error);
+    free(origins.places);
+    return status;
+}
+
+Status config_load(Config *config, const char *path, const char *const *sets, int set_count, Error *error)
+{
+    char *text = NULL;
+    size_t size;
+    if (path && file_read(path, LARGEST_FILE, &text, &size, error)) {
+        error->status = STATUS_USAGE; /* a configuration that is not there is wrong usage, not bad data */
+        return STATUS_USAGE;
+    }
+    Status status = config_parse(config, text, path, sets, set_count, error);
+    free(text);
+    return status;
+}

@@ -1,0 +1,229 @@
+#include "dist/monitor/metrics.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "core/base/file.h"
+#include "dist/monitor/record_file.h"
+
+static const size_t LARGEST_FILE = (size_t)1 << 30;
+
+static void path_of(char *path, size_t size, const char *folder, const char *name)
+{
+    snprintf(path, size, "%s/%s", folder, name);
+}
+
+/* ---- the training loss of an epoch, for summary.csv */
+
+static void note_loss(Metrics *metrics, const TrainRecord *record)
+{
+    int slot = (int)(record->epoch % METRICS_EPOCHS);
+    int64_t steps = record->step - metrics->last_step;
+    if (metrics->losses[slot].epoch != record->epoch || metrics->losses[slot].steps == 0) {
+        metrics->losses[slot].epoch = record->epoch;
+        metrics->losses[slot].steps = 0;
+        metrics->losses[slot].sum = 0;
+    }
+    metrics->losses[slot].steps += steps;
+    metrics->losses[slot].sum += record->loss * (double)steps;
+    metrics->last_step = record->step;
+}
+
+static double epoch_loss(const Metrics *metrics, int64_t epoch)
+{
+    int slot = (int)(epoch % METRICS_EPOCHS);
+    bool known = metrics->losses[slot].epoch == epoch && metrics->losses[slot].steps > 0;
+    return known ? metrics->losses[slot].sum / (double)metrics->losses[slot].steps : NAN;
+}
+
+/* ---- cutting off what a resumed run will write again */
+
+typedef struct Kept { /* lines of a file that stay */
+    char *text;
+    size_t size;
+} Kept;
+
+static void keep(Kept *kept, const char *line, size_t size)
+{
+    memmove(kept->text + kept->size, line, size);
+    kept->size += size;
+}
+
+/* Calls for each line with its newline; a last line without one was torn by a crash and is left out. */
+typedef bool (*LineStays)(void *context, const char *line, size_t size);
+
+static Status cut_file(const char *path, LineStays stays, void *context, Error *error)
+{
+    char *text;
+    size_t size;
+    if (!file_exists(path)) return STATUS_OK;
+    Status status = file_read(path, LARGEST_FILE, &text, &size, error);
+    if (status) return status;
+    Kept kept = {text, 0};
+    for (char *line = text, *end; (end = memchr(line, '\n', (size_t)(text + size - line))); line = end + 1)
+        if (stays(context, line, (size_t)(end + 1 - line))) keep(&kept, line, (size_t)(end + 1 - line));
+    if (kept.size != size) status = file_write(path, kept.text, kept.size, error);
+    free(text);
+    return status;
+}
+
+typedef struct Cut {
+    Metrics *metrics;
+    int64_t step;
+} Cut;
+
+static bool record_stays(void *context, const char *line, size_t size)
+{
+    Cut *cut = context;
+    TrainRecord train;
+    ValidationRecord validation;
+    switch (metrics_parse(line, size, &train, &validation)) {
+    case METRICS_TRAIN:
+        if (train.step > cut->step) return false;
+        note_loss(cut->metrics, &train);
+        return true;
+    case METRICS_VALIDATION:
+        if (validation.step > cut->step) return false;
+        if (validation.epoch > cut->metrics->validated_epoch) cut->metrics->validated_epoch = validation.epoch;
+        return true;
+    case METRICS_OTHER:
+        return true;
+    case METRICS_BROKEN:
+        break;
+    }
+    return false;
+}
+
+static bool row_stays(void *context, const char *line, size_t size)
+{
+    const Cut *cut = context;
+    char *end;
+    long long epoch = strtoll(line, &end, 10);
+    bool heading = size > 5 && memcmp(line, "epoch", 5) == 0;
+    return heading || (end > line && *end == ',' && epoch <= cut->metrics->validated_epoch);
+}
+
+static Status cut_files(Metrics *metrics, const char *lines, const char *summary, int64_t step, Error *error)
+{
+    Cut cut = {metrics, step};
+    Status status = cut_file(lines, record_stays, &cut, error);
+    return status ? status : cut_file(summary, row_stays, &cut, error);
+}
+
+/* ---- opening */
+
+static Status write_heading(const Metrics *metrics, const char *summary, Error *error)
+{
+    static const char RAW[] = "epoch,train_loss,eval_loss,eval_top1,eval_top5\n";
+    static const char WITH_EMA[] =
+        "epoch,train_loss,eval_loss,eval_top1,eval_top5,eval_loss_ema,eval_top1_ema,eval_top5_ema\n";
+    if (file_size(summary) > 0) return STATUS_OK;
+    const char *heading = metrics->ema ? WITH_EMA : RAW;
+    return append_record(metrics->summary, heading, strlen(heading), "summary.csv", error);
+}
+
+Status metrics_open(Metrics *metrics, const char *folder, int64_t step, bool ema, Error *error)
+{
+    char lines[1100], summary[1100], events[1100];
+    *metrics = (Metrics){.lines = -1, .summary = -1, .ema = ema, .board = {-1}, .validated_epoch = -1};
+    path_of(lines, sizeof lines, folder, "metrics.jsonl");
+    path_of(summary, sizeof summary, folder, "summary.csv");
+    path_of(events, sizeof events, folder, "tb");
+    Status status = cut_files(metrics, lines, summary, step, error);
+    if (!status) status = append_open(&metrics->lines, lines, error);
+    if (!status) status = append_open(&metrics->summary, summary, error);
+    if (!status) status = write_heading(metrics, summary, error);
+    if (!status) status = tensorboard_open(&metrics->board, events, step, error);
+    if (status) metrics_close(metrics);
+    return status;
+}
+
+void metrics_close(Metrics *metrics)
+{
+    tensorboard_close(&metrics->board);
+    if (metrics->summary >= 0) close(metrics->summary);
+    if (metrics->lines >= 0) close(metrics->lines);
+    metrics->summary = metrics->lines = -1;
+}
+
+Status metrics_sync(Metrics *metrics, Error *error)
+{
+    if (fsync(metrics->lines) == 0 && fsync(metrics->summary) == 0) return STATUS_OK;
+    return error_set(error, STATUS_FAILED, "metrics.jsonl, summary.csv: %s", strerror(errno));
+}
+
+/* ---- writing */
+
+static json_t *number(double value)
+{
+    return isfinite(value) ? json_real(value) : json_null();
+}
+
+/* Consumes `object`. */
+static Status append_object(const Metrics *metrics, json_t *object, Error *error)
+{
+    char *text = object ? json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;
+    json_decref(object);
+    if (!text) return error_set(error, STATUS_FAILED, "metrics.jsonl: out of memory");
+    size_t size = strlen(text);
+    text[size] = '\n'; /* in place of the terminating zero */
+    Status status = append_record(metrics->lines, text, size + 1, "metrics.jsonl", error);
+    free(text);
+    return status;
+}
+
+Status metrics_train(Metrics *metrics, const TrainRecord *record, Error *error)
+{
+    note_loss(metrics, record);
+    json_t *object =
+        json_pack("{ss sI sI so so so so so so}", "event", "train", "step", (json_int_t)record->step, "epoch",
+                  (json_int_t)record->epoch, "loss", number(record->loss), "lr", number(record->lr), "grad_norm",
+                  number(record->grad_norm), "images_per_s", number(record->images_per_s), "data_wait",
+                  number(record->data_wait), "comm_wait", number(record->comm_wait));
+    Status status = append_object(metrics, object, error);
+    if (status) return status;
+    Scalar scalars[] = {{"train/loss", record->loss},           {"train/lr", record->lr},
+                        {"train/grad_norm", record->grad_norm}, {"speed/images_per_s", record->images_per_s},
+                        {"speed/data_wait", record->data_wait}, {"speed/comm_wait", record->comm_wait}};
+    return tensorboard_write(&metrics->board, record->step, scalars, sizeof scalars / sizeof scalars[0], error);
+}
+
+static Status append_row(const Metrics *metrics, const ValidationRecord *record, Error *error)
+{
+    char row[512];
+    int size = snprintf(row, sizeof row, "%lld,%.6f,%.6f,%.4f,%.4f", (long long)record->epoch,
+                        epoch_loss(metrics, record->epoch), record->loss, record->top1, record->top5);
+    if (metrics->ema)
+        size += snprintf(row + size, sizeof row - (size_t)size, ",%.6f,%.4f,%.4f", record->loss_ema, record->top1_ema,
+                         record->top5_ema);
+    row[size++] = '\n';
+    return append_record(metrics->summary, row, (size_t)size, "summary.csv", error);
+}
+
+Status metrics_validation(Metrics *metrics, const ValidationRecord *record, Error *error)
+{
+    if (record->epoch <= metrics->validated_epoch) return STATUS_OK;
+    /* The row first: metrics_open keeps rows by what metrics.jsonl knows. */
+    Status status = append_row(metrics, record, error);
+    if (status) return status;
+    json_t *object = json_pack("{ss sI sI sI so so so}", "event", "validation", "step", (json_int_t)record->step,
+                               "epoch", (json_int_t)record->epoch, "count", (json_int_t)record->count, "loss",
+                               number(record->loss), "top1", number(record->top1), "top5", number(record->top5));
+    if (object && record->has_ema) {
+        json_object_set_new(object, "loss_ema", number(record->loss_ema));
+        json_object_set_new(object, "top1_ema", number(record->top1_ema));
+        json_object_set_new(object, "top5_ema", number(record->top5_ema));
+    }
+    status = append_object(metrics, object, error);
+    if (status) return status;
+    metrics->validated_epoch = record->epoch;
+    Scalar scalars[] = {{"eval/loss", record->loss},         {"eval/top1", record->top1},
+                        {"eval/top5", record->top5},         {"eval_ema/loss", record->loss_ema},
+                        {"eval_ema/top1", record->top1_ema}, {"eval_ema/top5", record->top5_ema}};
+    return tensorboard_write(&metrics->board, record->step, scalars, record->has_ema ? 6 : 3, error);
+}

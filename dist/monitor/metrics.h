@@ -1,0 +1,79 @@
+/* metrics.h: what programs read: metrics.jsonl, summary.csv and the TensorBoard events of a run folder.
+ *
+ * metrics.jsonl: a JSON object per line.
+ *     {"event":"train", "step":, "epoch":, "loss":, "lr":, "grad_norm":, "images_per_s":, "data_wait":, "comm_wait":}
+ *     {"event":"validation", "step":, "epoch":, "count":, "loss":, "top1":, "top5":, "loss_ema":, "top1_ema":,
+ *      "top5_ema":}
+ * step: updates done. epoch: from 0. loss and grad_norm: means over the interval; a non-finite number is null.
+ * data_wait, comm_wait: shares (0 .. 1) of the interval's time. top1, top5: percent. *_ema only with an EMA.
+ * summary.csv: a row per validation, timm's columns, then those of the EMA:
+ *     epoch,train_loss,eval_loss,eval_top1,eval_top5[,eval_loss_ema,eval_top1_ema,eval_top5_ema]
+ *
+ * A resumed run repeats the steps after its checkpoint; metrics_open therefore cuts what lies beyond `step`, and
+ * whatever a crash left half written. Rank 0 only.
+ *
+ *     metrics_open(&metrics, folder, step, config.model_ema, error);     // step 0: a new run
+ *     metrics_train(&metrics, &record, error);
+ *     metrics_validation(&metrics, &record, error);
+ *     metrics_sync(&metrics, error);                                     // before a checkpoint
+ *     metrics_close(&metrics);
+ */
+#ifndef DIST_METRICS_H
+#define DIST_METRICS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include "core/base/status.h"
+#include "dist/monitor/tensorboard.h"
+
+typedef struct TrainRecord {
+    int64_t step, epoch;
+    double loss, lr, grad_norm, images_per_s, data_wait, comm_wait;
+} TrainRecord;
+
+typedef struct ValidationRecord {
+    int64_t step, epoch; /* epoch: the one that just ended */
+    int64_t count;
+    double loss, top1, top5;
+    bool has_ema;
+    double loss_ema, top1_ema, top5_ema;
+} ValidationRecord;
+
+enum { METRICS_EPOCHS = 4 };
+
+typedef struct Metrics {
+    int lines, summary; /* file descriptors, appending */
+    char folder[1024];
+    bool ema;
+    TensorBoard board;
+    int64_t last_step;       /* of the last train record */
+    int64_t validated_epoch; /* the last with a validation record; -1: none */
+    /* Training loss of the latest epochs, by epoch % METRICS_EPOCHS: a validation may come later than its epoch. */
+    struct {
+        int64_t epoch, steps;
+        double sum;
+    } losses[METRICS_EPOCHS];
+} Metrics;
+
+Status metrics_open(Metrics *metrics, const char *folder, int64_t step, bool ema, Error *error);
+void metrics_close(Metrics *metrics);
+Status metrics_train(Metrics *metrics, const TrainRecord *record, Error *error);
+
+/* A validation that is there already (the run was cut between it and the next checkpoint) is not written twice. */
+Status metrics_validation(Metrics *metrics, const ValidationRecord *record, Error *error);
+Status metrics_sync(Metrics *metrics, Error *error); /* on disk when it returns */
+
+/* Reading one line of metrics.jsonl back. */
+typedef enum MetricsEvent { METRICS_TRAIN, METRICS_VALIDATION, METRICS_OTHER, METRICS_BROKEN } MetricsEvent;
+MetricsEvent metrics_parse(const char *line, size_t size, TrainRecord *train, ValidationRecord *validation);
+
+/* All records of a run folder, for report and info; whatever a line does not have is NAN. */
+typedef struct MetricsHistory {
+    TrainRecord *train;
+    ValidationRecord *validation;
+    int64_t trains, validations;
+} MetricsHistory;
+Status metrics_read(MetricsHistory *history, const char *folder, Error *error);
+void metrics_history_free(MetricsHistory *history); /* accepts a zeroed one */
+
+#endif

@@ -1,0 +1,156 @@
+#include "dist/monitor/progress.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "core/base/clock.h"
+
+static const double DRAW_INTERVAL = 0.1; /* seconds between rewritings of the status line */
+
+void progress_duration(double seconds, char *text, size_t size)
+{
+    long long whole = seconds > 0 ? (long long)(seconds + 0.5) : 0;
+    if (whole >= 86400)
+        snprintf(text, size, "%lldd %02lldh", whole / 86400, whole % 86400 / 3600);
+    else if (whole >= 3600)
+        snprintf(text, size, "%lldh %02lldm", whole / 3600, whole % 3600 / 60);
+    else if (whole >= 60)
+        snprintf(text, size, "%lldm %02llds", whole / 60, whole % 60);
+    else
+        snprintf(text, size, "%llds", whole);
+}
+
+void progress_begin(Progress *progress, Log *log, const ProgressPlan *plan, int64_t first_step)
+{
+    *progress = (Progress){.log = log, .plan = *plan, .first_step = first_step, .began = clock_seconds()};
+}
+
+/* ---- an interval */
+
+static void clear_interval(Progress *progress)
+{
+    progress->steps = progress->images = 0;
+    progress->loss = progress->grad_norm = progress->seconds = progress->data_wait = progress->comm_wait = 0;
+}
+
+static TrainRecord interval_record(const Progress *progress)
+{
+    double steps = (double)progress->steps, seconds = progress->seconds > 0 ? progress->seconds : 1e-9;
+    return (TrainRecord){
+        .step = progress->last.step,
+        .epoch = progress->last.epoch,
+        .loss = progress->loss / steps,
+        .lr = progress->last.lr,
+        .grad_norm = progress->grad_norm / steps,
+        .images_per_s = (double)progress->images / seconds,
+        .data_wait = progress->data_wait / seconds,
+        .comm_wait = progress->comm_wait / seconds,
+    };
+}
+
+/* ---- what is shown */
+
+static void eta_text(const Progress *progress, int64_t step, char *text, size_t size)
+{
+    /* Wall time per step since the start, so that validation and checkpoints are in it. */
+    double per_step = (clock_seconds() - progress->began) / (double)(step - progress->first_step);
+    progress_duration(per_step * (double)(progress->plan.total_steps - step), text, size);
+}
+
+/* A line of the batch log; `brief` for the status line, most of which should fit 80 columns. */
+static void describe(const Progress *progress, const TrainRecord *record, bool brief, char *line, size_t size)
+{
+    const ProgressPlan *plan = &progress->plan;
+    char eta[32];
+    eta_text(progress, record->step, eta, sizeof eta);
+    snprintf(line, size,
+             brief ? "epoch %lld/%lld step %lld/%lld loss %.3f lr %.2g %.0f img/s eta %s data %.0f%% net %.0f%%"
+                   : "epoch %lld/%lld step %lld/%lld loss %.4f lr %.4g %.1f img/s eta %s wait: data %.1f%% net %.1f%%",
+             (long long)record->epoch + 1, (long long)plan->epochs, (long long)record->step,
+             (long long)plan->total_steps, record->loss, record->lr, record->images_per_s, eta, 100 * record->data_wait,
+             100 * record->comm_wait);
+}
+
+/* The text, then a bar in what is left of the line. */
+static void draw(Progress *progress, const char *text)
+{
+    enum { LEAST = 6, MOST = 40 };
+    char line[512], bar[MOST + 1];
+    int64_t total = progress->plan.total_steps > 0 ? progress->plan.total_steps : 1;
+    int64_t done = progress->last.step < total ? progress->last.step : total;
+    int cells = log_columns(progress->log) - (int)strlen(text) - (int)strlen(" [] 100%");
+    if (cells > MOST) cells = MOST;
+    progress->drawn = clock_seconds();
+    if (cells < LEAST) {
+        log_status(progress->log, text);
+        return;
+    }
+    memset(bar, '-', (size_t)cells);
+    memset(bar, '#', (size_t)(cells * done / total));
+    bar[cells] = '\0';
+    snprintf(line, sizeof line, "%s [%s] %3d%%", text, bar, (int)(100 * done / total));
+    log_status(progress->log, line);
+}
+
+static bool interval_ends(const Progress *progress)
+{
+    const ProgressPlan *plan = &progress->plan;
+    int64_t step = progress->last.step;
+    return step % plan->interval == 0 || step % plan->epoch_steps == 0 || step == plan->total_steps;
+}
+
+bool progress_step(Progress *progress, const StepStats *stats, TrainRecord *record)
+{
+    progress->last = *stats;
+    progress->steps++;
+    progress->images += stats->images;
+    progress->loss += stats->loss;
+    progress->grad_norm += stats->grad_norm;
+    progress->seconds += stats->seconds;
+    progress->data_wait += stats->data_wait;
+    progress->comm_wait += stats->comm_wait;
+    *record = interval_record(progress);
+    bool ends = interval_ends(progress);
+    char line[400];
+    if (log_columns(progress->log) > 0 && (ends || clock_seconds() - progress->drawn >= DRAW_INTERVAL)) {
+        describe(progress, record, true, line, sizeof line);
+        draw(progress, line);
+    }
+    if (!ends) return false;
+    describe(progress, record, false, line, sizeof line);
+    log_progress(progress->log, line);
+    clear_interval(progress);
+    return true;
+}
+
+bool progress_flush(Progress *progress, TrainRecord *record)
+{
+    if (progress->steps == 0) return false;
+    *record = interval_record(progress);
+    clear_interval(progress);
+    return true;
+}
+
+void progress_validation(Progress *progress, int64_t done, int64_t total)
+{
+    if (log_columns(progress->log) == 0 || (done < total && clock_seconds() - progress->drawn < DRAW_INTERVAL)) return;
+    char line[128];
+    snprintf(line, sizeof line, "epoch %lld/%lld validating %lld/%lld", (long long)progress->last.epoch + 1,
+             (long long)progress->plan.epochs, (long long)done, (long long)total);
+    draw(progress, line);
+}
+
+void progress_validated(Progress *progress, const ValidationRecord *record)
+{
+    char ema[96] = "";
+    if (record->has_ema)
+        snprintf(ema, sizeof ema, ", ema: top1 %.2f top5 %.2f loss %.4f", record->top1_ema, record->top5_ema,
+                 record->loss_ema);
+    log_write(progress->log, LOG_INFO, "epoch %lld validated on %lld images: top1 %.2f top5 %.2f loss %.4f%s",
+              (long long)record->epoch + 1, (long long)record->count, record->top1, record->top5, record->loss, ema);
+}
+
+void progress_end(Progress *progress)
+{
+    log_status(progress->log, "");
+}

@@ -1,0 +1,31 @@
+/* tensorboard.h: scalars as TensorBoard reads them.
+ *
+ * Folder/events.out.tfevents.SECONDS.HOST.PID, a new file per process. Each record is
+ *     u64 length, u32 masked CRC-32C of these 8 bytes, the bytes, u32 masked CRC-32C of the bytes     (little-endian)
+ * and its bytes are a protocol buffer, tensorflow.Event, of which the few fields needed are written by hand.
+ * Sources: tensorflow/core/lib/io/record_writer.h, core/util/event.proto, core/framework/summary.proto.
+ */
+#ifndef DIST_TENSORBOARD_H
+#define DIST_TENSORBOARD_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include "core/base/status.h"
+
+typedef struct TensorBoard {
+    int fd; /* -1: closed */
+} TensorBoard;
+
+typedef struct Scalar {
+    const char *tag; /* "train/loss"; the part before the slash groups the plots */
+    double value;    /* written as float; NAN is left out */
+} Scalar;
+
+/* `step`: the last one that earlier files in this folder are right about: a reader drops what they say beyond it. */
+Status tensorboard_open(TensorBoard *board, const char *folder, int64_t step, Error *error);
+void tensorboard_close(TensorBoard *board);
+Status tensorboard_write(TensorBoard *board, int64_t step, const Scalar *scalars, int count, Error *error);
+
+uint32_t tensorboard_masked_crc(const void *bytes, size_t size);
+
+#endif

@@ -1,0 +1,227 @@
+/* coordinator_resume.c: from a checkpoint to vectors, position and an open record. */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/base/file.h"
+#include "dist/train/coordinator_internal.h"
+#include "dist/train/run_folder.h"
+
+/* Opens the newest checkpoint of a folder that is whole; damaged ones are named. Leaves *found alone when there is
+ * none. */
+static Status open_newest(Coordinator *coordinator, const char *folder, Checkpoint *checkpoint, bool *found,
+                          Error *error)
+{
+    int64_t *steps;
+    int count;
+    Status status = checkpoint_list(folder, &steps, &count, error);
+    if (status) return status;
+    for (int i = 0; i < count && !*found; i++) {
+        char path[CHECKPOINT_PATH];
+        Error problem = {0};
+        checkpoint_path(path, folder, steps[i]);
+        if (checkpoint_open(checkpoint, path, &problem) == STATUS_OK)
+            *found = true;
+        else
+            log_write(coordinator->setup.log, LOG_WARNING, "checkpoint %s is not used: %s", path, problem.message);
+    }
+    free(steps);
+    if (count && !*found)
+        status = error_set(error, STATUS_DATA,
+                           "%s: none of the %d checkpoints is whole; remove the folder to train from the start", folder,
+                           count);
+    return status;
+}
+
+static Status open_asked(Coordinator *coordinator, const char *resume, Checkpoint *checkpoint, bool *found,
+                         Error *error)
+{
+    if (!resume) return STATUS_OK;
+    if (strcmp(resume, "auto") == 0) return open_newest(coordinator, coordinator->folder, checkpoint, found, error);
+    char path[CHECKPOINT_PATH];
+    Status status = run_path(path, sizeof path, resume, "manifest.json", error);
+    if (status) return status;
+    if (file_exists(path)) {
+        status = checkpoint_open(checkpoint, resume, error);
+        *found = !status;
+        return status;
+    }
+    status = run_path(path, sizeof path, resume, "checkpoints", error);
+    if (!status) status = open_newest(coordinator, path, checkpoint, found, error);
+    if (!status && !*found)
+        status =
+            error_set(error, STATUS_DATA, "--resume %s: there is no checkpoint, neither in it nor in %s", resume, path);
+    return status;
+}
+
+/* Another global batch starts at the same sample, if that is a whole number of its steps. */
+static Status position_rebase(RunPosition *position, int64_t global_batch, Error *error)
+{
+    int64_t sample = position->epoch_step * position->global_batch;
+    if (sample % global_batch != 0)
+        return error_set(error, STATUS_USAGE,
+                         "the checkpoint is %" PRId64 " samples into epoch %" PRId64
+                         ", which is not a whole number of steps of batch_size %" PRId64
+                         "; go on with batch_size %" PRId64 " to the end of the epoch",
+                         sample, position->epoch, global_batch, position->global_batch);
+    position->epoch_step = sample / global_batch;
+    position->global_batch = global_batch;
+    return STATUS_OK;
+}
+
+/* What a run that was killed between a manifest and the pruning after it has left; the next checkpoint would do it, but
+ * a run that is done writes none. */
+static void tidy(const Coordinator *coordinator, const RunPosition *position)
+{
+    const Config *config = coordinator->setup.config;
+    Error problem = {0};
+    Status status = checkpoint_prune_pending(coordinator->folder, position->validated, &problem);
+    if (!status && position->epoch >= schedule_total_epochs(&config->schedule))
+        status = checkpoint_prune(coordinator->folder, position->step, config->keep, &problem);
+    if (status) log_write(coordinator->setup.log, LOG_WARNING, "%s", problem.message);
+}
+
+/* Finds the checkpoint to go on from, and opens what is rank 0's alone. */
+static Status leader_open(Coordinator *coordinator, const char *resume, Checkpoint *checkpoint, bool *resumed,
+                          Error *error)
+{
+    const CoordinatorSetup *setup = &coordinator->setup;
+    Status status = open_asked(coordinator, resume, checkpoint, resumed, error);
+    RunPosition *position = &checkpoint->position;
+    if (!status && *resumed) status = position_rebase(position, setup->config->batch_size, error);
+    if (status) return status;
+    if (*resumed) {
+        char own[CHECKPOINT_PATH];
+        log_write(setup->log, LOG_INFO, "resumed from %s: step %" PRId64 ", epoch %" PRId64 " at its step %" PRId64,
+                  checkpoint->path, position->step, position->epoch, position->epoch_step);
+        checkpoint_path(own, coordinator->folder, position->step);
+        if (strcmp(own, checkpoint->path) == 0) {
+            coordinator->proved = position->step;
+            tidy(coordinator, position);
+        }
+    }
+    status = metrics_open(&coordinator->metrics, setup->output, position->step, setup->vectors->ema, error);
+    if (status) return status;
+    coordinator->metrics_open = true;
+    ProgressPlan plan = {.total_steps = schedule_total_epochs(&setup->config->schedule) * setup->epoch_steps,
+                         .epoch_steps = setup->epoch_steps,
+                         .epochs = schedule_total_epochs(&setup->config->schedule),
+                         .interval = setup->config->log_interval};
+    progress_begin(&coordinator->progress, setup->log, &plan, position->step);
+    coordinator->progressing = true;
+    return STATUS_OK;
+}
+
+static void broadcast_floats(const CoordinatorSetup *setup, float *vector, int64_t count)
+{
+    if (vector) MPI_Bcast(vector, (int)count, MPI_FLOAT, 0, setup->world->comm);
+}
+
+/* ---- validations that were not done */
+
+/* Reads what was to be validated at the end of `epoch`, on rank 0; beside the checkpoint. */
+static Status pending_load(Coordinator *coordinator, const char *checkpoint, int64_t epoch, RunPosition *position,
+                           Error *error)
+{
+    const CoordinatorSetup *setup = &coordinator->setup;
+    char folder[CHECKPOINT_PATH], path[CHECKPOINT_PATH];
+    Checkpoint pending = {0};
+    RunVectors vectors = {.weights = setup->vectors->weights, .ema = setup->vectors->ema};
+    const char *slash = strrchr(checkpoint, '/');
+    snprintf(folder, sizeof folder, "%.*s", slash ? (int)(slash - checkpoint) : 1, slash ? checkpoint : ".");
+    checkpoint_pending_path(path, folder, epoch);
+    Status status = checkpoint_open(&pending, path, error);
+    if (!status) status = checkpoint_load(&pending, setup->table, &vectors, error);
+    if (!status) {
+        position->step = pending.position.step;
+        position->epoch = epoch;
+        position->epoch_step = 0;
+        log_write(setup->log, LOG_INFO, "epoch %" PRId64 " was cut before its validation: done now", epoch);
+    } else {
+        log_write(setup->log, LOG_WARNING, "epoch %" PRId64 " stays without a validation: %s", epoch, error->message);
+    }
+    checkpoint_close(&pending);
+    return status;
+}
+
+/* A dedicated keeper validates behind the training, so a run may have been cut when it was some steps further on. */
+static Status validate_pending(Coordinator *coordinator, const char *checkpoint, RunPosition *position, Error *error)
+{
+    const CoordinatorSetup *setup = &coordinator->setup;
+    const int64_t last = position->epoch - (position->epoch_step == 0); /* the end of an epoch is the trainer's */
+    for (int64_t epoch = position->validated + 1; epoch <= last; epoch++) {
+        if (!coordinator_validates(setup->config, epoch)) continue;
+        RunPosition at = *position;
+        Error problem = {0};
+        int missing = coordinator->leads && pending_load(coordinator, checkpoint, epoch, &at, &problem) != STATUS_OK;
+        MPI_Bcast(&missing, 1, MPI_INT, 0, setup->world->comm);
+        if (missing) continue;
+        MPI_Bcast(&at, (int)sizeof at, MPI_BYTE, 0, setup->world->comm);
+        broadcast_floats(setup, setup->vectors->weights, setup->table->size);
+        broadcast_floats(setup, setup->vectors->ema, setup->table->size);
+        model_set_weights(setup->model, setup->vectors->weights);
+        Status status = coordinator_validate_gathered(coordinator, &at, error);
+        if (status) return status;
+        position->best_epoch = at.best_epoch;
+        position->best_top1 = at.best_top1;
+    }
+    if (last > position->validated) position->validated = last;
+    return STATUS_OK;
+}
+
+/* ---- the vectors */
+
+/* Weights and average go round from rank 0; so do the moments, unless each rank reads its own slice of them. */
+static Status load(Coordinator *coordinator, Checkpoint *checkpoint, Error *error)
+{
+    const CoordinatorSetup *setup = &coordinator->setup;
+    RunVectors wanted = *setup->vectors;
+    const bool sliced = coordinator_sliced(setup);
+    Status status = STATUS_OK;
+    if (!coordinator->leads) {
+        wanted.weights = wanted.ema = NULL;
+        if (!sliced) wanted.moment1 = wanted.moment2 = NULL;
+    }
+    if (sliced && !coordinator->leads) {
+        char path[CHECKPOINT_PATH];
+        memcpy(path, checkpoint->path, sizeof path);
+        status = checkpoint_open_unproved(checkpoint, path, error);
+        if (status)
+            error_add(error, "  rank %d: with zero: 1 every rank reads its slice, so all have to see the run folder",
+                      setup->world->rank);
+    }
+    if (!status) status = checkpoint_load(checkpoint, setup->table, &wanted, error);
+    status = world_agree(setup->world->comm, status, error);
+    if (status) return status;
+    broadcast_floats(setup, setup->vectors->weights, setup->table->size);
+    broadcast_floats(setup, setup->vectors->ema, setup->table->size);
+    if (sliced) return STATUS_OK;
+    broadcast_floats(setup, setup->vectors->moment1, setup->table->size);
+    broadcast_floats(setup, setup->vectors->moment2, setup->table->size);
+    return STATUS_OK;
+}
+
+Status coordinator_resume(Coordinator *coordinator, const char *resume, RunPosition *position, bool *resumed,
+                          Error *error)
+{
+    const CoordinatorSetup *setup = &coordinator->setup;
+    Checkpoint checkpoint = {.position = *position};
+    Status status = STATUS_OK;
+    *resumed = false;
+    if (coordinator->leads) status = leader_open(coordinator, resume, &checkpoint, resumed, error);
+    status = world_agree(setup->world->comm, status, error);
+    if (status) goto close;
+    if (coordinator->leads) *position = checkpoint.position;
+    if (coordinator->courier) courier_order(coordinator->courier, setup->pool, ORDER_BEGIN, NULL, position);
+    int flag = *resumed;
+    MPI_Bcast(&flag, 1, MPI_INT, 0, setup->world->comm);
+    *resumed = flag;
+    if (!flag) goto close;
+    MPI_Bcast(position, (int)sizeof *position, MPI_BYTE, 0, setup->world->comm);
+    MPI_Bcast(checkpoint.path, (int)sizeof checkpoint.path, MPI_BYTE, 0, setup->world->comm);
+    status = validate_pending(coordinator, checkpoint.path, position, error);
+    if (!status) status = load(coordinator, &checkpoint, error);
+close:
+    checkpoint_close(&checkpoint);
+    return status;
+}

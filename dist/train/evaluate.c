@@ -1,0 +1,143 @@
+#include "dist/train/evaluate.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/optim/loss.h"
+
+enum { MAX_MODELS = 2, SUMS = 4 };
+static const double MAX_BAD_SHARE = 0.01;
+
+typedef struct Work { /* one rank's */
+    Loader *loader;
+    float *logits, *targets; /* (batch, classes) */
+    int classes;
+    double sums[MAX_MODELS][SUMS]; /* count, top1, top5, loss; counts are exact in a double */
+} Work;
+
+void share_range(int64_t total, int64_t unit, int rank, int ranks, int64_t *begin, int64_t *end)
+{
+    int64_t units = total / unit;
+    *begin = units * rank / ranks * unit;
+    *end = rank == ranks - 1 ? total : units * (rank + 1) / ranks * unit;
+}
+
+static Status check_labels(const Batch *batch, int classes, Error *error)
+{
+    for (int i = 0; i < batch->count; i++)
+        if (batch->labels[i] < 0 || batch->labels[i] >= classes)
+            return error_set(error, STATUS_DATA,
+                             "image %" PRId64 " has label %" PRId64 "; the model knows classes 0 to %d",
+                             batch->indices[i], batch->labels[i], classes - 1);
+    return STATUS_OK;
+}
+
+static Status evaluate_batch(Work *work, Model *const *models, int count, bool *ended, Error *error)
+{
+    Batch *batch = NULL;
+    Status status = loader_next(work->loader, &batch, error);
+    if (status) return status;
+    *ended = !batch;
+    if (!batch) return STATUS_OK;
+    status = check_labels(batch, work->classes, error);
+    if (status) goto release;
+    loss_smooth_targets(batch->labels, batch->count, work->classes, 0, work->targets);
+    ModelInput input = {.count = batch->count, .images = batch->images};
+    for (int i = 0; i < count; i++) {
+        double *sums = work->sums[i];
+        model_forward(models[i], &input, work->logits);
+        sums[0] += batch->count;
+        sums[1] += loss_topk(work->logits, batch->labels, batch->count, work->classes, 1);
+        sums[2] += loss_topk(work->logits, batch->labels, batch->count, work->classes, 5);
+        sums[3] += loss_soft_target(work->logits, work->targets, batch->count, work->classes, 1, NULL);
+    }
+release:
+    loader_release(work->loader, batch);
+    return status;
+}
+
+/* The largest of the ranks' statuses; all ranks return the same. */
+static Status agree(const EvaluateConfig *config, Status status)
+{
+    int mine = status, worst = 0;
+    if (!mine && config->stop && config->stop(config->context)) mine = STATUS_STOPPED;
+    MPI_Allreduce(&mine, &worst, 1, MPI_INT, MPI_MAX, config->comm);
+    return (Status)worst;
+}
+
+static Status work_create(Work *work, const EvaluateConfig *config, int classes, int64_t begin, int64_t end,
+                          Error *error)
+{
+    LoaderConfig loader = {.pipeline = config->pipeline,
+                           .begin = begin,
+                           .end = end,
+                           .batch = config->batch,
+                           .classes = classes,
+                           .workers = config->workers,
+                           .depth = 3,
+                           .max_bad_share = MAX_BAD_SHARE};
+    size_t floats = (size_t)config->batch * (size_t)classes;
+    work->classes = classes;
+    work->logits = malloc(floats * sizeof(float));
+    work->targets = malloc(floats * sizeof(float));
+    if (!work->logits || !work->targets) return error_set(error, STATUS_FAILED, "out of memory for validation");
+    if (dataset_classes(config->dataset) > classes)
+        return error_set(error, STATUS_DATA, "the data set has %d classes and the model %d: set num_classes",
+                         dataset_classes(config->dataset), classes);
+    Status status = loader_create(&work->loader, config->dataset, &loader, error);
+    return status ? status : loader_start(work->loader, 0, 0, error);
+}
+
+Status evaluate(const EvaluateConfig *config, Model *const *models, int count, Evaluation *results, Error *error)
+{
+    int rank, ranks;
+    MPI_Comm_rank(config->comm, &rank);
+    MPI_Comm_size(config->comm, &ranks);
+    int64_t images = dataset_count(config->dataset), begin, end, most = 0;
+    for (int i = 0; i < ranks; i++) {
+        share_range(images, 1, i, ranks, &begin, &end);
+        if (end - begin > most) most = end - begin;
+    }
+    share_range(images, 1, rank, ranks, &begin, &end);
+    Work work = {0};
+    bool ended = begin == end;
+    Status status = work_create(&work, config, model_config(models[0])->num_classes, begin, end, error);
+    status = agree(config, status);
+    for (int64_t done = 0; !status && done < most; done += config->batch) {
+        Status mine = ended ? STATUS_OK : evaluate_batch(&work, models, count, &ended, error);
+        status = agree(config, mine);
+        int64_t seen = (done + config->batch) * ranks;
+        if (!status && config->progress) config->progress(config->context, seen < images ? seen : images, images);
+    }
+    if (!status) {
+        MPI_Allreduce(MPI_IN_PLACE, work.sums, MAX_MODELS * SUMS, MPI_DOUBLE, MPI_SUM, config->comm);
+        for (int i = 0; i < count; i++)
+            results[i] = (Evaluation){(int64_t)work.sums[i][0], (int64_t)work.sums[i][1], (int64_t)work.sums[i][2],
+                                      work.sums[i][3]};
+        LoaderCounts counts = loader_counts(work.loader);
+        if (counts.bad)
+            log_write(config->log, LOG_WARNING,
+                      "%" PRId64 " validation images cannot be used and are left out, the first: %s", counts.bad,
+                      counts.bad_example);
+    }
+    loader_free(work.loader);
+    free(work.targets);
+    free(work.logits);
+    return status;
+}
+
+double evaluation_top1(const Evaluation *evaluation)
+{
+    return evaluation->count ? 100.0 * (double)evaluation->top1 / (double)evaluation->count : 0;
+}
+
+double evaluation_top5(const Evaluation *evaluation)
+{
+    return evaluation->count ? 100.0 * (double)evaluation->top5 / (double)evaluation->count : 0;
+}
+
+double evaluation_loss(const Evaluation *evaluation)
+{
+    return evaluation->count ? evaluation->loss / (double)evaluation->count : 0;
+}

@@ -1,0 +1,76 @@
+/* replica.h: what one rank trains with, and one step of it.
+ *
+ * A Replica owns the model, the flat vectors, the loader of this rank's part of each global batch, and the reducer. All
+ * ranks' replicas hold the same weights, bit for bit, after every step.
+ *
+ *     replica_create(&replica, &config, &world, dataset, pool, NULL, error);
+ *     params_init(...) or coordinator_resume(...);             // into replica.vectors
+ *     replica_start(&replica, &position, error);
+ *     while (...) status = replica_step(&replica, &position, &outcome, error);
+ *     replica_free(&replica);
+ */
+#ifndef DIST_REPLICA_H
+#define DIST_REPLICA_H
+
+#include <stdio.h>
+#include "core/base/arena.h"
+#include "core/model/model.h"
+#include "data/loader/loader.h"
+#include "dist/checkpoint/checkpoint.h"
+#include "dist/config/config.h"
+#include "dist/monitor/progress.h"
+#include "dist/comm/reducer.h"
+#include "dist/comm/timeline.h"
+#include "dist/comm/world.h"
+
+typedef struct Replica {
+    const Config *config;
+    const World *world;
+    Pool *pool;
+    Model *model;
+    const ParamTable *table;
+    Arena arena;
+    RunVectors vectors;
+    float *grads;                /* the reducer's */
+    float *logits, *grad_logits; /* (micro_batch, classes) */
+    Loader *loader;
+    Reducer *reducer;
+    int64_t part;    /* images of a global batch that are this rank's */
+    int micro_batch; /* of them at a time: ceil(part / accumulate) */
+    int64_t epoch_steps;
+    Timeline *timeline; /* NULL, or what each step did when; the caller's */
+    FILE *samples;      /* NULL, or where the images of each step are told; the caller's */
+} Replica;
+
+/* timeline: NULL, or where the reducer and each step tell what they did when; the caller's. */
+Status replica_create(Replica *replica, const Config *config, const World *world, const Dataset *dataset, Pool *pool,
+                      Timeline *timeline, Error *error);
+void replica_free(Replica *replica); /* accepts a zeroed one */
+
+/* The part [*begin, *end) of a global batch that is a rank's: parts differ by one image, or two, at most. */
+void replica_part(int64_t global_batch, int rank, int ranks, int64_t *begin, int64_t *end);
+
+/* After the vectors were filled, and with the position of the first step. */
+Status replica_start(Replica *replica, const RunPosition *position, Error *error);
+
+typedef struct StepWishes { /* what a rank brings into the step's agreement */
+    bool checkpoint;
+    Status health; /* not STATUS_OK: all stop with it before the update; the message is in `error` already */
+} StepWishes;
+
+typedef struct StepOutcome { /* the same on all ranks, except stats.seconds and compute */
+    StepStats stats;
+    double compute;  /* seconds that this rank neither waited for data nor for others */
+    bool stop;       /* a signal asked some rank to stop */
+    bool checkpoint; /* rank 0 wanted one of the position that this step leads to */
+} StepOutcome;
+
+/* The position that one more step leads to. */
+RunPosition replica_next(const Replica *replica, const RunPosition *position);
+
+/* Collective. One update; *position becomes that of the next step. On failure (a rank's data, gradients that are not
+ * finite) all ranks return the same status, and weights and position are those before the step. */
+Status replica_step(Replica *replica, RunPosition *position, const StepWishes *wishes, StepOutcome *outcome,
+                    Error *error);
+
+#endif

@@ -1,0 +1,158 @@
+#include "dist/train/run_folder.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include "core/base/file.h"
+#include "core/model/params.h"
+#include "dist/checkpoint/checkpoint.h"
+#include "core/base/clock.h"
+
+enum { PATH = 1100 };
+
+Status run_path(char *path, size_t size, const char *folder, const char *name, Error *error)
+{
+    if ((size_t)snprintf(path, size, "%s/%s", folder, name) < size) return STATUS_OK;
+    return error_set(error, STATUS_USAGE, "%.100s...: the path of the run folder is too long", folder);
+}
+
+/* ---- what lies in the folder already */
+
+static bool has(const char *folder, const char *name)
+{
+    char path[PATH];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    return file_exists(path);
+}
+
+static Status count_checkpoints(const char *folder, int *count, Error *error)
+{
+    char path[PATH];
+    int64_t *steps;
+    snprintf(path, sizeof path, "%s/checkpoints", folder);
+    Status status = checkpoint_list(path, &steps, count, error);
+    if (!status) free(steps);
+    return status;
+}
+
+/* Without a config.yaml nobody can tell whose these are. */
+static Status refuse_strangers(const char *folder, Error *error)
+{
+    static const char *const NAMES[] = {"metrics.jsonl", "summary.csv", "checkpoints", "best.safetensors"};
+    for (size_t i = 0; i < sizeof NAMES / sizeof NAMES[0]; i++)
+        if (has(folder, NAMES[i]))
+            return error_set(error, STATUS_USAGE,
+                             "%s: holds %s but no config.yaml, so it is no folder to train in; choose another --output",
+                             folder, NAMES[i]);
+    return STATUS_OK;
+}
+
+/* Whether weights of one fit into the other. */
+static bool same_shapes(const Config *config, const Config *was)
+{
+    ParamTable a = {0}, b = {0};
+    Error ignored = {0};
+    bool same = params_build(&a, &config->model, &ignored) == STATUS_OK &&
+                params_build(&b, &was->model, &ignored) == STATUS_OK && a.count == b.count && a.size == b.size;
+    for (int i = 0; same && i < a.count; i++)
+        same = strcmp(a.items[i].name, b.items[i].name) == 0 &&
+               memcmp(a.items[i].shape, b.items[i].shape, sizeof a.items[i].shape) == 0;
+    params_free(&a);
+    params_free(&b);
+    return same;
+}
+
+static Status compare(Run *run, const Config *config, const char *config_path, bool resume, bool override, Error *error)
+{
+    Config was;
+    int checkpoints;
+    char differences[1200];
+    Status status = config_load(&was, config_path, NULL, 0, error);
+    if (status) return error_add(error, "  while reading the configuration of the run in %s", run->folder);
+    status = count_checkpoints(run->folder, &checkpoints, error);
+    if (status) return status;
+    bool trained = checkpoints > 0;
+    int count = config_differences(config, &was, false, differences, sizeof differences);
+    if (count > 0 && trained && !override) {
+        error_set(error, STATUS_USAGE, "%s: holds a run of another configuration, in which %d %s:\n%s", run->folder,
+                  count, count == 1 ? "key differs" : "keys differ", differences);
+        if (config->schedule.epochs != was.schedule.epochs)
+            error_add(error,
+                      "  epochs shapes the learning rate of every epoch, so a longer run is another run: start it from "
+                      "these weights in a folder of its own, --set init_weights=%s/best.safetensors",
+                      run->folder);
+        return error_add(error, "  hint: choose another --output, give these keys the values they had, or take the new "
+                                "ones from the next step on by --override");
+    }
+    if (trained && override && !same_shapes(config, &was))
+        return error_set(error, STATUS_USAGE,
+                         "%s: --override cannot change the shapes of the weights, as these do:\n%s", run->folder,
+                         differences);
+    if (trained && !resume)
+        return error_set(
+            error, STATUS_USAGE,
+            "%s: holds this run already, with checkpoints; continue it by --resume auto, or choose another "
+            "--output",
+            run->folder);
+    run->continues = count == 0;
+    config_differences(config, &was, true, run->changes, sizeof run->changes);
+    return STATUS_OK;
+}
+
+/* A job that is started again at once may meet the last breath of the one before. */
+static const double LOCK_PATIENCE = 3; /* seconds */
+
+/* flock works on every file system that matters; where it does not, going on is better than not training. */
+static Status take_lock(Run *run, Error *error)
+{
+    char path[PATH];
+    Status status = run_path(path, sizeof path, run->folder, "log.txt", error);
+    if (status) return status;
+    run->lock = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+    if (run->lock < 0) return error_set(error, STATUS_FAILED, "%s: cannot open: %s", path, strerror(errno));
+    for (double began = clock_seconds();;) {
+        if (flock(run->lock, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) return STATUS_OK;
+        if (clock_seconds() - began > LOCK_PATIENCE) break;
+        usleep(100000);
+    }
+    return error_set(error, STATUS_FAILED,
+                     "%s: another process is training in this folder; wait for its end, or choose another --output",
+                     run->folder);
+}
+
+Status run_open(Run *run, const char *folder, const Config *config, bool resume, bool override, Error *error)
+{
+    char path[PATH];
+    *run = (Run){.lock = -1};
+    snprintf(run->folder, sizeof run->folder, "%s", folder);
+    Status status = run_path(path, sizeof run->folder, folder, "config.yaml", error);
+    if (!status) status = file_make_folders(folder, error);
+    if (!status && !has(folder, "config.yaml")) status = refuse_strangers(folder, error);
+    if (!status) status = take_lock(run, error);
+    if (!status && has(folder, "config.yaml")) status = compare(run, config, path, resume, override, error);
+    if (!status) status = config_save(config, path, error);
+    if (status) run_close(run);
+    return status;
+}
+
+bool run_is_running(const char *folder)
+{
+    char path[PATH];
+    snprintf(path, sizeof path, "%s/log.txt", folder);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return false;
+    bool held = flock(fd, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+    close(fd);
+    return held;
+}
+
+void run_close(Run *run)
+{
+    if (run->folder[0] && run->lock >= 0) close(run->lock);
+    *run = (Run){.lock = -1};
+}

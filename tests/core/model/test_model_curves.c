@@ -1,0 +1,139 @@
+/* 64 steps of training on real images against the reference's loss curves. */
+#include <criterion/criterion.h>
+#include <criterion/parameterized.h>
+#include <math.h>
+#include <stdlib.h>
+#include <zlib.h>
+
+#include "core/optim/loss.h"
+#include "core/model/model.h"
+#include "core/optim/optim.h"
+#include "tests/support/golden.h"
+#include "tests/support/models.h"
+
+enum { STEPS = 64, BATCH = 64, IMAGES = 1024, SIDE = 32, PIXELS = 3 * SIDE * SIDE, CLASSES = 10 };
+
+static const char IMAGES_FILE[] = "/usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz";
+static const char LABELS_FILE[] = "/usr/share/datasets/fashion-mnist/train-labels-idx1-ubyte.gz";
+
+static void read_packed(const char *path, int header, unsigned char *out, int count)
+{
+    unsigned char start[16];
+    gzFile file = gzopen(path, "rb");
+    cr_assert(file, "%s is not there; install the package dataset-fashion-mnist (jobs/packages install data)", path);
+    cr_assert_eq(gzread(file, start, (unsigned)header), header, "%s is too short", path);
+    cr_assert_eq(gzread(file, out, (unsigned)count), count, "%s is too short", path);
+    gzclose(file);
+}
+
+/* 28 x 28 in the middle of 32 x 32, three equal channels, -1 .. 1. */
+static void load_images(float *images, int64_t *labels)
+{
+    unsigned char *pixels = malloc(IMAGES * 784), classes[IMAGES];
+    read_packed(IMAGES_FILE, 16, pixels, IMAGES * 784);
+    read_packed(LABELS_FILE, 8, classes, IMAGES);
+    for (int i = 0; i < IMAGES; i++) {
+        labels[i] = classes[i];
+        for (int p = 0; p < PIXELS; p++) {
+            int y = p / SIDE % SIDE - 2, x = p % SIDE - 2;
+            int value = y >= 0 && y < 28 && x >= 0 && x < 28 ? pixels[i * 784 + y * 28 + x] : 0;
+            images[(int64_t)i * PIXELS + p] = (float)((value / 255.0 - 0.5) / 0.5);
+        }
+    }
+    free(pixels);
+}
+
+static ModelConfig curve_model(TokensType type)
+{
+    ModelConfig config = golden_model("tiny_performer");
+    config.tokens_type = type;
+    config.embed_dim = config.token_dim = 64;
+    config.depth = 4;
+    return config;
+}
+
+/* The losses before each update. */
+static void train(TokensType type, double lr, const float *images, const int64_t *labels, double *losses, double *norms)
+{
+    ModelConfig config = curve_model(type);
+    Error error = {0};
+    Pool *pool;
+    Model *model;
+    cr_assert_eq(pool_create(&pool, 2, &error), STATUS_OK);
+    cr_assert_eq(model_create(&model, &config, BATCH, MODEL_TRAIN, pool, &error), STATUS_OK, "%s", error.message);
+    const ParamTable *table = model_params(model);
+    size_t size = (size_t)table->size;
+    float *weights = calloc(4 * size, sizeof(float)), *grads = weights + size;
+    float logits[BATCH * CLASSES], dlogits[BATCH * CLASSES], targets[BATCH * CLASSES];
+    OptimConfig optim = {.kind = OPT_ADAMW, .weight_decay = 0.05, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8};
+    OptimVectors vectors = {.weights = weights, .grads = grads, .moment1 = grads + size, .moment2 = grads + 2 * size};
+    fill_weights(table, weights);
+    for (int step = 0; step < STEPS; step++) {
+        int first = step % (IMAGES / BATCH) * BATCH;
+        ModelInput input = {.count = BATCH, .images = images + (int64_t)first * PIXELS};
+        loss_smooth_targets(labels + first, BATCH, CLASSES, 0.1, targets);
+        model_set_weights(model, weights);
+        model_forward(model, &input, logits);
+        losses[step] = loss_soft_target(logits, targets, BATCH, CLASSES, 1.0 / BATCH, dlogits);
+        model_backward(model, dlogits, grads, false, NULL, NULL);
+        norms[step] = sqrt(optim_sum_squares(pool, grads, 0, table->size));
+        optim_step(&optim, table, pool, &vectors, 0, table->size, step + 1, lr, 1);
+    }
+    free(weights);
+    model_free(model);
+    pool_free(pool);
+}
+
+typedef struct Curve {
+    const char *name;
+    TokensType type;
+    double lr, limit;
+    int steps;       /* for which the limit holds */
+    double end_mean; /* limit of the mean of the last 16; 0: none */
+} Curve;
+
+/* The performer at the higher rate is chaotic: rounding alone moves the reference's own end by 0.04. */
+static const Curve CURVES[] = {
+    {"curves/adamw_transformer", TOKENS_TRANSFORMER, 1e-3, 1e-4, 64, 0},
+    {"curves/adamw_performer_lr2e-4", TOKENS_PERFORMER, 2e-4, 5e-4, 64, 0},
+    {"curves/adamw_performer", TOKENS_PERFORMER, 1e-3, 1e-3, 32, 0.05},
+};
+
+enum { CURVE_COUNT = sizeof CURVES / sizeof CURVES[0] };
+
+ParameterizedTestParameters(model_curves, follow_the_reference)
+{
+    static int indices[CURVE_COUNT] = {0, 1, 2};
+    return cr_make_param_array(int, indices, CURVE_COUNT);
+}
+
+ParameterizedTest(int *index, model_curves, follow_the_reference, .timeout = 300)
+{
+    const Curve *curve = &CURVES[*index];
+    Safetensors golden = golden_open(curve->name);
+    int64_t count, *labels = malloc(IMAGES * sizeof *labels), *want_labels = golden_ints(&golden, "labels", &count);
+    double *want = golden_doubles(&golden, "loss_f64run", &count),
+           *want_norm = golden_doubles(&golden, "grad_norm_f64run", &count);
+    double losses[STEPS], norms[STEPS], end = 0, want_end = 0;
+    float *images = malloc((size_t)IMAGES * PIXELS * sizeof(float));
+    load_images(images, labels);
+    for (int i = 0; i < IMAGES; i++) cr_assert_eq(labels[i], want_labels[i], "another Fashion-MNIST: label %d", i);
+    train(curve->type, curve->lr, images, labels, losses, norms);
+    for (int i = 0; i < STEPS; i++) {
+        if (i < curve->steps)
+            cr_assert_lt(fabs(losses[i] - want[i]), curve->limit, "%s, step %d: loss %.9g, expected %.9g", curve->name,
+                         i, losses[i], want[i]);
+        if (i < 8)
+            cr_assert_lt(fabs(norms[i] / want_norm[i] - 1), 1e-4, "%s, step %d: gradient's norm %.9g, expected %.9g",
+                         curve->name, i, norms[i], want_norm[i]);
+        if (i >= STEPS - 16) end += losses[i] / 16, want_end += want[i] / 16;
+    }
+    if (curve->end_mean > 0)
+        cr_assert_lt(fabs(end - want_end), curve->end_mean, "mean of the last 16: %g, expected %g", end, want_end);
+    free(images);
+    free(labels);
+    free(want_labels);
+    free(want);
+    free(want_norm);
+    safetensors_close(&golden);
+}

@@ -1,0 +1,427 @@
+#include <criterion/criterion.h>
+#include <glob.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "dist/config/config_keys.h"
+#include "tests/support/command.h"
+
+/* Writes `text` to a new file and loads it. */
+static Status load_text(Config *config, const char *text, Error *error)
+{
+    char path[512];
+    snprintf(path, sizeof path, "%s/run.yaml", temporary_folder());
+    FILE *file = fopen(path, "w");
+    cr_assert_not_null(file);
+    fputs(text, file);
+    fclose(file);
+    return config_load(config, path, NULL, 0, error);
+}
+
+static void expect_refused(const char *text, const char *line, const char *word)
+{
+    Config config;
+    Error error = {0};
+    Status status = load_text(&config, text, &error);
+    cr_assert_eq(status, STATUS_USAGE, "accepted: %s", text);
+    cr_assert_not_null(strstr(error.message, line), "'%s' lacks '%s'", error.message, line);
+    cr_assert_not_null(strstr(error.message, word), "'%s' lacks '%s'", error.message, word);
+}
+
+Test(config, defaults_are_the_published_recipe)
+{
+    Config config;
+    Error error = {0};
+    cr_assert_eq(config_load(&config, NULL, NULL, 0, &error), STATUS_OK, "%s", error.message);
+    cr_assert_str_eq(config.model.name, "t2t_vit_14");
+    cr_assert_eq(config.batch_size, 512);
+    cr_assert_eq(config.schedule.lr, 5e-4);
+    cr_assert_eq(config.model.drop_path, 0.1);
+    cr_assert_eq(config.optim.ema_decay, 0.99996);
+    cr_assert_eq(config.pipeline.img_size, 224);
+}
+
+Test(config, reads_every_kind_of_value)
+{
+    Config config;
+    Error error = {0};
+    Status status = load_text(&config,
+                              "embed_dim: 128          # stands before model, and still wins\n"
+                              "model: t2t_vit_7\n"
+                              "img_size: 32\n"
+                              "splits: [[3, 1, 1], [3, 2, 1], [3, 2, 1]]\n"
+                              "scale: [0.2, 1.0]\n"
+                              "mean:\n  - 0.5\n  - 0.25\n  - 1e-1\n"
+                              "aa: null\n"
+                              "data: \"a \\\"quoted\\\" folder\"\n"
+                              "opt: momentum\n"
+                              "opt_betas: [0.8, 0.95]\n"
+                              "seed: 18446744073709551615\n"
+                              "no_aug: true\n"
+                              "checkpoint_every: 30min\n"
+                              "grace: 2h\n"
+                              "model_ema: false\n",
+                              &error);
+    cr_assert_eq(status, STATUS_OK, "%s", error.message);
+    cr_assert_eq(config.model.embed_dim, 128);
+    cr_assert_eq(config.model.depth, 7);
+    cr_assert_eq(config.model.splits[0].kernel, 3);
+    cr_assert_eq(config.model.splits[0].stride, 1);
+    cr_assert_eq(config.pipeline.img_size, 32);
+    cr_assert_eq(config.pipeline.scale[0], 0.2);
+    cr_assert_eq(config.pipeline.mean[2], 0.1);
+    cr_assert_str_empty(config.pipeline.aa);
+    cr_assert_str_eq(config.data, "a \"quoted\" folder");
+    cr_assert_eq(config.optim.kind, OPT_MOMENTUM);
+    cr_assert_eq(config.optim.beta2, 0.95);
+    cr_assert_eq(config.seed, UINT64_MAX);
+    cr_assert(config.pipeline.no_aug);
+    cr_assert_eq(config.checkpoint_unit, CHECKPOINT_SECONDS);
+    cr_assert_eq(config.checkpoint_every, 1800);
+    cr_assert_eq(config.grace, 7200);
+    cr_assert_eq(config.optim.ema_decay, 0);
+}
+
+Test(config, refuses_what_is_not_a_key)
+{
+    expect_refused("epochs: 3\nwarmup_epoch: 1\n", "run.yaml:2", "did you mean 'warmup_epochs'");
+    expect_refused("learningrate_of_everything: 1\n", "run.yaml:1", "--help");
+    expect_refused("epochs: 3\nlr: 1e-3\nepochs: 4\n", "run.yaml:3", "first on line 1");
+    expect_refused("- epochs\n", "run.yaml:1", "key: value");
+    expect_refused("? [a, b]\n: 1\n", "run.yaml:1", "key");
+    expect_refused("epochs: 3\n---\nepochs: 4\n", "run.yaml:2", "second document");
+    expect_refused("epochs: 3\n  lr: [\n", "run.yaml:2", "YAML");
+    expect_refused("data: \"\xff\"\n", "run.yaml", "YAML");
+    expect_refused("<<: {lr: 1}\n", "run.yaml:1", "unknown key");
+}
+
+Test(config, refuses_wrong_types_and_impossible_values)
+{
+    expect_refused("\nlr: fast\n", "run.yaml:2", "lr: expected a number more than 0, found 'fast'");
+    expect_refused("lr: 0\n", "run.yaml:1", "more than 0");
+    expect_refused("lr: 1e999\n", "run.yaml:1", "1e999");
+    expect_refused("lr: nan\n", "run.yaml:1", "'nan'");
+    expect_refused("lr: 0x10\n", "run.yaml:1", "'0x10'");
+    expect_refused("lr: \"1e-3\"\n", "run.yaml:1", "found \"1e-3\"");
+    expect_refused("lr:\n", "run.yaml:1", "found nothing");
+    expect_refused("lr: {peak: 1}\n", "run.yaml:1", "mapping");
+    expect_refused("epochs: 0\n", "run.yaml:1", "integer from 1");
+    expect_refused("epochs: 3.5\n", "run.yaml:1", "integer");
+    expect_refused("epochs: [3]\n", "run.yaml:1", "found a list");
+    expect_refused("batch_size: 99999999999999999999\n", "run.yaml:1", "integer");
+    expect_refused("depth: 4294967297\n", "run.yaml:1", "integer");
+    expect_refused("seed: -1\n", "run.yaml:1", "at least 0");
+    expect_refused("smoothing: 1\n", "run.yaml:1", "less than 1");
+    expect_refused("mixup: -0.1\n", "run.yaml:1", "from 0");
+    expect_refused("no_aug: yes\n", "run.yaml:1", "true or false");
+    expect_refused("opt: lamb\n", "run.yaml:1", "one of adamw, sgd, momentum");
+    expect_refused("scale: [0.1, 0.2, 0.3]\n", "run.yaml:1", "2 numbers");
+    expect_refused("scale: 0.1\n", "run.yaml:1", "found a single value");
+    expect_refused("splits: [7, 4, 2]\n", "run.yaml:1", "splits");
+    expect_refused("splits: [[7, 4], [2]]\n", "run.yaml:1", "different lengths");
+    expect_refused("splits: [[[7]]]\n", "run.yaml:1", "three deep");
+    expect_refused("mean: [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]\n", "run.yaml:1", "more than 16");
+    expect_refused("checkpoint_every: 30\n", "run.yaml:1", "30min");
+    expect_refused("checkpoint_every: 0.5steps\n", "run.yaml:1", "interval");
+    expect_refused("grace: 1epoch\n", "run.yaml:1", "a time");
+    expect_refused("grace: 1e999s\n", "run.yaml:1", "a time");
+    expect_refused("grace: 1e308h\n", "run.yaml:1", "a time");
+    expect_refused("grace: 0x10s\n", "run.yaml:1", "a time");
+    expect_refused("grace: infs\n", "run.yaml:1", "a time");
+    expect_refused("data: \"a\\u0007b\"\n", "run.yaml:1", "control characters");
+    expect_refused("data: \"a\\0b\"\n", "run.yaml:1", "zero byte");
+    expect_refused("\n\nmodel: t2t_vit_15\n", "run.yaml:3", "t2t_vit_1");
+}
+
+Test(config, refuses_values_that_do_not_fit_each_other)
+{
+    expect_refused("epochs: 10\nwarmup_epochs: 10\n", "run.yaml:2", "less than epochs");
+    expect_refused("lr: 1e-6\n\nmin_lr: 1e-5\n", "run.yaml:3", "must not be more than lr");
+    expect_refused("scale: [1, 0.5]\n", "run.yaml:1", "scale");
+    expect_refused("batch_size: 2\naccumulate: 4\n", "run.yaml:2", "batch_size");
+    expect_refused("model: t2t_vit_7\nimg_size: 225\n", "run.yaml:2", "224");
+    expect_refused("lr: 1\naa: rand-m9-q3\n", "run.yaml:2", "rand-m9");
+    expect_refused("interpolation: random\n", "run.yaml:1", "bicubic");
+}
+
+Test(config, set_overrides_the_file)
+{
+    const char *sets[] = {"embed_dim=512", "model=t2t_vit_24",    "lr=2e-3",
+                          "data=/a b: [c", "block_config=[1, 2]", "lr=1e-3"};
+    Config config;
+    Error error = {0};
+    cr_assert_eq(config_load(&config, NULL, sets, 6, &error), STATUS_OK, "%s", error.message);
+    cr_assert_eq(config.schedule.lr, 1e-3);
+    cr_assert_eq(config.model.embed_dim, 512);
+    cr_assert_eq(config.model.depth, 24);
+    cr_assert_str_eq(config.data, "/a b: [c");
+    cr_assert_eq(config.model.block_groups, 2);
+
+    const char *bad[] = {"lr", "lrr=1", "lr=", "lr=[1", "lr=1 2", "data=\x01", "data=\xc3", "warmup_epochs=400"};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        Error problem = {0};
+        cr_assert_eq(config_load(&config, NULL, &bad[i], 1, &problem), STATUS_USAGE, "accepted %s", bad[i]);
+        cr_assert_not_null(strstr(problem.message, "--set "), "%s", problem.message);
+    }
+}
+
+/* `--set model=` on a resolved file, in which every key stands, must change the architecture and nothing else. */
+Test(config, set_model_replaces_the_architecture_of_a_resolved_file)
+{
+    char path[512];
+    snprintf(path, sizeof path, "%s/resolved.yaml", temporary_folder());
+    const char *first[] = {"model=t2t_vit_dense", "num_classes=10", "drop_path=0.3"};
+    const char *second[] = {"model=t2t_vit_19"}, *both[] = {"model=t2t_vit_19", "num_classes=10", "drop_path=0.3"};
+    Config config, expected;
+    char text[1024];
+    Error error = {0};
+    cr_assert_eq(config_load(&config, NULL, first, 3, &error), STATUS_OK, "%s", error.message);
+    cr_assert_eq(config_save(&config, path, &error), STATUS_OK, "%s", error.message);
+    cr_assert_eq(config_load(&config, path, second, 1, &error), STATUS_OK, "%s", error.message);
+    cr_assert_eq(config_load(&expected, NULL, both, 3, &error), STATUS_OK, "%s", error.message);
+    cr_assert_eq(config_differences(&config, &expected, true, text, sizeof text), 0, "%s", text);
+    cr_assert_eq(config.model.growth_rate, 0);
+    cr_assert_eq(config.model.depth, 19);
+}
+
+static void expect_round_trip(const Config *config, const char *what)
+{
+    char path[512], differences[2048];
+    Config back;
+    Error error = {0};
+    snprintf(path, sizeof path, "%s/saved.yaml", temporary_folder());
+    cr_assert_eq(config_save(config, path, &error), STATUS_OK, "%s: %s", what, error.message);
+    cr_assert_eq(config_load(&back, path, NULL, 0, &error), STATUS_OK, "%s: %s", what, error.message);
+    cr_assert_eq(config_differences(&back, config, true, differences, sizeof differences), 0, "%s:\n%s", what,
+                 differences);
+    cr_assert_eq(back.schedule.lr, config->schedule.lr, "%s", what); /* to the last bit */
+    cr_assert_eq(back.model.qk_scale, config->model.qk_scale, "%s", what);
+    /* What is in no row of the table follows from what is. */
+    cr_assert_eq(back.pipeline.img_size, config->model.img_size, "%s", what);
+    cr_assert_eq(back.optim.ema_decay, config->optim.ema_decay, "%s", what);
+    cr_assert_eq(back.model.in_chans, config->model.in_chans, "%s", what);
+}
+
+Test(config, what_is_saved_loads_back_equal)
+{
+    const char *sets[] = {"lr=0.1234567890123456789",
+                          "min_lr=3e-300",
+                          "warmup_lr=0",
+                          "watchdog=0s",
+                          "grace=90.5s",
+                          "checkpoint_every=1.5epochs",
+                          "data=C:\\a\"b' #x: \xc3\xa4",
+                          "seed=9223372036854775809",
+                          "qk_scale=0.051031036307982884",
+                          "splits=[[16, 16, 0]]",
+                          "tokens_type=patch",
+                          "bucket_mb=0.0001"};
+    Config config;
+    Error error = {0};
+    cr_assert_eq(config_load(&config, NULL, sets, 12, &error), STATUS_OK, "%s", error.message);
+    expect_round_trip(&config, "sets");
+    static const char *const TIMES[] = {"grace=1211111111111111111111111111111111111110s",
+                                        "grace=1e200h",
+                                        "grace=2e9h",
+                                        "grace=90min",
+                                        "grace=1e-9s",
+                                        "checkpoint_every=0.00000001epoch"};
+    for (size_t i = 0; i < sizeof TIMES / sizeof TIMES[0]; i++) {
+        cr_assert_eq(config_load(&config, NULL, &TIMES[i], 1, &error), STATUS_OK, "%s", error.message);
+        expect_round_trip(&config, TIMES[i]);
+    }
+}
+
+Test(config, choices_agree_with_the_zoo)
+{
+    const Key *types = config_key(config_key_find("tokens_type")), *variants = config_key(config_key_find("variant"));
+    for (int i = 0; types->choices[i]; i++) cr_assert_str_eq(types->choices[i], zoo_tokens_type_name((TokensType)i));
+    for (int i = 0; variants->choices[i]; i++) cr_assert_str_eq(variants->choices[i], zoo_variant_name((Variant)i));
+}
+
+Test(config, published_recipes_load_and_survive_saving)
+{
+    glob_t found;
+    cr_assert_eq(glob("configs/*.yaml", 0, NULL, &found), 0, "run from the repository root");
+    for (size_t i = 0; i < found.gl_pathc; i++) {
+        Config config;
+        Error error = {0};
+        char text[256];
+        cr_assert_eq(config_load(&config, found.gl_pathv[i], NULL, 0, &error), STATUS_OK, "%s", error.message);
+        expect_round_trip(&config, found.gl_pathv[i]);
+        cr_assert(!config_lr_unscaled(&config, text, sizeof text), "%s: %s", found.gl_pathv[i], text);
+    }
+    globfree(&found);
+}
+
+Test(config, differences_name_what_matters)
+{
+    Config a, b;
+    char text[1024];
+    config_defaults(&a);
+    b = a;
+    b.threads = 7;
+    cr_assert_eq(config_differences(&b, &a, false, text, sizeof text), 0);
+    cr_assert_eq(config_differences(&b, &a, true, text, sizeof text), 1);
+    cr_assert_str_eq(text, "  threads: 7, was 0");
+    b.schedule.lr = 1e-3;
+    b.seed = 1;
+    cr_assert_eq(config_differences(&b, &a, false, text, sizeof text), 2);
+    cr_assert_str_eq(text, "  lr: 0.001, was 0.0005\n  seed: 1, was 42");
+}
+
+Test(config, an_unscaled_rate_is_noticed)
+{
+    Config config;
+    char text[256];
+    config_defaults(&config);
+    cr_assert(!config_lr_unscaled(&config, text, sizeof text));
+    config.batch_size = 8192;
+    cr_assert(config_lr_unscaled(&config, text, sizeof text));
+    cr_assert_not_null(strstr(text, "0.008"), "%s", text);
+    config.schedule.lr = 2e-3; /* somebody thought about it */
+    cr_assert(!config_lr_unscaled(&config, text, sizeof text));
+    config.schedule.lr = 1e-3;
+    config.batch_size = 32;
+    cr_assert(config_lr_unscaled(&config, text, sizeof text));
+    cr_assert_not_null(strstr(text, "6.25e-05"), "%s", text);
+}
+
+Test(config, a_changed_architecture_is_told)
+{
+    Config config;
+    char text[128];
+    config_defaults(&config);
+    config.model.num_classes = 10;
+    config.model.drop_path = 0.3;
+    config_describe_model(&config, text, sizeof text);
+    cr_assert_str_eq(text, "t2t_vit_14");
+    config.model.depth = 3;
+    config_describe_model(&config, text, sizeof text);
+    cr_assert_str_eq(text, "t2t_vit_14 with another architecture");
+}
+
+Test(config, help_describes_every_key)
+{
+    char *text;
+    size_t size;
+    FILE *out = open_memstream(&text, &size);
+    config_describe(out);
+    fclose(out);
+    for (int i = 0; i < config_key_count(); i++) {
+        const Key *key = config_key(i);
+        char line[512], expected[256];
+        config_expected(key, expected, sizeof expected);
+        snprintf(line, sizeof line, "\n  %-18s %s\n  %-18s %s; default ", key->name, key->meaning, "", expected);
+        cr_assert_not_null(strstr(text, line), "%s", line);
+    }
+    free(text);
+}
+
+static void set(Config *config, const char *assignment)
+{
+    Error error = {0};
+    cr_assert_eq(config_set(config, assignment, &error), STATUS_OK, "%s", error.message);
+}
+
+/* Row by row: the key reaches its field, and no other key's value changes with it. */
+#define EXPECT(key, text, field, value)                                                                                \
+    do {                                                                                                               \
+        char differences[1024];                                                                                        \
+        Config before = config;                                                                                        \
+        set(&config, key "=" text);                                                                                    \
+        cr_assert(config.field == (value), key);                                                                       \
+        cr_assert_eq(config_differences(&config, &before, true, differences, sizeof differences), 1, "%s",             \
+                     differences);                                                                                     \
+        seen++;                                                                                                        \
+    } while (0)
+
+Test(config, every_key_reaches_its_field)
+{
+    Config config;
+    int seen = 0;
+    config_defaults(&config);
+    EXPECT("img_size", "96", model.img_size, 96);
+    EXPECT("num_classes", "11", model.num_classes, 11);
+    EXPECT("init_weights", "w", init_weights[0], 'w');
+    EXPECT("drop", "0.11", model.drop, 0.11);
+    EXPECT("attn_drop", "0.12", model.attn_drop, 0.12);
+    EXPECT("drop_path", "0.13", model.drop_path, 0.13);
+    EXPECT("token_dropout", "0.14", model.token_dropout, 0.14);
+    EXPECT("tokens_type", "transformer", model.tokens_type, TOKENS_TRANSFORMER);
+    EXPECT("token_dim", "48", model.token_dim, 48);
+    EXPECT("splits", "[[7, 4, 2], [3, 2, 1], [5, 3, 2]]", model.splits[2].stride, 3);
+    EXPECT("embed_dim", "96", model.embed_dim, 96);
+    EXPECT("depth", "5", model.depth, 5);
+    EXPECT("num_heads", "8", model.num_heads, 8);
+    EXPECT("mlp_ratio", "3.5", model.mlp_ratio, 3.5);
+    EXPECT("qkv_bias", "true", model.qkv_bias, true);
+    EXPECT("qk_scale", "0.15", model.qk_scale, 0.15);
+    EXPECT("norm_eps", "1e-7", model.norm_eps, 1e-7);
+    EXPECT("variant", "ghost", model.variant, VARIANT_GHOST);
+    EXPECT("growth_rate", "7", model.growth_rate, 7);
+    EXPECT("block_config", "[1, 9]", model.block_config[1], 9);
+    EXPECT("data", "d", data[0], 'd');
+    EXPECT("batch_size", "77", batch_size, 77);
+    EXPECT("shuffle", "false", shuffle, false);
+    EXPECT("workers", "9", workers, 9);
+    EXPECT("crop_pct", "0.8", pipeline.crop_pct, 0.8);
+    EXPECT("interpolation", "bilinear", pipeline.interpolation, INTERPOLATION_BILINEAR);
+    EXPECT("mean", "[0.1, 0.2, 0.3]", pipeline.mean[2], 0.3);
+    EXPECT("std", "[0.4, 0.5, 0.6]", pipeline.std[1], 0.5);
+    EXPECT("no_aug", "true", pipeline.no_aug, true);
+    EXPECT("scale", "[0.3, 0.9]", pipeline.scale[1], 0.9);
+    EXPECT("ratio", "[0.7, 1.2]", pipeline.ratio[0], 0.7);
+    EXPECT("crop_padding", "4", pipeline.crop_padding, 4);
+    EXPECT("hflip", "0.21", pipeline.hflip, 0.21);
+    EXPECT("vflip", "0.22", pipeline.vflip, 0.22);
+    EXPECT("color_jitter", "0.23", pipeline.color_jitter, 0.23);
+    EXPECT("aa", "rand-m7", pipeline.aa[6], '7');
+    EXPECT("train_interpolation", "bicubic", pipeline.train_interpolation, INTERPOLATION_BICUBIC);
+    EXPECT("reprob", "0.24", pipeline.reprob, 0.24);
+    EXPECT("remode", "rand", pipeline.remode, ERASE_RAND);
+    EXPECT("recount", "3", pipeline.recount, 3);
+    EXPECT("mixup", "0.26", pipeline.mixup, 0.26);
+    EXPECT("cutmix", "0.27", pipeline.cutmix, 0.27);
+    EXPECT("mixup_prob", "0.28", pipeline.mixup_prob, 0.28);
+    EXPECT("mixup_switch_prob", "0.29", pipeline.mixup_switch_prob, 0.29);
+    EXPECT("mixup_mode", "elem", pipeline.mixup_mode, MIX_ELEM);
+    EXPECT("mixup_off_epoch", "12", pipeline.mixup_off_epoch, 12);
+    EXPECT("smoothing", "0.31", pipeline.smoothing, 0.31);
+    EXPECT("aug_repeats", "2", pipeline.aug_repeats, 2);
+    EXPECT("opt", "sgd", optim.kind, OPT_SGD);
+    EXPECT("opt_eps", "1e-6", optim.eps, 1e-6);
+    EXPECT("opt_betas", "[0.8, 0.95]", optim.beta2, 0.95);
+    EXPECT("momentum", "0.7", optim.momentum, 0.7);
+    EXPECT("weight_decay", "0.32", optim.weight_decay, 0.32);
+    EXPECT("clip_grad", "1.5", clip_grad, 1.5);
+    EXPECT("sched", "constant", schedule.kind, SCHED_CONSTANT);
+    EXPECT("sched_on_updates", "true", schedule.per_step, true);
+    EXPECT("lr", "0.33", schedule.lr, 0.33);
+    EXPECT("min_lr", "0.034", schedule.min_lr, 0.034);
+    EXPECT("warmup_lr", "0.035", schedule.warmup_lr, 0.035);
+    EXPECT("epochs", "31", schedule.epochs, 31);
+    EXPECT("warmup_epochs", "3", schedule.warmup_epochs, 3);
+    EXPECT("cooldown_epochs", "4", schedule.cooldown_epochs, 4);
+    EXPECT("model_ema_decay", "0.99", optim.ema_decay, 0.99);
+    EXPECT("model_ema_warmup", "true", model_ema_warmup, true);
+    EXPECT("model_ema", "false", optim.ema_decay, 0);
+    EXPECT("seed", "5", seed, 5);
+    EXPECT("threads", "6", threads, 6);
+    EXPECT("accumulate", "3", accumulate, 3);
+    EXPECT("recompute", "mlp", model.recompute, RECOMPUTE_MLP);
+    EXPECT("allreduce", "hierarchical", allreduce, ALLREDUCE_HIERARCHICAL);
+    EXPECT("bucket_mb", "7.5", bucket_mb, 7.5);
+    EXPECT("wire", "bf16", wire, WIRE_BF16);
+    EXPECT("zero", "1", zero, 1);
+    EXPECT("watchdog", "9min", watchdog, 540);
+    EXPECT("coordinator", "dedicated", coordinator, COORDINATOR_DEDICATED);
+    EXPECT("checkpoint_every", "70steps", checkpoint_every, 70);
+    EXPECT("keep", "8", keep, 8);
+    EXPECT("checkpoint_failures", "0", checkpoint_failures, 0);
+    EXPECT("grace", "45s", grace, 45);
+    EXPECT("eval_every", "2", eval_every, 2);
+    EXPECT("log_interval", "13", log_interval, 13);
+    cr_assert_eq(seen + 1, config_key_count(), "a key is missing here (besides model)");
+}

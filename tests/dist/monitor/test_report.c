@@ -1,0 +1,200 @@
+#include <criterion/criterion.h>
+#include <ctype.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/base/file.h"
+#include "dist/monitor/plot.h"
+#include "dist/monitor/report.h"
+#include "dist/monitor/summary.h"
+#include "tests/support/command.h"
+
+/* A run of `epochs` epochs of 100 steps out of 300, validated each; top-1 peaks at epoch 5 of the raw weights. */
+static const char *make_run(const char *name, int epochs, bool ema)
+{
+    static char folder[512];
+    char path[600];
+    Config config;
+    Metrics metrics;
+    Error error = {0};
+    snprintf(folder, sizeof folder, "%s/%s", temporary_folder(), name);
+    snprintf(path, sizeof path, "%s/config.yaml", folder);
+    config_defaults(&config);
+    cr_assert_eq(file_make_folders(folder, &error), STATUS_OK);
+    cr_assert_eq(config_save(&config, path, &error), STATUS_OK);
+    cr_assert_eq(metrics_open(&metrics, folder, 0, ema, &error), STATUS_OK);
+    for (int step = 10; step <= 100 * epochs; step += 10) {
+        TrainRecord train = {step, (step - 1) / 100, 7 - 0.001 * step, 5e-4, step == 50 ? INFINITY : 2, 64, 0.125,
+                             0.25};
+        cr_assert_eq(metrics_train(&metrics, &train, &error), STATUS_OK);
+        if (step % 100 != 0) continue;
+        double top1 = 60 - fabs(step / 100.0 - 5);
+        ValidationRecord record = {step, step / 100 - 1, 500, 3, top1, top1 + 20, ema, 2.5, 50 + step / 100.0, 80};
+        cr_assert_eq(metrics_validation(&metrics, &record, &error), STATUS_OK);
+    }
+    metrics_close(&metrics);
+    return folder;
+}
+
+static char *page_of(const char *folder)
+{
+    char path[600], *page;
+    size_t size;
+    Error error = {0};
+    snprintf(path, sizeof path, "%s/report.html", folder);
+    cr_assert_eq(report_write(folder, path, &error), STATUS_OK, "%s", error.message);
+    cr_assert_eq(file_read(path, 1 << 24, &page, &size, &error), STATUS_OK, "%s", error.message);
+    return page;
+}
+
+static int count_of(const char *text, const char *word)
+{
+    int count = 0;
+    for (; (text = strstr(text, word)); text++) count++;
+    return count;
+}
+
+/* Every element but HTML's empty ones must be closed, in order. */
+static void expect_well_formed(const char *page)
+{
+    char stack[64][32];
+    int depth = 0;
+    for (const char *at = page; (at = strchr(at, '<')); at++) {
+        bool closing = at[1] == '/';
+        const char *name = at + 1 + closing, *end = strchr(at, '>');
+        if (at[1] == '!') continue;
+        cr_assert_not_null(end);
+        int size = 0;
+        while (isalnum((unsigned char)name[size])) size++;
+        cr_assert(size > 0 && size < 32, "a bare < at %.40s", at);
+        char tag[32];
+        snprintf(tag, sizeof tag, "%.*s", size, name);
+        if (closing) {
+            cr_assert(depth > 0 && strcmp(stack[--depth], tag) == 0, "</%s> closes <%s>", tag, stack[depth]);
+        } else if (end[-1] != '/' && strcmp(tag, "meta") != 0) {
+            cr_assert_lt(depth, 64);
+            strcpy(stack[depth++], tag);
+        }
+    }
+    cr_assert_eq(depth, 0);
+}
+
+Test(report, one_page_that_needs_nothing_else)
+{
+    char *page = page_of(make_run("run", 12, true));
+    expect_well_formed(page);
+    cr_assert_eq(count_of(page, "<svg"), 6);
+    cr_assert_eq(count_of(page, "<script") + count_of(page, "://") + count_of(page, "src="), 0);
+    cr_assert_eq(count_of(page, "<tr"), 13);
+    cr_assert_not_null(strstr(page, "<b>60.00 %</b>best top-1, weights, epoch 5"));
+    cr_assert_not_null(strstr(page, "<b>62.00 %</b>best top-1, EMA, epoch 12"));
+    cr_assert_not_null(strstr(page, "<b>1200</b>of 31000 steps done")); /* 300 epochs and 10 of cool-down */
+    cr_assert_not_null(strstr(page, "<tr class=\"best\"><td>12</td>"));
+    cr_assert_not_null(strstr(page, "model: t2t_vit_14"));
+    cr_assert_eq(count_of(page, "nan"), 0, "a number that is none was drawn");
+    free(page);
+}
+
+Test(report, a_run_that_has_just_begun)
+{
+    char *page = page_of(make_run("new", 0, true));
+    expect_well_formed(page);
+    cr_assert_eq(count_of(page, "<svg"), 0);
+    cr_assert_not_null(strstr(page, "<b>0</b>steps done"));
+    free(page);
+}
+
+Test(report, without_an_ema)
+{
+    char *page = page_of(make_run("plain", 2, false));
+    expect_well_formed(page);
+    cr_assert_eq(count_of(page, "EMA"), 0);
+    free(page);
+}
+
+Test(report, a_folder_name_is_text)
+{
+    char *page = page_of(make_run("a<b>&c", 1, false));
+    expect_well_formed(page);
+    cr_assert_not_null(strstr(page, "a&lt;b&gt;&amp;c"));
+    free(page);
+}
+
+Test(report, refuses_what_is_no_run)
+{
+    Error error = {0};
+    cr_assert_eq(report_write(temporary_folder(), "/dev/null", &error), STATUS_USAGE);
+    cr_assert_not_null(strstr(error.message, "not a run folder"));
+}
+
+Test(report, summary)
+{
+    Config config;
+    MetricsHistory history;
+    Error error = {0};
+    config_defaults(&config);
+    cr_assert_eq(metrics_read(&history, make_run("summary", 3, true), &error), STATUS_OK);
+    RunSummary summary = run_summarise(&config, &history);
+    cr_assert_eq(summary.step, 300);
+    cr_assert_eq(summary.epoch_steps, 100);
+    cr_assert_eq(summary.total_steps, 31000);
+    cr_assert_eq(summary.epochs_done, 3);
+    cr_assert_float_eq(summary.images_per_s, 64, 1e-9);
+    cr_assert_float_eq(summary.seconds_left, 30700 * 512 / 64.0, 1e-6);
+    cr_assert_float_eq(summary.comm_wait, 0.25, 1e-9);
+    metrics_history_free(&history);
+}
+
+static char *plotted(const double *x, const double *y, int64_t count)
+{
+    char *text;
+    size_t size;
+    FILE *out = open_memstream(&text, &size);
+    Plot plot = {.title = "t", .unit = "", .x_name = "x", .series = {{"s", x, y, count}}, .count = 1};
+    plot_write(out, &plot);
+    fclose(out);
+    return text;
+}
+
+Test(plot, corners_and_gaps)
+{
+    const double x[] = {0, 1, 2, 3, 4}, y[] = {0, 10, NAN, 5, 5};
+    char *text = plotted(x, y, 5);
+    expect_well_formed(text);
+    /* The chart's inside goes from (52, 12) to (550, 216). */
+    cr_assert_not_null(strstr(text, "d=\"M52.0 216.0L176.5 12.0M425.5 114.0L550.0 114.0\""), "%s", text);
+    free(text);
+}
+
+Test(plot, degenerate_series)
+{
+    const double x[] = {3, 3}, zero[] = {0, 0}, nothing[] = {NAN, INFINITY};
+    char *text = plotted(x, nothing, 2);
+    cr_assert_str_empty(text);
+    free(text);
+    for (int count = 1; count <= 2; count++) {
+        text = plotted(x, zero, count);
+        expect_well_formed(text);
+        cr_assert_null(strstr(text, "nan"));
+        cr_assert_null(strstr(text, "inf"));
+        free(text);
+    }
+}
+
+Test(plot, long_series_are_averaged)
+{
+    enum { N = 100003 };
+    double *x = malloc(N * sizeof *x), *y = malloc(N * sizeof *y);
+    for (int i = 0; i < N; i++) {
+        x[i] = i;
+        y[i] = i % 2 ? 1 : -1;
+    }
+    char *text = plotted(x, y, N);
+    expect_well_formed(text);
+    cr_assert_lt(strlen(text), 40000);
+    free(text);
+    free(x);
+    free(y);
+}

@@ -1,0 +1,147 @@
+/* bench_allreduce.c: `t2t bench allreduce`: the sums over ranks, side by side. */
+#include <getopt.h>
+#include <malloc.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "dist/comm/allreduce_bench.h"
+#include "dist/comm/world.h"
+#include "tools/bench/bench.h"
+#include "tools/options.h"
+
+typedef struct Options {
+    int64_t min, max, factor;
+    MeasureAllreduce job;
+    bool json, keep_heap;
+} Options;
+
+static const char USAGE[] =
+    "usage: mpirun -np N t2t bench allreduce [options]\n\n"
+    "Sums vectors over all ranks by each algorithm in turn: a ring, shared memory within nodes (hierarchical), and "
+    "the\n"
+    "MPI library's MPI_Allreduce. Times are medians of rounds, of the slowest rank. algbw is bytes / time, busbw is\n"
+    "algbw x 2 (N-1)/N; the error is that of a sum relative to its terms, against a plain sum in double.\n\n"
+    "  --min BYTES          smallest vector (4096)\n"
+    "  --max BYTES          largest vector (134217728)\n"
+    "  --factor F           from one size to the next (4)\n"
+    "  --rounds N           timed rounds per size (20)\n"
+    "  --wire TYPE          fp32, bf16 or fp16, for ring and hierarchical (fp32)\n"
+    "  --ranks-per-node N   count groups of N ranks as nodes\n"
+    "  --keep-heap          keep freed memory: MPI_Allreduce of Open MPI then avoids its page faults at large sizes\n"
+    "  --json               an array of objects instead of a table\n";
+
+/* Of a vector; times the largest factor it still fits its type. */
+static const int64_t MOST_BYTES = INT64_C(1) << 40;
+
+static Status parse_wire(const char *text, WireType *wire, Error *error)
+{
+    static const char *const NAMES[] = {[WIRE_FP32] = "fp32", [WIRE_BF16] = "bf16", [WIRE_FP16] = "fp16"};
+    for (int i = 0; i < 3; i++)
+        if (strcmp(text, NAMES[i]) == 0) {
+            *wire = (WireType)i;
+            return STATUS_OK;
+        }
+    return error_set(error, STATUS_USAGE, "--wire wants fp32, bf16 or fp16, not '%s'", text);
+}
+
+static Status parse(int argc, char **argv, Options *options, bool *help, Error *error)
+{
+    static const struct option LONG[] = {
+        {"min", required_argument, NULL, 'm'},    {"max", required_argument, NULL, 'M'},
+        {"factor", required_argument, NULL, 'f'}, {"rounds", required_argument, NULL, 'r'},
+        {"wire", required_argument, NULL, 'w'},   {"ranks-per-node", required_argument, NULL, 'n'},
+        {"keep-heap", no_argument, NULL, 'k'},    {"json", no_argument, NULL, 'j'},
+        {"help", no_argument, NULL, 'h'},         {0}};
+    Status status = STATUS_OK;
+    *options = (Options){.min = 4096, .max = 128 << 20, .factor = 4, .job.rounds = 20};
+    optind = 1;
+    opterr = 0;
+    for (int option; status == STATUS_OK && (option = getopt_long(argc, argv, "", LONG, NULL)) != -1;) {
+        if (option == 'm') status = option_number("min", optarg, 4, MOST_BYTES, &options->min, error);
+        if (option == 'M') status = option_number("max", optarg, 4, MOST_BYTES, &options->max, error);
+        if (option == 'f') status = option_number("factor", optarg, 2, 1 << 20, &options->factor, error);
+        if (option == 'r') status = option_int("rounds", optarg, 1, 1 << 20, &options->job.rounds, error);
+        if (option == 'n')
+            status = option_int("ranks-per-node", optarg, 0, 1 << 20, &options->job.ranks_per_node, error);
+        if (option == 'w') status = parse_wire(optarg, &options->job.wire, error);
+        if (option == 'k') options->keep_heap = true;
+        if (option == 'j') options->json = true;
+        if (option == 'h') *help = true;
+        if (option == '?')
+            status = error_set(error, STATUS_USAGE, "unknown or incomplete option '%s'", argv[optind - 1]);
+    }
+    if (status == STATUS_OK && optind < argc)
+        status = error_set(error, STATUS_USAGE, "unexpected argument '%s'", argv[optind]);
+    return status;
+}
+
+static void print_json(const AllreduceFigures *figures, bool first)
+{
+    for (int a = 0; a < MEASURE_ALGORITHMS; a++)
+        printf("%s\n  {\"algorithm\": \"%s\", \"ranks\": %d, \"bytes\": %lld, \"time_us\": %.2f, \"algbw_gb_s\": %.4f, "
+               "\"busbw_gb_s\": %.4f, \"max_error\": %.3g}",
+               first && a == 0 ? "[" : ",", figures[a].algorithm, figures[a].ranks, (long long)figures[a].bytes,
+               figures[a].seconds * 1e6, figures[a].algorithm_bandwidth * 1e-9, figures[a].bus_bandwidth * 1e-9,
+               figures[a].max_error);
+}
+
+static void print_header(const World *world)
+{
+    printf("%d ranks on %d nodes\n%11s", world->size, world->node_count, "");
+    static const char *const NAMES[] = {"ring", "hierarchical", "mpi"};
+    for (int a = 0; a < MEASURE_ALGORITHMS; a++) printf("  | %-36s", NAMES[a]);
+    printf("\n%11s", "bytes");
+    for (int a = 0; a < MEASURE_ALGORITHMS; a++) printf("  | %10s %8s %8s %7s", "us", "algbw", "busbw", "error");
+    printf("   (GB/s)\n");
+}
+
+static void print_row(const AllreduceFigures *figures)
+{
+    printf("%11lld", (long long)figures[0].bytes);
+    for (int a = 0; a < MEASURE_ALGORITHMS; a++)
+        printf("  | %10.1f %8.3f %8.3f %7.0e", figures[a].seconds * 1e6, figures[a].algorithm_bandwidth * 1e-9,
+               figures[a].bus_bandwidth * 1e-9, figures[a].max_error);
+    printf("\n");
+}
+
+static Status run(const World *world, Options *options, Error *error)
+{
+    bool prints = world->rank == 0;
+    if (prints && !options->json) print_header(world);
+    for (int64_t bytes = options->min; bytes <= options->max; bytes *= options->factor) {
+        AllreduceFigures figures[MEASURE_ALGORITHMS];
+        options->job.bytes = bytes / 4 * 4;
+        Status status = measure_allreduce(&options->job, figures, error);
+        if (status != STATUS_OK) return status;
+        if (!prints) continue;
+        if (options->json)
+            print_json(figures, bytes == options->min);
+        else
+            print_row(figures);
+        fflush(stdout);
+    }
+    if (prints && options->json) printf("\n]\n");
+    return STATUS_OK;
+}
+
+Status bench_allreduce(int argc, char **argv, Error *error)
+{
+    Options options;
+    bool help = false;
+    Status status = parse(argc, argv, &options, &help, error);
+    if (help) fputs(USAGE, stdout);
+    if (status != STATUS_OK || help) return status;
+    if (options.keep_heap) {
+        mallopt(M_MMAP_MAX, 0);
+        mallopt(M_TRIM_THRESHOLD, INT32_MAX);
+    }
+    World world = {0};
+    status = world_start(&world, error);
+    if (status == STATUS_OK) {
+        options.job.comm = MPI_COMM_WORLD;
+        status = run(&world, &options, error);
+    }
+    world_end(&world);
+    return status;
+}

@@ -1,0 +1,346 @@
+/* bench_loader.c: `t2t bench loader`: images per second of decoding, of evaluation and of training. */
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "core/optim/loss.h"
+#include "core/model/model.h"
+#include "core/base/thread_pool.h"
+#include "data/loader/loader.h"
+#include "data/augment/sample.h"
+#include "dist/config/config.h"
+#include "tools/bench/bench.h"
+#include "tools/options.h"
+
+enum { BATCH = 32, DEPTH = 3 };
+
+static const char USAGE[] =
+    "usage: t2t bench loader --data DIR [options]\n\n"
+    "Reads images of a data set and makes them ready for a model, in three ways: decode only; the evaluation "
+    "pipeline;\n"
+    "the training pipeline with the configured augmentation (by default the published recipe's). Nothing else runs.\n"
+    "\"per core\" divides by processor time, which other work on the machine does not disturb much.\n\n"
+    "  --data DIR          a converted data set\n"
+    "  --split NAME        train or val (train)\n"
+    "  --mode MODE         decode, eval or train (all three); or step: the share of a training step that waits for "
+    "data\n"
+    "  --model NAME        what trains in mode step (t2t_vit_7)\n"
+    "  --images N          per measurement (2000)\n"
+    "  --threads N         (1)\n"
+    "  --config FILE       a configuration's augmentation and image size\n"
+    "  --set key=value     a change to it; may be repeated\n"
+    "  --json              an array of objects instead of a table\n";
+
+typedef struct Arguments {
+    const char *data, *split, *mode;
+    Settings settings;
+    int threads;
+    int64_t images;
+    bool json, help;
+} Arguments;
+
+typedef struct Figures {
+    double wall, processor, waited; /* seconds */
+    int64_t images;
+} Figures;
+
+static Status parse(int argc, char **argv, Arguments *arguments, Error *error)
+{
+    static const struct option OPTIONS[] = {{"data", required_argument, NULL, 'd'},
+                                            {"mode", required_argument, NULL, 'o'},
+                                            {"model", required_argument, NULL, 'm'},
+                                            {"split", required_argument, NULL, 'p'},
+                                            {"images", required_argument, NULL, 'n'},
+                                            {"threads", required_argument, NULL, 't'},
+                                            {"config", required_argument, NULL, 'c'},
+                                            {"set", required_argument, NULL, 's'},
+                                            {"json", no_argument, NULL, 'j'},
+                                            {"help", no_argument, NULL, 'h'},
+                                            {0}};
+    *arguments = (Arguments){.split = "train", .images = 2000, .threads = 1};
+    Status status = settings_option(&arguments->settings, 'm', "t2t_vit_7", error);
+    optind = 1;
+    opterr = 0;
+    for (int option; !status && (option = getopt_long(argc, argv, "", OPTIONS, NULL)) != -1;) {
+        status = settings_option(&arguments->settings, option, optarg, error);
+        if (option == 'd') arguments->data = optarg;
+        if (option == 'p') arguments->split = optarg;
+        if (option == 'o') arguments->mode = optarg;
+        if (option == 'j') arguments->json = true;
+        if (option == 'h') arguments->help = true;
+        if (option == 'n') status = option_number("images", optarg, 1, 1000000000, &arguments->images, error);
+        if (option == 't') status = option_int("threads", optarg, 1, 1024, &arguments->threads, error);
+        if (option == '?')
+            status = error_set(error, STATUS_USAGE, "unknown or incomplete option '%s'", argv[optind - 1]);
+    }
+    if (status || arguments->help) return status;
+    if (optind < argc) return error_set(error, STATUS_USAGE, "unexpected argument '%s'", argv[optind]);
+    if (arguments->mode && strcmp(arguments->mode, "decode") && strcmp(arguments->mode, "eval") &&
+        strcmp(arguments->mode, "train") && strcmp(arguments->mode, "step"))
+        return error_set(error, STATUS_USAGE, "--mode wants decode, eval, train or step, not '%s'", arguments->mode);
+    if (!arguments->data) return error_set(error, STATUS_USAGE, "--data DIR: which data set?");
+    return STATUS_OK;
+}
+
+static double seconds(clockid_t clock)
+{
+    struct timespec now;
+    clock_gettime(clock, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+static void figures_start(Figures *figures)
+{
+    figures->wall = -seconds(CLOCK_MONOTONIC);
+    figures->processor = -seconds(CLOCK_PROCESS_CPUTIME_ID);
+}
+
+static void figures_stop(Figures *figures, int64_t images)
+{
+    figures->wall += seconds(CLOCK_MONOTONIC);
+    figures->processor += seconds(CLOCK_PROCESS_CPUTIME_ID);
+    figures->images = images;
+}
+
+/* ---- decode */
+
+typedef struct DecodeThread {
+    DatasetReader *reader;
+    int64_t count;
+    Image image;
+    Status status;
+    Error error;
+} DecodeThread;
+
+static void decode_task(void *context, int64_t task, int thread)
+{
+    DecodeThread *own = (DecodeThread *)context + thread;
+    Record record;
+    if (own->status) return;
+    own->status = dataset_read(own->reader, task % own->count, &record, &own->error);
+    if (!own->status) own->status = image_decode(record.bytes, record.size, &own->image, &own->error);
+}
+
+static Status measure_decode(const Dataset *dataset, int threads, int64_t images, Figures *figures, Error *error)
+{
+    Pool *pool = NULL;
+    DecodeThread *own = calloc((size_t)threads, sizeof *own);
+    if (!own) return error_set(error, STATUS_FAILED, "out of memory: %d threads", threads);
+    Status status = pool_create(&pool, threads, error);
+    for (int i = 0; i < threads && !status; i++) {
+        own[i].count = dataset_count(dataset);
+        status = dataset_reader_create(&own[i].reader, dataset, error);
+    }
+    if (!status) {
+        figures_start(figures);
+        pool_run(pool, images, decode_task, own);
+        figures_stop(figures, images);
+    }
+    for (int i = 0; i < threads; i++) {
+        if (own[i].status && !status) status = error_set(error, own[i].status, "%s", own[i].error.message);
+        image_free(&own[i].image);
+        dataset_reader_free(own[i].reader);
+    }
+    pool_free(pool);
+    free(own);
+    return status;
+}
+
+/* ---- the pipelines */
+
+/* Counts from the time that every batch of the ring was used once. */
+static Status drain(Loader *loader, int warm_up, int64_t images, Figures *figures, Error *error)
+{
+    int64_t done = 0;
+    Status status = loader_start(loader, 0, 0, error);
+    for (int round = 0; !status && done < images; round++) {
+        Batch *batch;
+        if (round == warm_up) {
+            figures_start(figures);
+            done = 0;
+        }
+        status = loader_next(loader, &batch, error);
+        if (!status && !batch) status = loader_start(loader, 0, 0, error); /* evaluation: another pass */
+        if (status || !batch) continue;
+        if (round >= warm_up) done += batch->count;
+        loader_release(loader, batch);
+    }
+    figures_stop(figures, done);
+    return status;
+}
+
+static Status make_loader(Loader **loader, const Dataset *dataset, const Config *config, int workers, bool training,
+                          Error *error)
+{
+    const int64_t count = dataset_count(dataset);
+    const int batch = count < BATCH ? (int)count : BATCH;
+    LoaderConfig loader_config = {.pipeline = config->pipeline,
+                                  .training = training,
+                                  .seed = config->seed,
+                                  .shuffle = true,
+                                  .global_batch = batch,
+                                  .end = training ? batch : count,
+                                  .batch = batch,
+                                  .classes = dataset_classes(dataset),
+                                  .workers = workers,
+                                  .depth = DEPTH,
+                                  .max_bad_share = 1.0};
+    return loader_create(loader, dataset, &loader_config, error);
+}
+
+static Status measure_loader(const Dataset *dataset, const Config *config, const Arguments *arguments, bool training,
+                             Figures *figures, Error *error)
+{
+    Loader *loader;
+    int workers = arguments->threads > 1 ? arguments->threads : 0;
+    Status status = make_loader(&loader, dataset, config, workers, training, error);
+    if (!status) status = drain(loader, DEPTH, arguments->images, figures, error);
+    loader_free(loader);
+    return status;
+}
+
+/* ---- a training step beside the loader */
+
+typedef struct Step {
+    Pool *pool;
+    Model *model;
+    float *weights, *grads, *logits, *dlogits;
+} Step;
+
+static Status step_create(Step *step, const ModelConfig *config, int threads, Error *error)
+{
+    Status status = pool_create(&step->pool, threads, error);
+    if (!status) status = model_create(&step->model, config, BATCH, MODEL_TRAIN, step->pool, error);
+    if (status) return status;
+    const ParamTable *table = model_params(step->model);
+    size_t outputs = (size_t)BATCH * (size_t)config->num_classes;
+    step->weights = calloc(2 * (size_t)table->size, sizeof(float));
+    step->logits = calloc(2 * outputs, sizeof(float));
+    if (!step->weights || !step->logits) return error_set(error, STATUS_FAILED, "out of memory: a model's vectors");
+    step->grads = step->weights + table->size;
+    step->dlogits = step->logits + outputs;
+    params_init(table, config, 0, step->weights);
+    model_set_weights(step->model, step->weights);
+    return STATUS_OK;
+}
+
+static void step_free(Step *step)
+{
+    model_free(step->model);
+    pool_free(step->pool);
+    free(step->weights);
+    free(step->logits);
+}
+
+static void step_run(Step *step, const Batch *batch)
+{
+    int classes = model_config(step->model)->num_classes;
+    ModelInput input = {.count = batch->count, .images = batch->images, .training = true, .samples = batch->samples};
+    model_forward(step->model, &input, step->logits);
+    loss_soft_target(step->logits, batch->targets, batch->count, classes, 1.0 / batch->count, step->dlogits);
+    model_backward(step->model, step->dlogits, step->grads, false, NULL, NULL);
+}
+
+static Status measure_step(const Dataset *dataset, Config config, const Arguments *arguments, Figures *figures,
+                           Error *error)
+{
+    Step step = {0};
+    Loader *loader = NULL;
+    config.model.num_classes = dataset_classes(dataset);
+    Status status = step_create(&step, &config.model, arguments->threads, error);
+    if (!status) status = make_loader(&loader, dataset, &config, config.workers > 0 ? config.workers : 1, true, error);
+    if (!status) status = loader_start(loader, 0, 0, error);
+    int64_t done = -1; /* the first step is not timed: the ring is empty */
+    double waited = 0;
+    while (!status && done < arguments->images) {
+        Batch *batch;
+        status = loader_next(loader, &batch, error);
+        if (status) break;
+        if (done < 0) {
+            done = 0;
+            step_run(&step, batch);
+            waited = loader_counts(loader).wait_seconds;
+            figures_start(figures);
+        } else {
+            step_run(&step, batch);
+            done += batch->count;
+        }
+        loader_release(loader, batch);
+    }
+    if (!status) {
+        figures_stop(figures, done);
+        figures->waited = loader_counts(loader).wait_seconds - waited;
+    }
+    loader_free(loader);
+    step_free(&step);
+    return status;
+}
+
+static Status report_step(const Arguments *arguments, const Config *config, const Dataset *dataset, Error *error)
+{
+    Figures figures = {0};
+    Status status = measure_step(dataset, *config, arguments, &figures, error);
+    double share = figures.waited / figures.wall, rate = (double)figures.images / figures.wall;
+    if (status) return status;
+    if (arguments->json)
+        printf(
+            "[\n  {\"mode\": \"step\", \"model\": \"%s\", \"threads\": %d, \"images\": %lld, \"images_per_s\": %.2f, "
+            "\"data_wait\": %.4f}\n]\n",
+            config->model.name, arguments->threads, (long long)figures.images, rate, share);
+    else
+        printf("%s on %d threads: %.2f images/s, %.2f %% of the time waiting for data\n", config->model.name,
+               arguments->threads, rate, 100 * share);
+    return STATUS_OK;
+}
+
+/* ---- report */
+
+static void print(const Arguments *arguments, const char *mode, const Figures *figures, bool first)
+{
+    double rate = (double)figures->images / figures->wall, per_core = (double)figures->images / figures->processor;
+    if (arguments->json)
+        printf("%s\n  {\"mode\": \"%s\", \"threads\": %d, \"images\": %lld, \"images_per_s\": %.1f, "
+               "\"images_per_s_per_core\": %.1f}",
+               first ? "[" : ",", mode, arguments->threads, (long long)figures->images, rate, per_core);
+    else
+        printf("%-8s%8d%10lld%14.1f%14.1f\n", mode, arguments->threads, (long long)figures->images, rate, per_core);
+    fflush(stdout);
+}
+
+static Status run(const Arguments *arguments, const Config *config, const Dataset *dataset, Error *error)
+{
+    static const char *const MODES[] = {"decode", "eval", "train"};
+    Status status = STATUS_OK;
+    if (arguments->mode && strcmp(arguments->mode, "step") == 0) return report_step(arguments, config, dataset, error);
+    if (!arguments->json) printf("%-8s%8s%10s%14s%14s\n", "mode", "threads", "images", "images/s", "per core");
+    for (int mode = 0; mode < 3 && !status; mode++) {
+        Figures figures = {0};
+        if (arguments->mode && strcmp(arguments->mode, MODES[mode]) != 0) continue;
+        if (mode == 0)
+            status = measure_decode(dataset, arguments->threads, arguments->images, &figures, error);
+        else
+            status = measure_loader(dataset, config, arguments, mode == 2, &figures, error);
+        if (!status) print(arguments, MODES[mode], &figures, mode == 0 || arguments->mode);
+    }
+    if (!status && arguments->json) printf("\n]\n");
+    return status;
+}
+
+Status bench_loader(int argc, char **argv, Error *error)
+{
+    Arguments arguments;
+    Config config;
+    Dataset *dataset = NULL;
+    Status status = parse(argc, argv, &arguments, error);
+    if (status || arguments.help) {
+        if (!status) fputs(USAGE, stdout);
+        return status;
+    }
+    status = settings_load(&arguments.settings, &config, error);
+    if (!status) status = dataset_open(&dataset, arguments.data, arguments.split, error);
+    if (!status) status = run(&arguments, &config, dataset, error);
+    dataset_close(dataset);
+    return status;
+}

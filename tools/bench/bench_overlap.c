@@ -1,0 +1,206 @@
+/* t2t bench overlap: what summing gradients costs a step, beside the same step without it. */
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "core/base/clock.h"
+#include "dist/comm/allreduce_bench.h"
+#include "dist/comm/reducer.h"
+#include "dist/comm/world.h"
+#include "tools/bench/bench.h"
+#include "tools/bench/bench_model.h"
+#include "tools/options.h"
+
+static const char USAGE[] =
+    "usage: mpirun -np N t2t bench overlap [--option value ...]\n\n"
+    "Training steps on random images, in turn without and with the sum of gradients over the ranks. A step's time is "
+    "that of\n"
+    "the slowest rank; both start together. Prints medians, and how much of the communication lay behind backward.\n\n"
+    "  --model NAME       a published model (default t2t_vit_14)\n"
+    "  --set key=value    allreduce, bucket_mb, wire, zero, watchdog and so on, as in a configuration\n"
+    "  --config FILE      a configuration\n"
+    "  --batch N          images of a rank in a step (default 8)\n"
+    "  --threads N        of each rank (default 1)\n"
+    "  --steps N          measured steps of each kind (default 10)\n"
+    "  --trace FILE       the steps as a timeline for chrome://tracing\n"
+    "  --json             one JSON object\n";
+
+enum { MAX_STEPS = 1000, WARM_UP = 2, EVENTS = 20000 };
+
+typedef struct Arguments {
+    Settings settings;
+    const char *trace;
+    int batch, threads, steps;
+    bool json, help;
+} Arguments;
+
+static Status parse(int argc, char **argv, Arguments *arguments, Error *error)
+{
+    static const struct option OPTIONS[] = {
+        {"model", required_argument, NULL, 'm'},   {"set", required_argument, NULL, 's'},
+        {"config", required_argument, NULL, 'c'},  {"batch", required_argument, NULL, 'b'},
+        {"threads", required_argument, NULL, 't'}, {"steps", required_argument, NULL, 'n'},
+        {"trace", required_argument, NULL, 'o'},   {"json", no_argument, NULL, 'j'},
+        {"help", no_argument, NULL, 'h'},          {NULL, 0, NULL, 0},
+    };
+    Status status = STATUS_OK;
+    optind = 1;
+    for (int option; !status && (option = getopt_long(argc, argv, "", OPTIONS, NULL)) != -1;) {
+        if (option == '?') return error_set(error, STATUS_USAGE, "see `t2t bench overlap --help`");
+        status = settings_option(&arguments->settings, option, optarg, error);
+        if (option == 'b') status = option_int("batch", optarg, 1, 1 << 16, &arguments->batch, error);
+        if (option == 't') status = option_int("threads", optarg, 1, 1 << 16, &arguments->threads, error);
+        if (option == 'n') status = option_int("steps", optarg, 1, MAX_STEPS, &arguments->steps, error);
+        if (option == 'o') arguments->trace = optarg;
+        if (option == 'j') arguments->json = true;
+        if (option == 'h') arguments->help = true;
+    }
+    if (!status && optind < argc) return error_set(error, STATUS_USAGE, "unexpected argument '%s'", argv[optind]);
+    return status;
+}
+
+/* ---- the steps */
+
+typedef struct Overlap {
+    World world;
+    BenchModel model;
+    Reducer *reducer;
+    Timeline *timeline;                                                           /* or NULL */
+    double alone[MAX_STEPS], summed[MAX_STEPS], busy[MAX_STEPS], wait[MAX_STEPS]; /* seconds */
+} Overlap;
+
+static void step_alone(Overlap *overlap)
+{
+    BenchModel *model = &overlap->model;
+    float *grads = reducer_grads(overlap->reducer);
+    int64_t size = model_params(model->model)->size;
+    bench_model_gradients(model, grads, NULL, NULL);
+    bench_model_update(model, grads, 0, size, optim_sum_squares(model->pool, grads, 0, size));
+}
+
+/* As replica_step does it. */
+static Status step_summed(Overlap *overlap, int64_t number, Error *error)
+{
+    BenchModel *model = &overlap->model;
+    Reducer *reducer = overlap->reducer;
+    int64_t begin, end;
+    double start = clock_seconds();
+    reducer_begin(reducer);
+    bench_model_gradients(model, reducer_grads(reducer), reducer_ready, reducer);
+    timeline_add(overlap->timeline, TIMELINE_COMPUTE, "forward and backward", number, start, clock_seconds());
+    start = clock_seconds();
+    Status status = reducer_wait(reducer, error);
+    timeline_add(overlap->timeline, TIMELINE_COMPUTE, "wait for sums", number, start, clock_seconds());
+    if (status) return status;
+    start = clock_seconds();
+    reducer_slice(reducer, &begin, &end);
+    double squares = optim_sum_squares(model->pool, reducer_total(reducer), begin, end);
+    status = reducer_agree(reducer, &squares, 1, error);
+    if (status) return status;
+    reducer_owned(reducer, &begin, &end);
+    bench_model_update(model, reducer_total(reducer), begin, end, squares);
+    status = reducer_gather(reducer, model->weights, error);
+    if (status) return status;
+    model_set_weights(model->model, model->weights);
+    timeline_add(overlap->timeline, TIMELINE_COMPUTE, "update", number, start, clock_seconds());
+    return STATUS_OK;
+}
+
+static double slowest(double seconds, MPI_Comm comm)
+{
+    MPI_Allreduce(MPI_IN_PLACE, &seconds, 1, MPI_DOUBLE, MPI_MAX, comm);
+    return seconds;
+}
+
+static Status measure(Overlap *overlap, int steps, Error *error)
+{
+    MPI_Comm comm = overlap->world.comm;
+    for (int i = -WARM_UP; i < steps; i++) {
+        int at = i < 0 ? 0 : i;
+        MPI_Barrier(comm);
+        double start = clock_seconds();
+        step_alone(overlap);
+        overlap->alone[at] = slowest(clock_seconds() - start, comm);
+        MPI_Barrier(comm);
+        start = clock_seconds();
+        Status status = step_summed(overlap, i, error);
+        if (status) return status;
+        overlap->summed[at] = slowest(clock_seconds() - start, comm);
+        ReducerTimes times = reducer_times(overlap->reducer);
+        overlap->busy[at] = slowest(times.busy, comm);
+        overlap->wait[at] = slowest(times.wait, comm);
+    }
+    return STATUS_OK;
+}
+
+/* ---- the figures */
+
+static void print_result(Overlap *overlap, int steps, bool json)
+{
+    const char *name = overlap->model.config->name, *kind = reducer_kind(overlap->reducer);
+    int ranks = overlap->world.size, batch = overlap->model.batch;
+    double alone = measure_median(overlap->alone, steps), summed = measure_median(overlap->summed, steps);
+    double busy = measure_median(overlap->busy, steps), wait = measure_median(overlap->wait, steps);
+    double hidden = busy > 0 ? 1 - wait / busy : 1, rate = ranks * batch / summed;
+    if (json) {
+        printf("{\"model\": \"%s\", \"ranks\": %d, \"batch\": %d, \"threads\": %d, \"allreduce\": \"%s\", "
+               "\"images_per_s\": %.5g, \"step_ms\": %.5g, \"alone_ms\": %.5g, \"longer\": %.4f, \"sums_ms\": %.5g, "
+               "\"wait_ms\": %.5g, \"hidden\": %.4f}\n",
+               name, ranks, batch, pool_threads(overlap->model.pool), kind, rate, summed * 1e3, alone * 1e3,
+               summed / alone - 1, busy * 1e3, wait * 1e3, hidden);
+        return;
+    }
+    printf("%s, %d ranks x %d threads, batch %d each, %s\n", name, ranks, pool_threads(overlap->model.pool), batch,
+           kind);
+    printf("  step %.5g ms without sums, %.5g ms with: %+.1f %%\n", alone * 1e3, summed * 1e3,
+           100 * (summed / alone - 1));
+    printf("  sums take %.5g ms, of which %.5g ms are waited for: %.0f %% hidden\n", busy * 1e3, wait * 1e3,
+           100 * hidden);
+    printf("  %.4g images/s\n", rate);
+}
+
+static Status run(Overlap *overlap, const Arguments *arguments, Error *error)
+{
+    Config config;
+    Status status = settings_load(&arguments->settings, &config, error);
+    if (!status) status = world_start(&overlap->world, error);
+    if (status) return status;
+    if (arguments->trace) status = timeline_create(&overlap->timeline, EVENTS, error);
+    if (!status)
+        status = bench_model_create(&overlap->model, &config, arguments->batch, arguments->threads, false, error);
+    status = world_agree(overlap->world.comm, status, error);
+    if (status) return status;
+    ReducerConfig reducer = {.comm = overlap->world.comm,
+                             .kind = config.allreduce,
+                             .bucket_mb = config.bucket_mb,
+                             .wire = config.wire,
+                             .zero = config.zero == 1,
+                             .watchdog = config.watchdog,
+                             .timeline = overlap->timeline};
+    status = reducer_create(&overlap->reducer, &reducer, model_params(overlap->model.model)->size, error);
+    if (!status) status = measure(overlap, arguments->steps, error);
+    if (!status && arguments->trace)
+        status = timeline_write(overlap->timeline, overlap->world.comm, arguments->trace, error);
+    if (!status && overlap->world.rank == 0) print_result(overlap, arguments->steps, arguments->json);
+    return status;
+}
+
+Status bench_overlap(int argc, char **argv, Error *error)
+{
+    Arguments arguments = {.batch = 8, .threads = 1, .steps = 10};
+    Status status = parse(argc, argv, &arguments, error);
+    if (status) return status;
+    if (arguments.help) {
+        fputs(USAGE, stdout);
+        return STATUS_OK;
+    }
+    Overlap *overlap = calloc(1, sizeof *overlap);
+    if (!overlap) return error_set(error, STATUS_FAILED, "no memory for the times of %d steps", MAX_STEPS);
+    status = run(overlap, &arguments, error);
+    reducer_free(overlap->reducer);
+    bench_model_free(&overlap->model);
+    timeline_free(overlap->timeline);
+    world_end(&overlap->world);
+    free(overlap);
+    return status;
+}

@@ -1,0 +1,227 @@
+/* t2t bench step: how fast one replica computes, beside what its cores could do at most. */
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "core/kernels/kernels.h"
+#include "core/optim/optim.h"
+#include "core/base/clock.h"
+#include "dist/comm/allreduce_bench.h"
+#include "tools/bench/bench.h"
+#include "tools/bench/bench_model.h"
+#include "tools/options.h"
+
+static const char USAGE[] =
+    "usage: t2t bench step [--model NAME] [--option value ...]\n\n"
+    "Runs steps on random images: forward, loss, backward, clipping, AdamW and EMA, as a training step does, with "
+    "dropout\n"
+    "and drop path as configured. Prints the median of the steps after warm-up.\n\n"
+    "  --model NAME       a published model (default t2t_vit_14)\n"
+    "  --config FILE      or the architecture keys of a configuration file\n"
+    "  --set key=value    a change to the model; may be repeated\n"
+    "  --batch N          images in a step (default 8)\n"
+    "  --threads N        (default: the processors that the process may use)\n"
+    "  --infer            forward only, in evaluation mode\n"
+    "  --profile          milliseconds of a step by part of the work, threads' mean\n"
+    "  --steps N          measured steps (default: as many as fit into 10 seconds, at least 5)\n"
+    "  --json             one JSON object\n\n"
+    "gflops counts nominal work: 2 operations for each multiply-accumulate of `t2t info`, times 3 for training.\n"
+    "peak_gflops is measured in the same run, on the same threads, before and after: multiply-adds in registers.\n";
+
+enum { MAX_STEPS = 1000, MIN_STEPS = 5 };
+
+typedef struct Arguments {
+    Settings settings;
+    int batch, threads, steps;
+    bool infer, profile, json, help;
+} Arguments;
+
+static Status parse(int argc, char **argv, Arguments *arguments, Error *error)
+{
+    static const struct option OPTIONS[] = {
+        {"model", required_argument, NULL, 'm'},
+        {"config", required_argument, NULL, 'c'},
+        {"set", required_argument, NULL, 's'},
+        {"batch", required_argument, NULL, 'b'},
+        {"threads", required_argument, NULL, 't'},
+        {"steps", required_argument, NULL, 'n'},
+        {"infer", no_argument, NULL, 'i'},
+        {"profile", no_argument, NULL, 'p'},
+        {"json", no_argument, NULL, 'j'},
+        {"help", no_argument, NULL, 'h'},
+        {NULL, 0, NULL, 0},
+    };
+    Status status = STATUS_OK;
+    for (int option; !status && (option = getopt_long(argc, argv, "", OPTIONS, NULL)) != -1;) {
+        switch (option) {
+        case 'm':
+        case 'c':
+        case 's':
+            status = settings_option(&arguments->settings, option, optarg, error);
+            break;
+        case 'b':
+            status = option_int("batch", optarg, 1, 1 << 16, &arguments->batch, error);
+            break;
+        case 't':
+            status = option_int("threads", optarg, 1, 1 << 16, &arguments->threads, error);
+            break;
+        case 'n':
+            status = option_int("steps", optarg, 1, MAX_STEPS, &arguments->steps, error);
+            break;
+        case 'i':
+            arguments->infer = true;
+            break;
+        case 'p':
+            arguments->profile = true;
+            break;
+        case 'j':
+            arguments->json = true;
+            break;
+        case 'h':
+            arguments->help = true;
+            break;
+        default:
+            return error_set(error, STATUS_USAGE, "see `t2t bench step --help`");
+        }
+    }
+    if (!status && optind < argc) return error_set(error, STATUS_USAGE, "unexpected argument '%s'", argv[optind]);
+    return status;
+}
+
+/* ---- the peak */
+
+typedef struct PeakJob {
+    const Kernels *kernels;
+    int64_t rounds;
+    int64_t operations; /* of one thread */
+} PeakJob;
+
+static void peak_task(void *context, int64_t task, int thread)
+{
+    (void)thread;
+    PeakJob *job = context;
+    int64_t operations = job->kernels->multiply_add(job->rounds);
+    if (task == 0) job->operations = operations;
+}
+
+/* The best of a few short floods on all threads at once, in GFLOP/s. */
+static double measure_peak(Pool *pool)
+{
+    PeakJob job = {.kernels = kernels_best(), .rounds = 1000000};
+    double best = 0;
+    for (int i = 0; i < 10; i++) {
+        double begin = clock_seconds();
+        pool_run(pool, pool_threads(pool), peak_task, &job);
+        double rate = (double)job.operations * pool_threads(pool) / (clock_seconds() - begin) * 1e-9;
+        if (rate > best) best = rate;
+    }
+    return best;
+}
+
+/* ---- the step */
+
+static void run_step(BenchModel *bench)
+{
+    bench_model_gradients(bench, bench->grads, NULL, NULL);
+    if (bench->infer) return;
+    int64_t size = model_params(bench->model)->size;
+    double squares = optim_sum_squares(bench->pool, bench->grads, 0, size);
+    bench_model_update(bench, bench->grads, 0, size, squares);
+}
+
+typedef struct Timing {
+    double median, total; /* seconds of a step, and of all */
+    int count;
+} Timing;
+
+static Timing measure_steps(BenchModel *bench, int steps)
+{
+    enum { WARM_UP = 2, SECONDS = 10 };
+    double times[MAX_STEPS] = {0};
+    int wanted = steps ? steps : MAX_STEPS, count = 0;
+    for (int i = 0; i < WARM_UP; i++) run_step(bench);
+    if (bench->profile) profile_reset(bench->profile);
+    double start = clock_seconds();
+    while (count < wanted && (steps || count < MIN_STEPS || clock_seconds() - start < SECONDS)) {
+        double begin = clock_seconds();
+        run_step(bench);
+        times[count++] = clock_seconds() - begin;
+    }
+    double total = clock_seconds() - start;
+    return (Timing){measure_median(times, count), total, count};
+}
+
+/* The threads' mean of what a step spends on a part, in milliseconds. */
+static double part_ms(const BenchModel *bench, Timing timing, Part part)
+{
+    return 1e3 * profile_seconds(bench->profile, part) / pool_threads(bench->pool) / timing.count;
+}
+
+static void print_profile(const BenchModel *bench, bool json, Timing timing)
+{
+    double mean = 1e3 * timing.total / timing.count;
+    if (json) printf(", \"mean_ms\": %.5g, \"parts_ms\": {", mean);
+    for (Part part = 0; part < PARTS; part++) {
+        double ms = part_ms(bench, timing, part);
+        if (json)
+            printf("%s\"%s\": %.5g", part ? ", " : "", profile_part_name(part), ms);
+        else
+            printf("  %-16s %9.2f ms %5.1f %%\n", profile_part_name(part), ms, 100 * ms / mean);
+    }
+    if (json) printf("}");
+}
+
+static void print_result(const BenchModel *bench, bool json, Timing timing, double peak)
+{
+    double seconds = timing.median;
+    const ModelConfig *config = bench->config;
+    Macs macs = zoo_macs(config);
+    double work = 2.0 * (double)(macs.linear + macs.attention + macs.conv) * bench->batch * (bench->infer ? 1 : 3);
+    double gflops = work / seconds * 1e-9;
+    struct rusage usage;
+    getrusage(RUSAGE_SELF, &usage);
+    double rss = (double)usage.ru_maxrss / 1024;
+    int threads = pool_threads(bench->pool);
+    const char *mode = bench->infer ? "infer" : "train";
+    if (json) {
+        printf("{\"model\": \"%s\", \"batch\": %d, \"threads\": %d, \"mode\": \"%s\", \"images_per_s\": %.4g, "
+               "\"step_ms\": %.5g, \"gflops\": %.4g, \"peak_gflops\": %.4g, \"peak_share\": %.4f, \"rss_mb\": %.1f",
+               config->name, bench->batch, threads, mode, bench->batch / seconds, seconds * 1e3, gflops, peak,
+               gflops / peak, rss);
+        if (bench->profile) print_profile(bench, true, timing);
+        printf("}\n");
+        return;
+    }
+    printf("%s, %s, batch %d, %d threads, %s\n", config->name, mode, bench->batch, threads, kernels_best()->name);
+    printf("  %.4g images/s, %.5g ms a step\n", bench->batch / seconds, seconds * 1e3);
+    printf("  %.4g GFLOP/s of %.4g at most: %.1f %%\n", gflops, peak, 100 * gflops / peak);
+    printf("  memory: %.0f MB of activations, %.0f MB resident at most\n",
+           (double)model_memory(bench->model) / (1 << 20), rss);
+    if (bench->profile) print_profile(bench, false, timing);
+}
+
+Status bench_step(int argc, char **argv, Error *error)
+{
+    Arguments arguments = {.batch = 8};
+    Config config;
+    BenchModel bench = {0};
+    Status status = parse(argc, argv, &arguments, error);
+    if (!status && arguments.help) {
+        fputs(USAGE, stdout);
+        return STATUS_OK;
+    }
+    if (!status) status = settings_load(&arguments.settings, &config, error);
+    if (!status)
+        status = bench_model_create(&bench, &config, arguments.batch, arguments.threads, arguments.infer, error);
+    if (!status && arguments.profile) status = bench_model_profile(&bench, error);
+    if (!status) {
+        double before = measure_peak(bench.pool);
+        Timing timing = measure_steps(&bench, arguments.steps);
+        double after = measure_peak(bench.pool);
+        print_result(&bench, arguments.json, timing, before > after ? before : after);
+    }
+    bench_model_free(&bench);
+    return status;
+}
