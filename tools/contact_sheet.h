@@ -1,6 +1,6 @@
-/* sheet.h: a contact sheet: images of a data set with their classes, for a person to look at. */
-#ifndef TOOLS_SHEET_H
-#define TOOLS_SHEET_H
+/* contact_sheet.h: a contact sheet: images of a data set with their classes, for a person to look at. */
+#ifndef TOOLS_CONTACT_SHEET_H
+#define TOOLS_CONTACT_SHEET_H
 
 #include "core/base/status.h"
 

@@ -1,4 +1,4 @@
-/* sheet_text.c: letters for a contact sheet. */
+/* contact_sheet_text.c: letters for a contact sheet. */
 #include <ctype.h>
 #include <string.h>
 

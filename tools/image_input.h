@@ -1,6 +1,6 @@
-/* pictures.h: image files through the evaluation pipeline, for predict and trace. */
-#ifndef TOOLS_PICTURES_H
-#define TOOLS_PICTURES_H
+/* image_input.h: image files through the evaluation pipeline, for predict and trace. */
+#ifndef TOOLS_IMAGE_INPUT_H
+#define TOOLS_IMAGE_INPUT_H
 
 #include "data/augment/sample.h"
 

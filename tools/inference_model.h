@@ -1,4 +1,4 @@
-/* classifier.h: a trained model and what its weights file knows: for eval, predict and trace.
+/* inference_model.h: a trained model and what its weights file knows: for eval, predict and trace.
  *
  * Weights that t2t wrote carry their configuration and the names of their classes; others need --model or --config.
  * What is given wins over what the file says.
@@ -9,8 +9,8 @@
  *     model_forward(classifier.model, &input, logits);
  *     classifier_close(&classifier);
  */
-#ifndef TOOLS_CLASSIFIER_H
-#define TOOLS_CLASSIFIER_H
+#ifndef TOOLS_INFERENCE_MODEL_H
+#define TOOLS_INFERENCE_MODEL_H
 
 #include "core/model/model.h"
 #include "core/model/weights.h"

@@ -1,6 +1,6 @@
-/* bar.h: how far a long task is: a bar on a terminal, a line every half minute in a log. */
-#ifndef TOOLS_BAR_H
-#define TOOLS_BAR_H
+/* progress_bar.h: how far a long task is: a bar on a terminal, a line every half minute in a log. */
+#ifndef TOOLS_PROGRESS_BAR_H
+#define TOOLS_PROGRESS_BAR_H
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -10,8 +10,8 @@
  *     ...
  *     arena_free(&arena);
  */
-#ifndef CORE_ARENA_H
-#define CORE_ARENA_H
+#ifndef CORE_BASE_ARENA_H
+#define CORE_BASE_ARENA_H
 
 #include <stddef.h>
 #include "core/base/status.h"

@@ -1,6 +1,6 @@
 /* clock.h: seconds on a clock that never jumps. */
-#ifndef DIST_CLOCK_H
-#define DIST_CLOCK_H
+#ifndef CORE_BASE_CLOCK_H
+#define CORE_BASE_CLOCK_H
 
 #include <time.h>
 

@@ -8,8 +8,8 @@
  *     if (!status) status = atomic_file_write(&file, bytes, size, error);
  *     return atomic_file_finish(&file, status, error);    // commits, or on failure removes the temporary
  */
-#ifndef CORE_FILE_H
-#define CORE_FILE_H
+#ifndef CORE_BASE_FILE_H
+#define CORE_BASE_FILE_H
 
 #include <stdbool.h>
 #include <stddef.h>

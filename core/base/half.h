@@ -1,6 +1,6 @@
 /* half.h: 16-bit floats to float, exactly: every half and bfloat16 is a float. */
-#ifndef CORE_HALF_H
-#define CORE_HALF_H
+#ifndef CORE_BASE_HALF_H
+#define CORE_BASE_HALF_H
 
 #include <stdint.h>
 #include <string.h>

@@ -9,8 +9,8 @@
  *
  * Generator: SplitMix64 (Steele, Lea, Flood, OOPSLA 2014), whose n-th output is mix(key + n * gamma).
  */
-#ifndef CORE_RNG_H
-#define CORE_RNG_H
+#ifndef CORE_BASE_RNG_H
+#define CORE_BASE_RNG_H
 
 #include <stdint.h>
 

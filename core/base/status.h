@@ -13,8 +13,8 @@
  * A good message says what, where (file, offset, line), expected, found, and what to do:
  *     "data/train-003.mdb: size 1048576, but manifest.json says 2097152; the copy is incomplete: copy it again"
  */
-#ifndef CORE_STATUS_H
-#define CORE_STATUS_H
+#ifndef CORE_BASE_STATUS_H
+#define CORE_BASE_STATUS_H
 
 typedef enum Status {
     STATUS_OK = 0,

@@ -1,6 +1,6 @@
-/* nearest.h: "did you mean ...?" */
-#ifndef CORE_NEAREST_H
-#define CORE_NEAREST_H
+/* suggest.h: "did you mean ...?" */
+#ifndef CORE_BASE_SUGGEST_H
+#define CORE_BASE_SUGGEST_H
 
 /* The name with the fewest insertions, deletions and replacements from `wanted`, upper and lower case alike; NULL when
  * none is near. `name_at(context, i)` yields the names in order and NULL past the last. */

@@ -1,4 +1,4 @@
-/* pool.h: the threads that compute.
+/* thread_pool.h: the threads that compute.
  *
  * A pool runs numbered tasks on its threads and returns when all are done. Who runs which task is not fixed, so a
  * task's result must depend on its number alone; then results are the same, bit for bit, at any thread count. Tiles
@@ -13,8 +13,8 @@
  * `thread` (0 .. pool_threads-1) picks a scratch buffer and nothing else. pool_run is called by one thread at a time
  * and does not nest.
  */
-#ifndef CORE_POOL_H
-#define CORE_POOL_H
+#ifndef CORE_BASE_THREAD_POOL_H
+#define CORE_BASE_THREAD_POOL_H
 
 #include <stdint.h>
 #include "core/base/status.h"

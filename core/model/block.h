@@ -5,14 +5,14 @@
  *     y   = x2 + path(drop(fc2(drop(gelu(fc1(norm2(x2)))))))    ghost: cheap channels beside qkv's and fc1's
  *     out = y, or for the dense model concat(x, dense_linear(y)); transition: gelu(linear(x))
  *
- * A branch that drop path dropped for an image is not computed for it: see branch.h.
+ * A branch that drop path dropped for an image is not computed for it: see residual.h.
  *
  * Forward is three parallel regions: rows (norm1, qkv), heads (attention), rows (the rest, while a tile is in cache).
  * Backward mirrors it; it keeps x, the norms' statistics, qkv, attention's output and row sums, x2 and fc1's output,
- * and computes the rest again. The last block of a plain model is one region: see class_block.c.
+ * and computes the rest again. The last block of a plain model is one region: see cls_block.c.
  */
-#ifndef CORE_BLOCK_H
-#define CORE_BLOCK_H
+#ifndef CORE_MODEL_BLOCK_H
+#define CORE_MODEL_BLOCK_H
 
 #include "core/model/residual.h"
 
@@ -25,7 +25,7 @@ typedef struct BlockSaved {
     float *mean2, *rstd2; /* (M) */
     float *qkv;           /* (A, 3 * dim) */
     float *class_q;       /* class_only, instead of qkv: (images of A, dim) */
-    float *class_keys;    /* class_only: (images of A, heads, dim), as class_block.c tells */
+    float *class_keys;    /* class_only: (images of A, heads, dim), as cls_block.c tells */
     float *class_mix;     /* class_only: (images of A, heads, dim) */
     float *attention;     /* (A, dim) */
     float *lse;           /* (images of A, heads, tokens) */

@@ -1,6 +1,6 @@
 /* block_internal.h: what block.c and block_backward.c share. */
-#ifndef CORE_BLOCK_INTERNAL_H
-#define CORE_BLOCK_INTERNAL_H
+#ifndef CORE_MODEL_BLOCK_INTERNAL_H
+#define CORE_MODEL_BLOCK_INTERNAL_H
 
 #include "core/model/block.h"
 #include "core/kernels/attention.h"
@@ -20,7 +20,7 @@ int block_tile_rows(int64_t rows, int64_t tile);
  * so act is computed from hidden, fc1's output with bias) and dropout. act (kept rows, fc2.in) in place otherwise. */
 void block_activate(const Block *block, const Step *step, int64_t first, int rows, const float *hidden, float *act);
 
-/* class_block.c: the block when class_only */
+/* cls_block.c: the block when class_only */
 void class_block_forward(Block *block, const Step *step, const float *x, float *out);
 void class_block_backward(Block *block, const Step *step, const BlockBuffers *buffers, const float *x, float *dx);
 int64_t class_tile_count(int batch);

@@ -3,8 +3,8 @@
  *     out[0]     = drop(cls_token + position[0])
  *     out[1 + i] = drop(project(split(source))[i] + position[1 + i])
  */
-#ifndef CORE_EMBED_H
-#define CORE_EMBED_H
+#ifndef CORE_MODEL_EMBED_H
+#define CORE_MODEL_EMBED_H
 
 #include "core/model/t2t_layer.h"
 

@@ -1,6 +1,6 @@
 /* head.h: logits = head(norm(class token)). Internal to core/. Only the first row of each image is read. */
-#ifndef CORE_HEAD_H
-#define CORE_HEAD_H
+#ifndef CORE_MODEL_HEAD_H
+#define CORE_MODEL_HEAD_H
 
 #include "core/model/step_context.h"
 

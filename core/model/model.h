@@ -13,8 +13,8 @@
  *
  * Results are the same bits at any thread count.
  */
-#ifndef CORE_MODEL_H
-#define CORE_MODEL_H
+#ifndef CORE_MODEL_MODEL_H
+#define CORE_MODEL_MODEL_H
 
 #include <stddef.h>
 #include "core/model/params.h"

@@ -1,6 +1,6 @@
 /* model_internal.h: the inside of a Model, for model.c and for tests that look at activations. */
-#ifndef CORE_MODEL_INTERNAL_H
-#define CORE_MODEL_INTERNAL_H
+#ifndef CORE_MODEL_MODEL_INTERNAL_H
+#define CORE_MODEL_MODEL_INTERNAL_H
 
 #include "core/model/block.h"
 #include "core/model/embed.h"

@@ -12,8 +12,8 @@
  * Order is that of the official PyTorch state_dict, so the backward pass finishes the vector from its end to its
  * start. Offsets are multiples of 16 floats; the few floats between tensors stay zero in every vector.
  */
-#ifndef CORE_PARAMS_H
-#define CORE_PARAMS_H
+#ifndef CORE_MODEL_PARAMS_H
+#define CORE_MODEL_PARAMS_H
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -9,8 +9,8 @@
  *     ... steps ...
  *     double seconds = profile_seconds(profile, PART_LINEARS);   // of all threads
  */
-#ifndef CORE_PROFILE_H
-#define CORE_PROFILE_H
+#ifndef CORE_MODEL_PROFILE_H
+#define CORE_MODEL_PROFILE_H
 
 #include "core/base/status.h"
 

@@ -1,4 +1,4 @@
-/* branch.h: the residual branches of a batch: which images compute them, where their rows lie, how they begin and end.
+/* residual.h: the residual branches of a batch: which images compute them, where their rows lie, how they begin and end.
  * Internal to core/.
  *
  * Stochastic depth (Huang et al. 2016) drops a branch for some images. Nothing of it is computed for them: the rows of
@@ -10,8 +10,8 @@
  *     linear_forward(step, &linear, span.rows, y, ...);
  *     branch_forward(step, &branch, first, rows, cols, y, bias, x, cols, out, cols);
  */
-#ifndef CORE_BRANCH_H
-#define CORE_BRANCH_H
+#ifndef CORE_MODEL_RESIDUAL_H
+#define CORE_MODEL_RESIDUAL_H
 
 #include "core/model/step_context.h"
 

@@ -10,8 +10,8 @@
  *     safetensors_read_f32(&file, entry, out, error);      // F16, BF16, F64 become F32
  *     safetensors_close(&file);
  */
-#ifndef CORE_SAFETENSORS_H
-#define CORE_SAFETENSORS_H
+#ifndef CORE_MODEL_SAFETENSORS_H
+#define CORE_MODEL_SAFETENSORS_H
 
 #include <stddef.h>
 #include <stdint.h>

@@ -1,4 +1,4 @@
-/* step.h: what the layers of a model share while a step runs. Internal to core/.
+/* step_context.h: what the layers of a model share while a step runs. Internal to core/.
  *
  * A Step names the weights, the gradients and the randomness of the moment, the pool and the scratch memory. Layers
  * are described by offsets into flat vectors, so they hold no pointers that could go stale.
@@ -6,8 +6,8 @@
  * The rows of a batch (images x tokens) are worked on in tiles of fixed size. Sums over all rows are made of the tiles'
  * partial sums, added in tile order; so results do not depend on who computed which tile.
  */
-#ifndef CORE_STEP_H
-#define CORE_STEP_H
+#ifndef CORE_MODEL_STEP_CONTEXT_H
+#define CORE_MODEL_STEP_CONTEXT_H
 
 #include "core/base/arena.h"
 #include "core/kernels/kernels.h"

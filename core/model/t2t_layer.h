@@ -1,4 +1,4 @@
-/* token_layer.h: one of the T2T module's two layers: soft split, then a small transformer of one head, by full
+/* t2t_layer.h: one of the T2T module's two layers: soft split, then a small transformer of one head, by full
  * attention or by Performer features. Internal to core/.
  *
  *     t   = norm1(split(source))                       (tokens, in)
@@ -9,8 +9,8 @@
  * Work is done on chunks of images, so that scratch memory does not grow with the batch, and on tiles of rows within:
  * a part of one image or several whole images.
  */
-#ifndef CORE_TOKEN_LAYER_H
-#define CORE_TOKEN_LAYER_H
+#ifndef CORE_MODEL_T2T_LAYER_H
+#define CORE_MODEL_T2T_LAYER_H
 
 #include "core/kernels/performer.h"
 #include "core/kernels/soft_split.h"

@@ -1,6 +1,6 @@
-/* token_internal.h: what token_layer.c and token_backward.c share. */
-#ifndef CORE_TOKEN_INTERNAL_H
-#define CORE_TOKEN_INTERNAL_H
+/* t2t_layer_internal.h: what t2t_layer.c and t2t_layer_backward.c share. */
+#ifndef CORE_MODEL_T2T_LAYER_INTERNAL_H
+#define CORE_MODEL_T2T_LAYER_INTERNAL_H
 
 #include "core/model/residual.h"
 #include "core/kernels/attention.h"

@@ -2,8 +2,8 @@
  *
  * A file written here loads in the official PyTorch code with strict=True; frozen tensors are in it.
  */
-#ifndef CORE_WEIGHTS_H
-#define CORE_WEIGHTS_H
+#ifndef CORE_MODEL_WEIGHTS_H
+#define CORE_MODEL_WEIGHTS_H
 
 #include "core/model/params.h"
 #include "core/model/safetensors.h"

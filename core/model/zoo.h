@@ -3,8 +3,8 @@
  * A ModelConfig is plain data: copy it, change a field, check it. Sources: Yuan et al., "Tokens-to-Token ViT", ICCV
  * 2021, and its official code (models/t2t_vit*.py); ViT baselines: timm's vision_transformer.py.
  */
-#ifndef CORE_ZOO_H
-#define CORE_ZOO_H
+#ifndef CORE_MODEL_ZOO_H
+#define CORE_MODEL_ZOO_H
 
 #include <stdbool.h>
 #include <stdint.h>

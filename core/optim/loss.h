@@ -6,8 +6,8 @@
  * The mean over a batch is scale = 1/B; under data parallelism scale = 1/global batch, so that the sum over
  * ranks is the mean over the global batch.
  */
-#ifndef CORE_LOSS_H
-#define CORE_LOSS_H
+#ifndef CORE_OPTIM_LOSS_H
+#define CORE_OPTIM_LOSS_H
 
 #include <stdint.h>
 

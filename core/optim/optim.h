@@ -6,8 +6,8 @@
  * AdamW: Loshchilov, Hutter (ICLR 2019), as torch.optim.AdamW. SGD: torch.optim.SGD with momentum 0.9, Nesterov when
  * asked (timm's `opt: sgd`), coupled decay. EMA: timm's ModelEma over all tensors, frozen ones included.
  */
-#ifndef CORE_OPTIM_H
-#define CORE_OPTIM_H
+#ifndef CORE_OPTIM_OPTIM_H
+#define CORE_OPTIM_OPTIM_H
 
 #include "core/model/params.h"
 #include "core/base/thread_pool.h"

@@ -3,8 +3,8 @@
  * Epochs 0 .. warmup-1 rise linearly from warmup_lr; epoch `warmup` joins the cosine at t = warmup; after `epochs` the
  * rate stays at min_lr for the cool-down. A run lasts epochs + cooldown_epochs.
  */
-#ifndef CORE_SCHEDULE_H
-#define CORE_SCHEDULE_H
+#ifndef CORE_OPTIM_SCHEDULE_H
+#define CORE_OPTIM_SCHEDULE_H
 
 #include <stdbool.h>
 

@@ -1,11 +1,11 @@
-/* pipeline.h: from one record to one normalised image; the settings, with timm's names and defaults.
+/* augment.h: from one record to one normalised image; the settings, with timm's names and defaults.
  *
  * Evaluation: resize the shorter side to floor(img_size / crop_pct), centre crop, normalise (Pillow's result).
  * Training: random resized crop, flip, auto-augment or colour jitter, [mixup, cutmix on bytes: mix.h], normalise,
- * random erasing. Every random choice is keyed by (seed, epoch, sample): see core/rng.h.
+ * random erasing. Every random choice is keyed by (seed, epoch, sample): see core/base/rng.h.
  */
-#ifndef DATA_PIPELINE_H
-#define DATA_PIPELINE_H
+#ifndef DATA_AUGMENT_AUGMENT_H
+#define DATA_AUGMENT_AUGMENT_H
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -1,7 +1,7 @@
-/* jitter.h: torchvision's ColorJitter with one strength for brightness, contrast and saturation (no hue), as timm uses
+/* color_jitter.h: torchvision's ColorJitter with one strength for brightness, contrast and saturation (no hue), as timm uses
  * it where there is no auto-augment. */
-#ifndef DATA_JITTER_H
-#define DATA_JITTER_H
+#ifndef DATA_AUGMENT_COLOR_JITTER_H
+#define DATA_AUGMENT_COLOR_JITTER_H
 
 #include <stdint.h>
 #include "core/base/rng.h"

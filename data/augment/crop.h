@@ -1,6 +1,6 @@
 /* crop.h: which part of an image a model sees. Numbers only; resize.h does the pixels. */
-#ifndef DATA_CROP_H
-#define DATA_CROP_H
+#ifndef DATA_AUGMENT_CROP_H
+#define DATA_AUGMENT_CROP_H
 
 #include "core/base/rng.h"
 #include "data/image/image.h"

@@ -1,6 +1,6 @@
 /* erase.h: random erasing (Zhong et al., AAAI 2020) on normalised images, as timm's RandomErasing. */
-#ifndef DATA_ERASE_H
-#define DATA_ERASE_H
+#ifndef DATA_AUGMENT_ERASE_H
+#define DATA_AUGMENT_ERASE_H
 
 #include "core/base/rng.h"
 #include "data/augment/gaussian.h"

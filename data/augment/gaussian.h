@@ -1,7 +1,7 @@
-/* normal.h: many normal numbers, quickly: Marsaglia and Tsang's ziggurat (Journal of Statistical Software, 2000) in
+/* gaussian.h: many normal numbers, quickly: Marsaglia and Tsang's ziggurat (Journal of Statistical Software, 2000) in
  * Doornik's form with 128 layers. Random erasing of a 224 x 224 image may want 50,000. */
-#ifndef DATA_NORMAL_H
-#define DATA_NORMAL_H
+#ifndef DATA_AUGMENT_GAUSSIAN_H
+#define DATA_AUGMENT_GAUSSIAN_H
 
 #include <stdbool.h>
 #include "core/base/rng.h"

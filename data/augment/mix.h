@@ -3,8 +3,8 @@
  * An image is mixed with a partner: mixup weighs the two, cutmix pastes a box of the partner. Targets are mixed in the
  * same proportion, label smoothing folded in. Nothing here knows batches: loader.c says who is whose partner.
  */
-#ifndef DATA_MIX_H
-#define DATA_MIX_H
+#ifndef DATA_AUGMENT_MIX_H
+#define DATA_AUGMENT_MIX_H
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -1,7 +1,7 @@
 /* normalise.h: bytes, interleaved, to floats, planar: (x - 255 mean) / (255 std), with the roundings of timm's
  * loader. */
-#ifndef DATA_NORMALISE_H
-#define DATA_NORMALISE_H
+#ifndef DATA_AUGMENT_NORMALISE_H
+#define DATA_AUGMENT_NORMALISE_H
 
 #include <stdint.h>
 

@@ -11,8 +11,8 @@
  *     int count = randaugment_sample(&policy, &rng, INTERPOLATION_RANDOM, steps);
  *     for (int i = 0; i < count; i++) augment_apply(&steps[i], fill, &canvas);
  */
-#ifndef DATA_RANDAUGMENT_H
-#define DATA_RANDAUGMENT_H
+#ifndef DATA_AUGMENT_RANDAUGMENT_H
+#define DATA_AUGMENT_RANDAUGMENT_H
 
 #include <stdbool.h>
 #include <stdint.h>

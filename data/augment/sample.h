@@ -1,4 +1,4 @@
-/* preprocess.h: the bytes of one image file -> the pixels that a model is fed.
+/* sample.h: the bytes of one image file -> the pixels that a model is fed.
  *
  * Evaluation: resize the shorter side to floor(img_size / crop_pct), centre crop, normalise.
  * Training: random resized crop (or pad and crop) -> flips -> RandAugment or colour jitter; then, in loader.c's hands,
@@ -12,8 +12,8 @@
  *     preprocess_evaluate(&preprocess, &scratch, bytes, size, &canvas, error);   // canvas.pixels: (S, S, 3)
  *     preprocess_floats(&preprocess, canvas.pixels, out);                        // out: (3, S, S)
  */
-#ifndef DATA_PREPROCESS_H
-#define DATA_PREPROCESS_H
+#ifndef DATA_AUGMENT_SAMPLE_H
+#define DATA_AUGMENT_SAMPLE_H
 
 #include "data/image/image.h"
 #include "data/augment/gaussian.h"

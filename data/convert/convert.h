@@ -14,8 +14,8 @@
  *
  * Memory: the index (about 100 bytes an image) and, per thread, some 20 MiB and one image.
  */
-#ifndef DATA_CONVERT_H
-#define DATA_CONVERT_H
+#ifndef DATA_CONVERT_CONVERT_H
+#define DATA_CONVERT_CONVERT_H
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -1,6 +1,6 @@
 /* convert_plan.h: which image goes where. Private to the conversion. */
-#ifndef DATA_CONVERT_PLAN_H
-#define DATA_CONVERT_PLAN_H
+#ifndef DATA_CONVERT_CONVERT_PLAN_H
+#define DATA_CONVERT_CONVERT_PLAN_H
 
 #include "data/convert/convert.h"
 #include "data/dataset/manifest.h"

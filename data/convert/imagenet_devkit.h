@@ -1,10 +1,10 @@
-/* devkit.h: what the ILSVRC2012 devkit knows: classes with words, and the labels of the validation images.
+/* imagenet_devkit.h: what the ILSVRC2012 devkit knows: classes with words, and the labels of the validation images.
  *
  * Looked for in a source's folder: ILSVRC2012_devkit_t12.tar.gz, or the same unpacked; or, for the labels alone,
  * val_wnids.txt: one WordNet id a line, in the order of the images' names.
  */
-#ifndef DATA_DEVKIT_H
-#define DATA_DEVKIT_H
+#ifndef DATA_CONVERT_IMAGENET_DEVKIT_H
+#define DATA_CONVERT_IMAGENET_DEVKIT_H
 
 #include <stdbool.h>
 #include "data/convert/matfile.h"

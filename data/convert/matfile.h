@@ -3,8 +3,8 @@
  * A restricted reader of MATLAB's level 5 MAT-files (MathWorks, "MAT-File Format"): little-endian, with or without
  * compressed elements; it looks for the struct array `synsets` and takes ILSVRC2012_ID, WNID, words and num_children.
  */
-#ifndef DATA_MATFILE_H
-#define DATA_MATFILE_H
+#ifndef DATA_CONVERT_MATFILE_H
+#define DATA_CONVERT_MATFILE_H
 
 #include <stddef.h>
 #include <stdint.h>

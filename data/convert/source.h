@@ -13,8 +13,8 @@
  *     source_image_free(&image);
  *     source_close(&source);
  */
-#ifndef DATA_SOURCE_H
-#define DATA_SOURCE_H
+#ifndef DATA_CONVERT_SOURCE_H
+#define DATA_CONVERT_SOURCE_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -8,8 +8,8 @@
  * A Dataset is shared by all threads and is read-only; each thread has its own DatasetReader (LMDB's transactions are
  * per thread). Records point into the map and are valid until the Dataset is closed.
  */
-#ifndef DATA_DATASET_H
-#define DATA_DATASET_H
+#ifndef DATA_DATASET_DATASET_H
+#define DATA_DATASET_DATASET_H
 
 #include <stddef.h>
 #include <stdint.h>

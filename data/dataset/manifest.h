@@ -11,8 +11,8 @@
  * Nothing in it depends on time, place or machine, so equal conversions are equal files. Every number read from it is
  * checked before it is used.
  */
-#ifndef DATA_MANIFEST_H
-#define DATA_MANIFEST_H
+#ifndef DATA_DATASET_MANIFEST_H
+#define DATA_DATASET_MANIFEST_H
 
 #include <jansson.h>
 

@@ -23,8 +23,8 @@
  * Reading is read-only and lock-free, as network file systems want it. A Shard may be shared by threads; each has its
  * own ShardReader. Records point into the map and are valid until the shard is closed.
  */
-#ifndef DATA_SHARD_H
-#define DATA_SHARD_H
+#ifndef DATA_DATASET_SHARD_H
+#define DATA_DATASET_SHARD_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -4,8 +4,8 @@
  * its pixels (decode); that the images add up to the manifest's counts. Damage does not end the check: each thing found
  * is told, and the rest still looked at.
  */
-#ifndef DATA_VERIFY_H
-#define DATA_VERIFY_H
+#ifndef DATA_DATASET_VERIFY_H
+#define DATA_DATASET_VERIFY_H
 
 #include <stdbool.h>
 #include <stdint.h>

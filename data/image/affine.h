@@ -4,8 +4,8 @@
  * image the output is the fill colour. Samples near the edge repeat it. Everything is in double, truncated to a byte at
  * the end, so the order of operations below is part of the result.
  */
-#ifndef DATA_AFFINE_H
-#define DATA_AFFINE_H
+#ifndef DATA_IMAGE_AFFINE_H
+#define DATA_IMAGE_AFFINE_H
 
 #include <stdbool.h>
 #include <stdint.h>

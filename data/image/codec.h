@@ -1,6 +1,6 @@
 /* codec.h: what image.c asks of the two formats. Private to the codecs; the rest of data/ uses image.h. */
-#ifndef DATA_CODEC_H
-#define DATA_CODEC_H
+#ifndef DATA_IMAGE_CODEC_H
+#define DATA_IMAGE_CODEC_H
 
 #include "data/image/image.h"
 

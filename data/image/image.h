@@ -11,8 +11,8 @@
  * inversion are converted as Pillow converts them; grayscale is repeated; alpha is dropped; EXIF orientation is
  * ignored, as torchvision ignores it. A truncated image is an error, never half an image.
  */
-#ifndef DATA_IMAGE_H
-#define DATA_IMAGE_H
+#ifndef DATA_IMAGE_IMAGE_H
+#define DATA_IMAGE_IMAGE_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,7 +1,7 @@
-/* loops.h: the loops over bytes that a compiler vectorises by itself. loops_body.h is compiled twice, for any machine
+/* pixel_kernels.h: the loops over bytes that a compiler vectorises by itself. pixel_kernels_body.h is compiled twice, for any machine
  * and for AVX2; both give the same bytes, since nothing in data/ is contracted or reordered. */
-#ifndef DATA_LOOPS_H
-#define DATA_LOOPS_H
+#ifndef DATA_IMAGE_PIXEL_KERNELS_H
+#define DATA_IMAGE_PIXEL_KERNELS_H
 
 #include <stdint.h>
 

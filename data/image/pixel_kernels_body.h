@@ -1,4 +1,4 @@
-/* loops_body.h: the code behind loops.h; whoever includes it defines LOOPS, the table's name. */
+/* pixel_kernels_body.h: the code behind pixel_kernels.h; whoever includes it defines LOOPS, the table's name. */
 #include "data/image/pixel_kernels.h"
 
 /* Image.blend in its own precision: float, truncated. */

@@ -1,7 +1,7 @@
-/* imageops.h: the colour operations of RandAugment and colour jitter, equal to Pillow's (ImageOps, ImageEnhance) in
+/* pixel_ops.h: the colour operations of RandAugment and colour jitter, equal to Pillow's (ImageOps, ImageEnhance) in
  * every byte. All work on interleaved RGB. Most map each byte through a table of its channel, in place. */
-#ifndef DATA_IMAGEOPS_H
-#define DATA_IMAGEOPS_H
+#ifndef DATA_IMAGE_PIXEL_OPS_H
+#define DATA_IMAGE_PIXEL_OPS_H
 
 #include <stdint.h>
 

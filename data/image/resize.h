@@ -16,8 +16,8 @@
  *     resize_begin(&resizer, width, height, target, INTERPOLATION_BICUBIC, out, error);
  *     resize_take(&resizer, rows, count);          // until all `height` rows were given: out is finished
  */
-#ifndef DATA_RESIZE_H
-#define DATA_RESIZE_H
+#ifndef DATA_IMAGE_RESIZE_H
+#define DATA_IMAGE_RESIZE_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,9 +1,9 @@
-/* loader_plan.h: which work a loader has, private to loader.c: no threads here, and nothing that is not a function of
+/* batch_sampler.h: which work a loader has, private to loader.c: no threads here, and nothing that is not a function of
  * the settings, the data set's size and where loader_start began.
  *
- * Batches are numbered from loader_start on: their "sequence". A batch is made of units (loader_work.h). */
-#ifndef DATA_LOADER_PLAN_H
-#define DATA_LOADER_PLAN_H
+ * Batches are numbered from loader_start on: their "sequence". A batch is made of units (loader_worker.h). */
+#ifndef DATA_LOADER_BATCH_SAMPLER_H
+#define DATA_LOADER_BATCH_SAMPLER_H
 
 #include "data/loader/loader_worker.h"
 #include "data/loader/sampler.h"

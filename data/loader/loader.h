@@ -3,7 +3,7 @@
  * A loader owns worker threads that read, decode and augment, and a bounded ring of batches. It is told *which* batch
  * it serves by plain numbers, so that what it yields does not depend on rank, thread count or history:
  *
- *     position p of epoch e -> sample_at(seed, e, p)          (order.h)
+ *     position p of epoch e -> sample_at(seed, e, p)          (sampler.h)
  *     step s covers positions [s * global_batch, (s + 1) * global_batch)
  *     this rank serves [begin, end) of each step's positions
  *
@@ -31,8 +31,8 @@
  * the highest crop met had, and what the codec holds: a few rows of a baseline JPEG, the coefficients of a progressive
  * one, a whole PNG.
  */
-#ifndef DATA_LOADER_H
-#define DATA_LOADER_H
+#ifndef DATA_LOADER_LOADER_H
+#define DATA_LOADER_LOADER_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -64,7 +64,7 @@ typedef struct Batch {
     float *images;     /* (count, 3, S, S), normalised */
     float *targets;    /* (count, classes): smoothed and mixed; training only */
     int64_t *labels;   /* (count) */
-    uint64_t *samples; /* (count) positions in the epoch: key the model's dropout (core/model.h) */
+    uint64_t *samples; /* (count) positions in the epoch: key the model's dropout (core/model/model.h) */
     int64_t *indices;  /* (count) image numbers in the data set */
 } Batch;
 

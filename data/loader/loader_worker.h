@@ -1,10 +1,10 @@
-/* loader_work.h: one unit of a loader's work, private to loader*.c: one image of an evaluation batch, or the one or two
+/* loader_worker.h: one unit of a loader's work, private to loader*.c: one image of an evaluation batch, or the one or two
  * images of a training batch that mixing pairs.
  *
  * A unit depends on nothing but its own description, so units may be done by any thread in any order. A rank whose part
  * cuts a pair prepares the other image too, for mixing, and drops it. */
-#ifndef DATA_LOADER_WORK_H
-#define DATA_LOADER_WORK_H
+#ifndef DATA_LOADER_LOADER_WORKER_H
+#define DATA_LOADER_LOADER_WORKER_H
 
 #include "data/loader/loader.h"
 #include "data/augment/mix.h"

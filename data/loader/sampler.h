@@ -1,4 +1,4 @@
-/* order.h: which image stands at which position of an epoch.
+/* sampler.h: which image stands at which position of an epoch.
  *
  * A pure function of (seed, epoch, position) and of the data set's shards: nothing is stored, and a run resumes in the
  * middle of an epoch, on any number of ranks, by asking for the next position.
@@ -18,8 +18,8 @@
  * one step (or two, at its border) but far apart, since mixup pairs neighbours: side by side at most where the step is
  * no multiple of `repeats`, and there at most once per copy.
  */
-#ifndef DATA_ORDER_H
-#define DATA_ORDER_H
+#ifndef DATA_LOADER_SAMPLER_H
+#define DATA_LOADER_SAMPLER_H
 
 #include <stdbool.h>
 #include <stdint.h>

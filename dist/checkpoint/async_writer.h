@@ -1,4 +1,4 @@
-/* writer.h: checkpoints written behind the computing.
+/* async_writer.h: checkpoints written behind the computing.
  *
  * A CheckpointWriter owns a thread and a copy of every vector it writes. The step is held up only for the copying,
  * which the computing threads do; the thread then writes, proves and prunes (checkpoint.h) while training goes on. It
@@ -11,11 +11,11 @@
  *     ...
  *     writer_wait(writer);                                  // at the end of the run
  *
- * Where several ranks write one checkpoint (archive.h), WRITER_CHECKPOINT ends with this rank's files, and the head's
+ * Where several ranks write one checkpoint (sharded_checkpoint.h), WRITER_CHECKPOINT ends with this rank's files, and the head's
  * writer_commit, when all have ended, makes a checkpoint of them or removes them.
  */
-#ifndef DIST_WRITER_H
-#define DIST_WRITER_H
+#ifndef DIST_CHECKPOINT_ASYNC_WRITER_H
+#define DIST_CHECKPOINT_ASYNC_WRITER_H
 
 #include <stdbool.h>
 #include <stdint.h>

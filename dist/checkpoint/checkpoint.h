@@ -14,8 +14,8 @@
  * checkpoints removed. So there is always one good checkpoint from the first one on. Nothing here depends on the
  * number of ranks or threads, calls MPI, or keeps state.
  */
-#ifndef DIST_CHECKPOINT_H
-#define DIST_CHECKPOINT_H
+#ifndef DIST_CHECKPOINT_CHECKPOINT_H
+#define DIST_CHECKPOINT_CHECKPOINT_H
 
 #include <stdbool.h>
 #include <stdint.h>

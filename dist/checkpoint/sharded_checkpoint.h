@@ -1,4 +1,4 @@
-/* archive.h: one checkpoint of many ranks.
+/* sharded_checkpoint.h: one checkpoint of many ranks.
  *
  * With `zero: 1` each rank that trains holds a slice of the optimizer's state and writes it, in parallel, as a part of
  * the checkpoint. One rank is the head: rank 0, or the keeper. It writes weights and average, hears from every other
@@ -13,8 +13,8 @@
  *
  * All ranks see the same run folder.
  */
-#ifndef DIST_ARCHIVE_H
-#define DIST_ARCHIVE_H
+#ifndef DIST_CHECKPOINT_SHARDED_CHECKPOINT_H
+#define DIST_CHECKPOINT_SHARDED_CHECKPOINT_H
 
 #include <mpi.h>
 #include "dist/checkpoint/async_writer.h"

@@ -1,4 +1,4 @@
-/* measure.h: how fast the sums over ranks are, in the manner of nccl-tests.
+/* allreduce_bench.h: how fast the sums over ranks are, in the manner of nccl-tests.
  *
  * Every algorithm sums vectors of the same size in turn, round by round, so that what else happens on the machine hits
  * all alike; a round's time is that of the slowest rank, the result is the median of the rounds.
@@ -7,8 +7,8 @@
  *     AllreduceFigures figures[MEASURE_ALGORITHMS];
  *     measure_allreduce(&sizes, figures, error);        // collective; the same figures on all ranks
  */
-#ifndef DIST_MEASURE_H
-#define DIST_MEASURE_H
+#ifndef DIST_COMM_ALLREDUCE_BENCH_H
+#define DIST_COMM_ALLREDUCE_BENCH_H
 
 #include <mpi.h>
 #include <stdint.h>

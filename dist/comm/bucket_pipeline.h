@@ -1,4 +1,4 @@
-/* exchange.h: how the reducer's buckets are summed, in small steps that never wait. Only the reducer uses it.
+/* bucket_pipeline.h: how the reducer's buckets are summed, in small steps that never wait. Only the reducer uses it.
  *
  * A bucket goes through these stages in one of EXCHANGE_LANES lanes, so that the next bucket's start fills the gaps of
  * the previous one's end:
@@ -15,8 +15,8 @@
  *
  * Callers see to it that one thread at a time is in here.
  */
-#ifndef DIST_EXCHANGE_H
-#define DIST_EXCHANGE_H
+#ifndef DIST_COMM_BUCKET_PIPELINE_H
+#define DIST_COMM_BUCKET_PIPELINE_H
 
 #include "core/base/arena.h"
 #include "dist/comm/intranode.h"

@@ -1,4 +1,4 @@
-/* wire.h: what a float looks like on the network, and the sums at both ends.
+/* compression.h: what a float looks like on the network, and the sums at both ends.
  *
  * bf16 is the upper half of a float; fp16 is IEEE binary16, which overflows to infinity above 65504 (the finite check
  * of the trainer then sees it). Both round to nearest, ties to even. Sums are always in fp32.
@@ -11,8 +11,8 @@
  *
  * Plain loops for the compiler to vectorise; pointers do not overlap.
  */
-#ifndef DIST_WIRE_H
-#define DIST_WIRE_H
+#ifndef DIST_COMM_COMPRESSION_H
+#define DIST_COMM_COMPRESSION_H
 
 #include <stddef.h>
 #include <stdint.h>

@@ -1,4 +1,4 @@
-/* node.h: the memory that the ranks of one node share: everybody's gradient, and one sum.
+/* intranode.h: the memory that the ranks of one node share: everybody's gradient, and one sum.
  *
  * Each local rank's backward writes its gradient into the shared window itself, so nothing is copied: whoever sums a
  * range reads all gradients and writes the sum, which everybody then reads in place.
@@ -11,8 +11,8 @@
  * Marks are step numbers in the window, written by one rank and read by the others (release, acquire). A sum of
  * step t stays valid until the reader marks a bucket of step t+1 ready, since nobody sums before all have.
  */
-#ifndef DIST_NODE_H
-#define DIST_NODE_H
+#ifndef DIST_COMM_INTRANODE_H
+#define DIST_COMM_INTRANODE_H
 
 #include <mpi.h>
 #include <stdatomic.h>

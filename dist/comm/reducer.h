@@ -1,7 +1,7 @@
 /* reducer.h: gradients summed over ranks while backward still computes.
  *
  * The flat gradient is cut into buckets from its end to its start. Backward reports finished slices (GradsReady of
- * core/model.h); a bucket whose floats are all reported is summed at once by a thread of the reducer's own, which
+ * core/model/model.h); a bucket whose floats are all reported is summed at once by a thread of the reducer's own, which
  * alone calls MPI from reducer_begin until reducer_wait takes over.
  *
  *     reducer_create(&reducer, &config, params->size, error);
@@ -20,8 +20,8 @@
  * ranks; or the MPI library's all-reduce, the yardstick. For given ranks and nodes, an element's additions have a
  * fixed order (but with ALLREDUCE_MPI), and all ranks see the same bits.
  */
-#ifndef DIST_REDUCER_H
-#define DIST_REDUCER_H
+#ifndef DIST_COMM_REDUCER_H
+#define DIST_COMM_REDUCER_H
 
 #include <mpi.h>
 #include <stdbool.h>

@@ -23,8 +23,8 @@
  * or, to do other things meanwhile: ring_start, then ring_progress until ring_done. All ranks of `comm` start the same
  * sums in the same order. A Ring has one sum under way; several Rings on one communicator need different tags.
  */
-#ifndef DIST_RING_H
-#define DIST_RING_H
+#ifndef DIST_COMM_RING_H
+#define DIST_COMM_RING_H
 
 #include <mpi.h>
 #include <stdbool.h>

@@ -9,8 +9,8 @@
  *
  * Adding is a store into memory laid out beforehand; without a timeline (NULL) it is nothing.
  */
-#ifndef DIST_TIMELINE_H
-#define DIST_TIMELINE_H
+#ifndef DIST_COMM_TIMELINE_H
+#define DIST_COMM_TIMELINE_H
 
 #include <mpi.h>
 #include <stdint.h>

@@ -7,8 +7,8 @@
  * Each of the first `carriers` ranks of a node carries its share of the vector round a ring of its own between the
  * nodes; `carriers` is the size of the smallest node.
  */
-#ifndef DIST_TOPOLOGY_H
-#define DIST_TOPOLOGY_H
+#ifndef DIST_COMM_TOPOLOGY_H
+#define DIST_COMM_TOPOLOGY_H
 
 #include <mpi.h>
 #include "core/base/status.h"

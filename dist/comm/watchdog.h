@@ -13,8 +13,8 @@
  *
  * No thread of its own: the one that polls MPI also watches, so there is never a second one inside MPI.
  */
-#ifndef DIST_WATCHDOG_H
-#define DIST_WATCHDOG_H
+#ifndef DIST_COMM_WATCHDOG_H
+#define DIST_COMM_WATCHDOG_H
 
 #include <mpi.h>
 #include <stdbool.h>

@@ -8,8 +8,8 @@
  *
  * MPI is asked for MPI_THREAD_SERIALIZED: during a step only the reducer calls it, otherwise only the main thread.
  */
-#ifndef DIST_WORLD_H
-#define DIST_WORLD_H
+#ifndef DIST_COMM_WORLD_H
+#define DIST_COMM_WORLD_H
 
 #include <mpi.h>
 #include <stdbool.h>

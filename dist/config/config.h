@@ -8,8 +8,8 @@
  *     const char *sets[] = {"lr=1e-3", "scale=[0.2, 1]"};
  *     Status status = config_load(&config, "configs/t2t_vit_7.yaml", sets, 2, error);
  */
-#ifndef DIST_CONFIG_H
-#define DIST_CONFIG_H
+#ifndef DIST_CONFIG_CONFIG_H
+#define DIST_CONFIG_CONFIG_H
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -1,10 +1,10 @@
-/* config_keys.h: the table of configuration keys, shared by the config*.c files and by run.c.
+/* config_keys.h: the table of configuration keys, shared by the config*.c files and by run_folder.c.
  *
  * The table is the only list of keys: reading, --set, checking, saving, comparing and the list of `t2t train --help`
  * walk over it. To add a key: a field in Config, its default in config_defaults, a row here.
  */
-#ifndef DIST_CONFIG_KEYS_H
-#define DIST_CONFIG_KEYS_H
+#ifndef DIST_CONFIG_CONFIG_KEYS_H
+#define DIST_CONFIG_CONFIG_KEYS_H
 
 #include <stddef.h>
 #include "dist/config/config.h"

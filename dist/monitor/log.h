@@ -16,8 +16,8 @@
  *     log_write(&log, LOG_INFO, "model %s, %lld parameters", name, count);
  *     log_close(&log);
  */
-#ifndef DIST_LOG_H
-#define DIST_LOG_H
+#ifndef DIST_MONITOR_LOG_H
+#define DIST_MONITOR_LOG_H
 
 #include <pthread.h>
 #include <stdbool.h>

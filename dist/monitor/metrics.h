@@ -18,8 +18,8 @@
  *     metrics_sync(&metrics, error);                                     // before a checkpoint
  *     metrics_close(&metrics);
  */
-#ifndef DIST_METRICS_H
-#define DIST_METRICS_H
+#ifndef DIST_MONITOR_METRICS_H
+#define DIST_MONITOR_METRICS_H
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -6,8 +6,8 @@
  *     plot.series[plot.count++] = (PlotSeries){"weights", x, y, n};
  *     plot_write(out, &plot);
  */
-#ifndef DIST_PLOT_H
-#define DIST_PLOT_H
+#ifndef DIST_MONITOR_PLOT_H
+#define DIST_MONITOR_PLOT_H
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -13,8 +13,8 @@
  *     if (progress_flush(&progress, &record)) ...       // before stopping within an interval
  *     progress_end(&progress);
  */
-#ifndef DIST_PROGRESS_H
-#define DIST_PROGRESS_H
+#ifndef DIST_MONITOR_PROGRESS_H
+#define DIST_MONITOR_PROGRESS_H
 
 #include <stdint.h>
 #include "dist/monitor/log.h"

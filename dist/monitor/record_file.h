@@ -1,6 +1,6 @@
-/* append.h: a record at the end of a file, whole or not at all. */
-#ifndef DIST_APPEND_H
-#define DIST_APPEND_H
+/* record_file.h: a record at the end of a file, whole or not at all. */
+#ifndef DIST_MONITOR_RECORD_FILE_H
+#define DIST_MONITOR_RECORD_FILE_H
 
 #include <stddef.h>
 #include "core/base/status.h"

@@ -2,8 +2,8 @@
  *
  * The page needs nothing else: no script, no network; it follows the reader's light or dark setting.
  */
-#ifndef DIST_REPORT_H
-#define DIST_REPORT_H
+#ifndef DIST_MONITOR_REPORT_H
+#define DIST_MONITOR_REPORT_H
 
 #include "core/base/status.h"
 

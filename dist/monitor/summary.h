@@ -1,6 +1,6 @@
 /* summary.h: where a run stands, in figures, from its records alone: for the report and `t2t info RUN`. */
-#ifndef DIST_SUMMARY_H
-#define DIST_SUMMARY_H
+#ifndef DIST_MONITOR_SUMMARY_H
+#define DIST_MONITOR_SUMMARY_H
 
 #include "dist/config/config.h"
 #include "dist/monitor/metrics.h"

@@ -5,8 +5,8 @@
  * and its bytes are a protocol buffer, tensorflow.Event, of which the few fields needed are written by hand.
  * Sources: tensorflow/core/lib/io/record_writer.h, core/util/event.proto, core/framework/summary.proto.
  */
-#ifndef DIST_TENSORBOARD_H
-#define DIST_TENSORBOARD_H
+#ifndef DIST_MONITOR_TENSORBOARD_H
+#define DIST_MONITOR_TENSORBOARD_H
 
 #include <stddef.h>
 #include <stdint.h>

@@ -1,8 +1,8 @@
 /* coordinator.h: what happens between the steps: checkpoints, resuming, validation, and the record of it all.
  *
  * Every rank has a Coordinator and calls it alike. Rank 0's owns the run folder, its log, metrics and progress, and
- * heads the writing of checkpoints (archive.h), of which with `zero: 1` every rank writes a part; validation is spread
- * over all ranks. Where one does both behind the others' computing, see keeper.h. The trainer computes; when a step
+ * heads the writing of checkpoints (sharded_checkpoint.h), of which with `zero: 1` every rank writes a part; validation is spread
+ * over all ranks. Where one does both behind the others' computing, see coordinator_server.h. The trainer computes; when a step
  * ends it tells:
  *
  *     coordinator_create(&coordinator, &setup, error);
@@ -20,8 +20,8 @@
  * for checkpoint_failures of them in a row, and the checkpoints that are there stay. The last checkpoint of a process
  * has to succeed.
  */
-#ifndef DIST_COORDINATOR_H
-#define DIST_COORDINATOR_H
+#ifndef DIST_TRAIN_COORDINATOR_H
+#define DIST_TRAIN_COORDINATOR_H
 
 #include "core/model/model.h"
 #include "data/loader/loader.h"
@@ -52,7 +52,7 @@ typedef struct CoordinatorSetup { /* all borrowed for the coordinator's life */
     Model *model;        /* with the raw weights set whenever the coordinator is called */
     int batch;           /* the model's max_batch */
     int64_t epoch_steps;
-    MPI_Comm job; /* with `coordinator: dedicated` all ranks, the last one being the keeper (keeper.h) */
+    MPI_Comm job; /* with `coordinator: dedicated` all ranks, the last one being the keeper (coordinator_server.h) */
     int keeper;   /* its rank in there; -1: shared */
 } CoordinatorSetup;
 

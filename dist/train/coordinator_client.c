@@ -1,4 +1,4 @@
-/* courier.c: the leader's side of keeper.h. */
+/* coordinator_client.c: the leader's side of coordinator_server.h. */
 #include <stdlib.h>
 
 #include "dist/train/coordinator_server_internal.h"

@@ -1,7 +1,7 @@
 /* coordinator_internal.h: what the coordinator's files share: coordinator.c (life, checkpoints), coordinator_resume.c
  * and coordinator_record.c (records, validation). */
-#ifndef DIST_COORDINATOR_INTERNAL_H
-#define DIST_COORDINATOR_INTERNAL_H
+#ifndef DIST_TRAIN_COORDINATOR_INTERNAL_H
+#define DIST_TRAIN_COORDINATOR_INTERNAL_H
 
 #include "dist/checkpoint/sharded_checkpoint.h"
 #include "dist/train/coordinator.h"

@@ -1,10 +1,10 @@
-/* keeper.h: `coordinator: dedicated`: a rank that does not train, but validates and keeps checkpoints meanwhile.
+/* coordinator_server.h: `coordinator: dedicated`: a rank that does not train, but validates and keeps checkpoints meanwhile.
  *
  * The last rank of the job is the keeper; rank 0, the leader of the workers, has a Courier. The courier copies the
  * vectors, which is all that the workers wait for, and sends them behind the next steps; the keeper validates raw and
  * averaged weights with all its threads, writes checkpoints and best.safetensors, and replies. It looks for orders
  * between the batches of a validation too, so no checkpoint waits for one. With `zero: 1` the moments stay with the
- * workers, who write them themselves, and the keeper is the head of the archive (archive.h). Run folder and data set
+ * workers, who write them themselves, and the keeper is the head of the archive (sharded_checkpoint.h). Run folder and data set
  * are on a file system that all see.
  *
  *     leader                                         keeper
@@ -21,8 +21,8 @@
  * What is being validated lies in RUN/checkpoints/pending-NNNNNNNN until a checkpoint says that it is done, so that a
  * run that is killed meanwhile validates it when it is resumed.
  */
-#ifndef DIST_KEEPER_H
-#define DIST_KEEPER_H
+#ifndef DIST_TRAIN_COORDINATOR_SERVER_H
+#define DIST_TRAIN_COORDINATOR_SERVER_H
 
 #include <mpi.h>
 #include "core/model/model.h"

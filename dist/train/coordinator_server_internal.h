@@ -1,7 +1,7 @@
-/* keeper_internal.h: what courier and keeper send each other. Both are the same program on one kind of machine, so
+/* coordinator_server_internal.h: what courier and keeper send each other. Both are the same program on one kind of machine, so
  * structs travel as bytes. */
-#ifndef DIST_KEEPER_INTERNAL_H
-#define DIST_KEEPER_INTERNAL_H
+#ifndef DIST_TRAIN_COORDINATOR_SERVER_INTERNAL_H
+#define DIST_TRAIN_COORDINATOR_SERVER_INTERNAL_H
 
 #include "dist/train/coordinator_server.h"
 

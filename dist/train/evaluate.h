@@ -8,8 +8,8 @@
  *     evaluate(&config, models, 2, results, error);
  *     double top1 = 100.0 * results[1].top1 / results[1].count;
  */
-#ifndef DIST_EVALUATE_H
-#define DIST_EVALUATE_H
+#ifndef DIST_TRAIN_EVALUATE_H
+#define DIST_TRAIN_EVALUATE_H
 
 #include <mpi.h>
 #include "core/model/model.h"

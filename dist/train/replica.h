@@ -9,8 +9,8 @@
  *     while (...) status = replica_step(&replica, &position, &outcome, error);
  *     replica_free(&replica);
  */
-#ifndef DIST_REPLICA_H
-#define DIST_REPLICA_H
+#ifndef DIST_TRAIN_REPLICA_H
+#define DIST_TRAIN_REPLICA_H
 
 #include <stdio.h>
 #include "core/base/arena.h"

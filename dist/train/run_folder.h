@@ -1,4 +1,4 @@
-/* run.h: the run folder.
+/* run_folder.h: the run folder.
  *
  *     config.yaml       resolved: every key
  *     metrics.jsonl     summary.csv     tb/          metrics.h
@@ -15,8 +15,8 @@
  *     ...
  *     run_close(&run);
  */
-#ifndef DIST_RUN_H
-#define DIST_RUN_H
+#ifndef DIST_TRAIN_RUN_FOLDER_H
+#define DIST_TRAIN_RUN_FOLDER_H
 
 #include <stdbool.h>
 #include "dist/config/config.h"

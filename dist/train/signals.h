@@ -9,8 +9,8 @@
  *     ...
  *     if (signals_caught()) ...                    // the number of the first signal
  */
-#ifndef DIST_SIGNALS_H
-#define DIST_SIGNALS_H
+#ifndef DIST_TRAIN_SIGNALS_H
+#define DIST_TRAIN_SIGNALS_H
 
 #include "core/base/status.h"
 

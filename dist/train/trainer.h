@@ -7,8 +7,8 @@
  * STATUS_STOPPED: a signal came, and a checkpoint of that very step is on disk; started again with resume "auto" the
  * run goes on with the next sample.
  */
-#ifndef DIST_TRAINER_H
-#define DIST_TRAINER_H
+#ifndef DIST_TRAIN_TRAINER_H
+#define DIST_TRAIN_TRAINER_H
 
 #include "dist/checkpoint/checkpoint.h"
 #include "dist/config/config.h"

@@ -5,8 +5,8 @@
  *     bench_model_update(&bench, grads, 0, size, squares);          // clipping, AdamW, EMA
  *     bench_model_free(&bench);
  */
-#ifndef TOOLS_BENCH_MODEL_H
-#define TOOLS_BENCH_MODEL_H
+#ifndef TOOLS_BENCH_BENCH_MODEL_H
+#define TOOLS_BENCH_BENCH_MODEL_H
 
 #include "core/model/model.h"
 #include "core/optim/optim.h"

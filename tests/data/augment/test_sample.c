@@ -262,7 +262,7 @@ Test(pipeline, without_augmentation_is_the_evaluation_crop)
     free(encoded.bytes);
 }
 
-/* Large crops are decoded at reduced size (preprocess.c says why): close to the full decode, and only in training. */
+/* Large crops are decoded at reduced size (sample.c says why): close to the full decode, and only in training. */
 Test(pipeline, reduced_decoding_stays_close)
 {
     size_t size;
