@@ -163,6 +163,7 @@ format:
 	clang-format -i $(C_FILES)
 lint:
 	@clang-format --dry-run -Werror $(C_FILES)
+	@tests/support/rooms
 	@cppcheck --quiet --std=c11 --enable=warning,portability --inline-suppr --error-exitcode=1 \
 	  --suppressions-list=tests/support/cppcheck.supp --suppress=missingIncludeSystem -I. core data dist tools
 clean:
