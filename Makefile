@@ -42,7 +42,8 @@ CPPFLAGS += -I. -I$(BUILD) -D_GNU_SOURCE
 OPTIMIZE ?= -O2
 CFLAGS   ?= $(OPTIMIZE) -g
 # No contraction of a*b+c outside the kernels that ask for it: the same bits from every compiler and ISA.
-T2T_CFLAGS = -std=c11 -Wall -Wextra -Werror -ffp-contract=off -fno-math-errno -fno-trapping-math -pthread \
+# Hidden: a name of ours never takes the place of a library's own, whatever either is called.
+T2T_CFLAGS = -std=c11 -Wall -Wextra -Werror -fvisibility=hidden -ffp-contract=off -fno-math-errno -fno-trapping-math -pthread \
              $(if $(SANITIZER),-fsanitize=$(SANITIZER) -fno-omit-frame-pointer -fno-sanitize-recover=all)
 LIBS       = $(BLIS_LIBS) $(PKG_LIBS) $(MPI_LIBS) -lm -pthread
 

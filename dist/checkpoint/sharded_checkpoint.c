@@ -16,44 +16,46 @@ struct PartReport {
     CheckpointFile part;
 };
 
-Status archive_create(Archive *archive, MPI_Comm comm, int head, const WriterConfig *config, Error *error)
+Status sharded_checkpoint_create(ShardedCheckpoint *sharded, MPI_Comm comm, int head, const WriterConfig *config,
+                                 Error *error)
 {
-    *archive = (Archive){.comm = comm, .head = head, .others = config->others, .leads = config->head};
-    archive->sending = MPI_REQUEST_NULL;
-    archive->parts = calloc((size_t)config->others + 1, sizeof *archive->parts);
-    archive->message = calloc(1, sizeof *archive->message);
-    if (!archive->parts || !archive->message)
+    *sharded = (ShardedCheckpoint){.comm = comm, .head = head, .others = config->others, .leads = config->head};
+    sharded->sending = MPI_REQUEST_NULL;
+    sharded->parts = calloc((size_t)config->others + 1, sizeof *sharded->parts);
+    sharded->message = calloc(1, sizeof *sharded->message);
+    if (!sharded->parts || !sharded->message)
         return error_set(error, STATUS_FAILED, "out of memory for a checkpoint of %d parts", config->parts);
-    return writer_create(&archive->writer, config, error);
+    return writer_create(&sharded->writer, config, error);
 }
 
-void archive_free(Archive *archive)
+void sharded_checkpoint_free(ShardedCheckpoint *sharded)
 {
-    writer_free(archive->writer);
-    if (archive->message && archive->sending != MPI_REQUEST_NULL) MPI_Wait(&archive->sending, MPI_STATUS_IGNORE);
-    free(archive->message);
-    free(archive->parts);
-    *archive = (Archive){0};
+    writer_free(sharded->writer);
+    if (sharded->message && sharded->sending != MPI_REQUEST_NULL) MPI_Wait(&sharded->sending, MPI_STATUS_IGNORE);
+    free(sharded->message);
+    free(sharded->parts);
+    *sharded = (ShardedCheckpoint){0};
 }
 
-void archive_begin(Archive *archive, Pool *pool, const RunVectors *vectors, const RunPosition *position)
+void sharded_checkpoint_begin(ShardedCheckpoint *sharded, Pool *pool, const RunVectors *vectors,
+                              const RunPosition *position)
 {
-    archive->state = ARCHIVE_WRITING;
-    archive->own_done = false;
-    archive->received = 0;
-    archive->report = (WriterReport){.step = position->step};
-    writer_checkpoint(archive->writer, pool, vectors, position);
+    sharded->state = SHARDED_WRITING;
+    sharded->own_done = false;
+    sharded->received = 0;
+    sharded->report = (WriterReport){.step = position->step};
+    writer_checkpoint(sharded->writer, pool, vectors, position);
 }
 
-bool archive_busy(const Archive *archive)
+bool sharded_checkpoint_busy(const ShardedCheckpoint *sharded)
 {
-    return archive->state != ARCHIVE_IDLE;
+    return sharded->state != SHARDED_IDLE;
 }
 
 /* Times of ranks that write side by side: the longest counts. The first failure is told. */
-static void merge(Archive *archive, const WriterReport *report)
+static void merge(ShardedCheckpoint *sharded, const WriterReport *report)
 {
-    WriterReport *whole = &archive->report;
+    WriterReport *whole = &sharded->report;
     if (report->status && !whole->status) {
         whole->status = report->status;
         whole->error = report->error;
@@ -64,78 +66,78 @@ static void merge(Archive *archive, const WriterReport *report)
     if (report->record[0]) memcpy(whole->record, report->record, sizeof whole->record);
 }
 
-static void receive_parts(Archive *archive)
+static void receive_parts(ShardedCheckpoint *sharded)
 {
-    while (archive->received < archive->others) {
+    while (sharded->received < sharded->others) {
         PartReport part;
         MPI_Status from;
         int there = 0;
-        MPI_Iprobe(MPI_ANY_SOURCE, TAG_PART, archive->comm, &there, &from);
+        MPI_Iprobe(MPI_ANY_SOURCE, TAG_PART, sharded->comm, &there, &from);
         if (!there) return;
-        MPI_Recv(&part, (int)sizeof part, MPI_BYTE, from.MPI_SOURCE, TAG_PART, archive->comm, MPI_STATUS_IGNORE);
+        MPI_Recv(&part, (int)sizeof part, MPI_BYTE, from.MPI_SOURCE, TAG_PART, sharded->comm, MPI_STATUS_IGNORE);
         WriterReport report = {.status = part.status,
                                .copy_seconds = part.copy_seconds,
                                .write_seconds = part.write_seconds,
                                .bytes = part.part.bytes};
         if (part.status) error_set(&report.error, part.status, "rank %d: %s", from.MPI_SOURCE, part.message);
-        archive->parts[archive->received++] = part.part;
-        merge(archive, &report);
+        sharded->parts[sharded->received++] = part.part;
+        merge(sharded, &report);
     }
 }
 
-static bool poll_head(Archive *archive)
+static bool poll_head(ShardedCheckpoint *sharded)
 {
     WriterReport report;
-    if (archive->state == ARCHIVE_WRITING) {
-        receive_parts(archive);
-        if (!archive->own_done && writer_collect(archive->writer, WRITER_CHECKPOINT, &report)) {
-            archive->own_done = true;
-            merge(archive, &report);
+    if (sharded->state == SHARDED_WRITING) {
+        receive_parts(sharded);
+        if (!sharded->own_done && writer_collect(sharded->writer, WRITER_CHECKPOINT, &report)) {
+            sharded->own_done = true;
+            merge(sharded, &report);
         }
-        if (!archive->own_done || archive->received < archive->others) return false;
-        if (archive->others == 0) return true;
-        writer_commit(archive->writer, archive->parts, archive->others, archive->report.status == STATUS_OK);
-        archive->state = ARCHIVE_COMMITTING;
+        if (!sharded->own_done || sharded->received < sharded->others) return false;
+        if (sharded->others == 0) return true;
+        writer_commit(sharded->writer, sharded->parts, sharded->others, sharded->report.status == STATUS_OK);
+        sharded->state = SHARDED_COMMITTING;
     }
-    if (!writer_collect(archive->writer, WRITER_COMMIT, &report)) return false;
-    report.write_seconds += archive->report.write_seconds;
-    merge(archive, &report);
+    if (!writer_collect(sharded->writer, WRITER_COMMIT, &report)) return false;
+    report.write_seconds += sharded->report.write_seconds;
+    merge(sharded, &report);
     return true;
 }
 
-static bool poll_part(Archive *archive)
+static bool poll_part(ShardedCheckpoint *sharded)
 {
     WriterReport report;
-    if (!archive->own_done) {
-        if (!writer_collect(archive->writer, WRITER_CHECKPOINT, &report)) return false;
-        archive->own_done = true;
-        *archive->message = (PartReport){.status = report.status,
+    if (!sharded->own_done) {
+        if (!writer_collect(sharded->writer, WRITER_CHECKPOINT, &report)) return false;
+        sharded->own_done = true;
+        *sharded->message = (PartReport){.status = report.status,
                                          .copy_seconds = report.copy_seconds,
                                          .write_seconds = report.write_seconds,
                                          .part = report.part};
-        snprintf(archive->message->message, sizeof archive->message->message, "%.1000s", report.error.message);
-        MPI_Isend(archive->message, (int)sizeof *archive->message, MPI_BYTE, archive->head, TAG_PART, archive->comm,
-                  &archive->sending);
+        snprintf(sharded->message->message, sizeof sharded->message->message, "%.1000s", report.error.message);
+        MPI_Isend(sharded->message, (int)sizeof *sharded->message, MPI_BYTE, sharded->head, TAG_PART, sharded->comm,
+                  &sharded->sending);
     }
     int sent;
-    MPI_Test(&archive->sending, &sent, MPI_STATUS_IGNORE);
+    MPI_Test(&sharded->sending, &sent, MPI_STATUS_IGNORE);
     return sent;
 }
 
-bool archive_poll(Archive *archive, WriterReport *report)
+bool sharded_checkpoint_poll(ShardedCheckpoint *sharded, WriterReport *report)
 {
-    if (archive->state == ARCHIVE_IDLE) return false;
-    if (!(archive->leads ? poll_head(archive) : poll_part(archive))) return false;
-    archive->state = ARCHIVE_IDLE;
-    *report = archive->report;
-    return archive->leads;
+    if (sharded->state == SHARDED_IDLE) return false;
+    if (!(sharded->leads ? poll_head(sharded) : poll_part(sharded))) return false;
+    sharded->state = SHARDED_IDLE;
+    *report = sharded->report;
+    return sharded->leads;
 }
 
-bool archive_wait(Archive *archive, WriterReport *report)
+bool sharded_checkpoint_wait(ShardedCheckpoint *sharded, WriterReport *report)
 {
-    while (archive_busy(archive)) {
-        if (archive_poll(archive, report)) return true;
-        if (archive_busy(archive)) usleep(IDLE_MICROSECONDS);
+    while (sharded_checkpoint_busy(sharded)) {
+        if (sharded_checkpoint_poll(sharded, report)) return true;
+        if (sharded_checkpoint_busy(sharded)) usleep(IDLE_MICROSECONDS);
     }
     return false;
 }

@@ -6,10 +6,10 @@
  * abandoned, and the report names the rank and its file. Without slices the head is alone, and this is just its
  * CheckpointWriter.
  *
- *     archive_begin(archive, pool, &vectors, &position);      // on the head and all that have a part, at the same step
+ *     sharded_checkpoint_begin(sharded, pool, &vectors, &position); // head and all that have a part, at the same step
  *     ...
- *     if (archive_poll(archive, &report)) ...                 // on all, after each step; true on the head at its end
- *     if (archive_wait(archive, &report)) ...                 // on all, at the end
+ *     if (sharded_checkpoint_poll(sharded, &report)) ...  // on all, after each step; true on the head at its end
+ *     if (sharded_checkpoint_wait(sharded, &report)) ...  // on all, at the end
  *
  * All ranks see the same run folder.
  */
@@ -20,30 +20,32 @@
 #include "dist/checkpoint/async_writer.h"
 
 typedef struct PartReport PartReport;
-typedef enum ArchiveState { ARCHIVE_IDLE, ARCHIVE_WRITING, ARCHIVE_COMMITTING } ArchiveState;
+typedef enum ShardedState { SHARDED_IDLE, SHARDED_WRITING, SHARDED_COMMITTING } ShardedState;
 
-typedef struct Archive {
+typedef struct ShardedCheckpoint {
     CheckpointWriter *writer; /* NULL: this rank has nothing to write */
     MPI_Comm comm;
     int head, others; /* others: ranks that the head hears from */
     bool leads;
-    ArchiveState state;
+    ShardedState state;
     bool own_done;
     int received;
     CheckpointFile *parts; /* (others) */
     WriterReport report;   /* so far */
     PartReport *message;   /* to the head */
     MPI_Request sending;
-} Archive;
+} ShardedCheckpoint;
 
-Status archive_create(Archive *archive, MPI_Comm comm, int head, const WriterConfig *config, Error *error);
-void archive_free(Archive *archive); /* accepts a zeroed one; lets this rank's files end */
+Status sharded_checkpoint_create(ShardedCheckpoint *sharded, MPI_Comm comm, int head, const WriterConfig *config,
+                                 Error *error);
+void sharded_checkpoint_free(ShardedCheckpoint *sharded); /* accepts a zeroed one; lets this rank's files end */
 
-/* Copies and returns. The archive must not be busy, here and on the head. */
-void archive_begin(Archive *archive, Pool *pool, const RunVectors *vectors, const RunPosition *position);
-bool archive_busy(const Archive *archive);
-bool archive_poll(Archive *archive, WriterReport *report);
-/* Until what is under way has ended, here and, for the head, everywhere; *report as by archive_poll. */
-bool archive_wait(Archive *archive, WriterReport *report);
+/* Copies and returns. The one before must have ended, here and on the head. */
+void sharded_checkpoint_begin(ShardedCheckpoint *sharded, Pool *pool, const RunVectors *vectors,
+                              const RunPosition *position);
+bool sharded_checkpoint_busy(const ShardedCheckpoint *sharded);
+bool sharded_checkpoint_poll(ShardedCheckpoint *sharded, WriterReport *report);
+/* Until what is under way has ended, here and, for the head, everywhere; *report as by sharded_checkpoint_poll. */
+bool sharded_checkpoint_wait(ShardedCheckpoint *sharded, WriterReport *report);
 
 #endif

@@ -74,7 +74,8 @@ static Status files_create(Coordinator *coordinator, Error *error)
             writer.sync = sync_metrics;
             writer.context = coordinator;
         }
-        status = archive_create(&coordinator->archive, setup->job, shared ? 0 : setup->keeper, &writer, error);
+        status =
+            sharded_checkpoint_create(&coordinator->sharded, setup->job, shared ? 0 : setup->keeper, &writer, error);
     }
     if (!status && coordinator->leads && !shared)
         status = courier_create(&coordinator->courier, setup->job, setup->keeper, setup->table, setup->vectors,
@@ -107,7 +108,7 @@ Status coordinator_create(Coordinator **out, const CoordinatorSetup *setup, Erro
 void coordinator_free(Coordinator *coordinator)
 {
     if (!coordinator) return;
-    archive_free(&coordinator->archive);
+    sharded_checkpoint_free(&coordinator->sharded);
     if (coordinator->courier) courier_order(coordinator->courier, NULL, ORDER_QUIT, NULL, &(RunPosition){0});
     courier_free(coordinator->courier);
     if (coordinator->progressing) progress_end(&coordinator->progress);
@@ -168,11 +169,11 @@ void coordinator_collect(Coordinator *coordinator)
 {
     WriterReport report;
     KeeperReply reply;
-    if (archive_poll(&coordinator->archive, &report)) note_checkpoint(coordinator, &report);
+    if (sharded_checkpoint_poll(&coordinator->sharded, &report)) note_checkpoint(coordinator, &report);
     if (coordinator->courier)
         while (courier_reply(coordinator->courier, &reply, false)) note_reply(coordinator, &reply);
-    if (!coordinator->archive.leads) return;
-    if (writer_collect(coordinator->archive.writer, WRITER_VALIDATED, &report) && report.status)
+    if (!coordinator->sharded.leads) return;
+    if (writer_collect(coordinator->sharded.writer, WRITER_VALIDATED, &report) && report.status)
         log_write(coordinator->setup.log, LOG_WARNING, "best.safetensors was not written: %s", report.error.message);
 }
 
@@ -183,7 +184,8 @@ static void begin_checkpoint(Coordinator *coordinator, const RunPosition *positi
     double start = clock_seconds();
     /* So that the record up to a checkpoint is whole, and a resumed run appends to it as if it had never stopped. */
     if (coordinator->leads) coordinator_flush(coordinator);
-    if (coordinator->archive.writer) archive_begin(&coordinator->archive, setup->pool, setup->vectors, position);
+    if (coordinator->sharded.writer)
+        sharded_checkpoint_begin(&coordinator->sharded, setup->pool, setup->vectors, position);
     if (coordinator->courier) {
         Error error = {0};
         coordinator_check_metrics(coordinator, metrics_sync(&coordinator->metrics, &error), &error);
@@ -230,7 +232,7 @@ bool coordinator_wants_checkpoint(Coordinator *coordinator, const RunPosition *n
     if (!coordinator->leads) return false;
     coordinator_collect(coordinator);
     coordinator->wanted |= is_due(coordinator, next);
-    return coordinator->wanted && !coordinator->ordered && !archive_busy(&coordinator->archive);
+    return coordinator->wanted && !coordinator->ordered && !sharded_checkpoint_busy(&coordinator->sharded);
 }
 
 Status coordinator_gather(Coordinator *coordinator, Error *error)
@@ -269,9 +271,9 @@ void coordinator_settle(Coordinator *coordinator)
 {
     WriterReport report;
     KeeperReply reply;
-    if (archive_wait(&coordinator->archive, &report)) note_checkpoint(coordinator, &report);
+    if (sharded_checkpoint_wait(&coordinator->sharded, &report)) note_checkpoint(coordinator, &report);
     while (coordinator->ordered && courier_reply(coordinator->courier, &reply, true)) note_reply(coordinator, &reply);
-    if (coordinator->archive.leads) writer_wait(coordinator->archive.writer);
+    if (coordinator->sharded.leads) writer_wait(coordinator->sharded.writer);
     coordinator_collect(coordinator);
 }
 

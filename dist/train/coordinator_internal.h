@@ -11,7 +11,7 @@ struct Coordinator {
     CoordinatorSetup setup;
     bool leads; /* rank 0 */
     Model *ema_model;
-    Archive archive;              /* shared: the leader's; and with slices every rank's */
+    ShardedCheckpoint sharded;    /* shared: the leader's; and with slices every rank's */
     char folder[CHECKPOINT_PATH]; /* RUN/checkpoints */
     char *config_text;
     char layout[64];

@@ -154,7 +154,7 @@ Status coordinator_validate_gathered(Coordinator *coordinator, RunPosition *posi
     if (!coordinator->leads) return STATUS_OK;
     record_validation(coordinator, position, results, coordinator->ema_model != NULL);
     coordinator_collect(coordinator);
-    CheckpointWriter *writer = coordinator->archive.writer;
+    CheckpointWriter *writer = coordinator->sharded.writer;
     if (writer_busy(writer, WRITER_VALIDATED)) {
         writer_wait(writer);
         coordinator_collect(coordinator);

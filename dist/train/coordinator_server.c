@@ -17,7 +17,7 @@ typedef struct Keeper {
     bool hurry;       /* the validation under way is to stop */
     Model *models[2]; /* raw, averaged */
     int model_count;
-    Archive archive;
+    ShardedCheckpoint sharded;
 } Keeper;
 
 static Status keeper_create(Keeper *keeper, const KeeperSetup *setup, Error *error)
@@ -30,12 +30,12 @@ static Status keeper_create(Keeper *keeper, const KeeperSetup *setup, Error *err
     if (!status) status = run_vectors_allocate(&keeper->judging, setup->table, &weights, error);
     for (int i = 0; i < keeper->model_count && !status; i++)
         status = model_create(&keeper->models[i], &setup->config->model, KEEPER_BATCH, MODEL_EVAL, setup->pool, error);
-    return status ? status : archive_create(&keeper->archive, setup->comm, setup->rank, writer, error);
+    return status ? status : sharded_checkpoint_create(&keeper->sharded, setup->comm, setup->rank, writer, error);
 }
 
 static void keeper_free(Keeper *keeper)
 {
-    archive_free(&keeper->archive);
+    sharded_checkpoint_free(&keeper->sharded);
     for (int i = 0; i < 2; i++) model_free(keeper->models[i]);
     run_vectors_free(&keeper->judging);
     run_vectors_free(&keeper->held);
@@ -62,10 +62,10 @@ static void report(Keeper *keeper)
     Log *log = keeper->setup->log;
     KeeperReply reply = {.kind = REPLY_CHECKPOINT, .position = keeper->judged};
     WriterReport other;
-    if (archive_poll(&keeper->archive, &reply.report)) send_reply(keeper, &reply);
-    if (writer_collect(keeper->archive.writer, WRITER_VALIDATED, &other) && other.status)
+    if (sharded_checkpoint_poll(&keeper->sharded, &reply.report)) send_reply(keeper, &reply);
+    if (writer_collect(keeper->sharded.writer, WRITER_VALIDATED, &other) && other.status)
         log_write(log, LOG_WARNING, "best.safetensors was not written: %s", other.error.message);
-    if (writer_collect(keeper->archive.writer, WRITER_PENDING, &other) && other.status)
+    if (writer_collect(keeper->sharded.writer, WRITER_PENDING, &other) && other.status)
         log_write(log, LOG_WARNING, "if the run is killed before it is validated, this epoch will have no row: %s",
                   other.error.message);
 }
@@ -73,18 +73,18 @@ static void report(Keeper *keeper)
 /* Until the writer can take another job of that kind. */
 static void free_job(Keeper *keeper, WriterJob job)
 {
-    if (!writer_busy(keeper->archive.writer, job)) return;
-    writer_wait(keeper->archive.writer);
+    if (!writer_busy(keeper->sharded.writer, job)) return;
+    writer_wait(keeper->sharded.writer);
     report(keeper);
 }
 
 static void settle(Keeper *keeper)
 {
-    while (archive_busy(&keeper->archive)) {
+    while (sharded_checkpoint_busy(&keeper->sharded)) {
         report(keeper);
         usleep(IDLE_MICROSECONDS);
     }
-    writer_wait(keeper->archive.writer);
+    writer_wait(keeper->sharded.writer);
     report(keeper);
 }
 
@@ -113,7 +113,7 @@ static void attend(Keeper *keeper)
     if (order->snapshot) receive_snapshot(keeper, order);
     if (order->kind == ORDER_CHECKPOINT) {
         const RunPosition position = with_judgement(keeper, keeper->position);
-        archive_begin(&keeper->archive, setup->pool, &keeper->held, &position);
+        sharded_checkpoint_begin(&keeper->sharded, setup->pool, &keeper->held, &position);
     } else if (order->kind == ORDER_HURRY) {
         keeper->hurry = true;
     } else {
@@ -135,7 +135,7 @@ static void recorded(Keeper *keeper, const RunPosition *position)
     keeper->judged = *position;
     free_job(keeper, WRITER_VALIDATED);
     bool best = position->best_epoch == position->epoch - 1;
-    writer_validated(keeper->archive.writer, keeper->setup->pool, best ? judged : NULL, position);
+    writer_validated(keeper->sharded.writer, keeper->setup->pool, best ? judged : NULL, position);
 }
 
 static void validate(Keeper *keeper, const RunPosition *position)
@@ -153,7 +153,7 @@ static void validate(Keeper *keeper, const RunPosition *position)
     keeper->hurry = false;
     free_job(keeper, WRITER_PENDING);
     run_vectors_copy(setup->pool, &keeper->judging, &keeper->held, setup->table->size);
-    writer_pending(keeper->archive.writer, &keeper->judging, position);
+    writer_pending(keeper->sharded.writer, &keeper->judging, position);
     model_set_weights(keeper->models[0], keeper->judging.weights);
     if (keeper->model_count > 1) model_set_weights(keeper->models[1], keeper->judging.ema);
     reply.report.status = evaluate(&config, keeper->models, keeper->model_count, reply.results, &reply.report.error);

@@ -4,7 +4,7 @@
  * vectors, which is all that the workers wait for, and sends them behind the next steps; the keeper validates raw and
  * averaged weights with all its threads, writes checkpoints and best.safetensors, and replies. It looks for orders
  * between the batches of a validation too, so no checkpoint waits for one. With `zero: 1` the moments stay with the
- * workers, who write them themselves, and the keeper is the head of the archive (sharded_checkpoint.h). Run folder and data set
+ * workers, who write them themselves, and the keeper is the head of the checkpoint (sharded_checkpoint.h). Run folder and data set
  * are on a file system that all see.
  *
  *     leader                                         keeper

@@ -2,7 +2,7 @@
  * components when it ends. */
 #include <dlfcn.h>
 
-int dlclose(void *handle)
+__attribute__((visibility("default"))) int dlclose(void *handle)
 {
     (void)handle;
     return 0;

@@ -81,6 +81,20 @@ Test(convert_command, goes_all_the_way, .init = make_source)
     expect(3, "val-000.mdb", "verify dest");
 }
 
+/* As ImageNet is downloaded: tar of tars, tar, devkit. */
+Test(convert_command, reads_the_official_tars)
+{
+    char folder[4096], tars[4096];
+    snprintf(folder, sizeof folder, "%s/folder", temporary_folder());
+    snprintf(tars, sizeof tars, "%s/tars", temporary_folder());
+    snprintf(dest, sizeof dest, "%s/dest", temporary_folder());
+    write_folder_source(folder);
+    run_or_fail("mkdir %s", tars);
+    write_tar_source(folder, tars);
+    expect(0, "val 2 images in 1 shard, 2 classes", "convert tars dest");
+    expect(0, "good", "verify dest --decode");
+}
+
 Test(convert_command, tells_wrong_usage_from_bad_data, .init = make_source)
 {
     expect(2, "SOURCE and DEST", "convert source");
