@@ -25,7 +25,15 @@ static const char USAGE[] =
     "  --samples FILE    rank R appends to FILE.R which images each step saw\n"
     "  --trace FILE      a timeline of all ranks, for chrome://tracing or ui.perfetto.dev\n"
     "  --debug           tell more\n\n"
-    "USR1, USR2, TERM and Ctrl-C write a checkpoint and end the run with status 75; a second one ends it at once.\n\n"
+    "USR1, USR2, TERM and Ctrl-C drop the step under way, write a checkpoint of the one before and end the run with "
+    "status\n"
+    "75; another one a second later ends it at once. Open MPI's mpirun hands USR1 and USR2 on, and ends with 75 too. "
+    "Ctrl-C\n"
+    "and TERM it answers in its own way: its ranks get TERM after a second and KILL after another, and its status is "
+    "1.\n"
+    "A checkpoint that takes longer to write is then lost, the one before stays. OMPI_MCA_odls_base_sigkill_timeout=10 "
+    "in\n"
+    "its environment makes each of the two 10 seconds; `kill -USR1 $(pidof mpirun)` has no such limit.\n\n"
     "Settings:\n";
 
 typedef struct Arguments {

@@ -29,6 +29,7 @@ struct Pool {
     atomic_uint generation;
     atomic_int busy; /* workers that have not finished the current region */
     atomic_bool closing;
+    const atomic_int *stop; /* of the current region, as `works` */
 };
 
 struct Worker {
@@ -41,6 +42,11 @@ static inline void spin_pause(void)
 #if defined(__x86_64__)
     __builtin_ia32_pause();
 #endif
+}
+
+static inline bool stopped(const Pool *pool)
+{
+    return pool->stop && atomic_load_explicit(pool->stop, memory_order_relaxed);
 }
 
 /* The first task that is left, for its owner, or the last, for the others; false when there is none. */
@@ -67,7 +73,7 @@ static void run_tasks(Pool *pool, int thread)
         const PoolWork *work = &pool->works[w];
         for (int i = 0; i < pool->threads; i++) {
             Share *share = &pool->shares[w * pool->threads + (thread + i) % pool->threads];
-            while (take_task(share, i == 0, &task)) work->task(work->context, task, thread);
+            while (!stopped(pool) && take_task(share, i == 0, &task)) work->task(work->context, task, thread);
         }
     }
 }
@@ -163,6 +169,11 @@ int pool_threads(const Pool *pool)
     return pool->threads;
 }
 
+void pool_stop_when(Pool *pool, const atomic_int *stop)
+{
+    pool->stop = stop;
+}
+
 void pool_run(Pool *pool, int64_t tasks, PoolTask task, void *context)
 {
     PoolWork work = {tasks, task, context};
@@ -175,7 +186,7 @@ void pool_run_works(Pool *pool, const PoolWork *works, int count)
     for (int w = 0; w < count; w++) tasks += works[w].tasks;
     if (pool->threads == 1 || tasks <= 1) {
         for (int w = 0; w < count; w++)
-            for (int64_t i = 0; i < works[w].tasks; i++) works[w].task(works[w].context, i, 0);
+            for (int64_t i = 0; i < works[w].tasks && !stopped(pool); i++) works[w].task(works[w].context, i, 0);
         return;
     }
     pool->work_count = count;

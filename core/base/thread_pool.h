@@ -16,6 +16,7 @@
 #ifndef CORE_BASE_THREAD_POOL_H
 #define CORE_BASE_THREAD_POOL_H
 
+#include <stdatomic.h>
 #include <stdint.h>
 #include "core/base/status.h"
 
@@ -39,6 +40,11 @@ enum { POOL_WORKS = 2 };
 /* At most POOL_WORKS works that do not need each other, one after the other, but nobody waits in between: so the works
  * of long tasks go first. */
 void pool_run_works(Pool *pool, const PoolWork *works, int count);
+
+/* From now on no task is begun while *stop is not zero: the results of the regions are then worthless, and pool_run
+ * returns as soon as the tasks under way have ended. NULL, as at first: every task runs. A signal handler may set the
+ * flag. Called by the thread that calls pool_run. */
+void pool_stop_when(Pool *pool, const atomic_int *stop);
 
 int pool_allowed_cpus(void); /* processors in this process's affinity mask */
 

@@ -162,6 +162,10 @@ static void note_reply(Coordinator *coordinator, const KeeperReply *reply)
         note_checkpoint(coordinator, &reply->report);
     } else if (reply->kind == REPLY_VALIDATION) {
         coordinator_note_validation(coordinator, reply);
+    } else if (reply->kind == REPLY_SIGNAL) {
+        coordinator->asked_to_stop = true;
+        log_write(coordinator->setup.log, LOG_INFO, "a signal came to rank %d, which keeps the checkpoints",
+                  coordinator->setup.keeper);
     }
 }
 
@@ -225,6 +229,11 @@ Status coordinator_health(const Coordinator *coordinator, Error *error)
     Status status = finish_failed(coordinator, &coordinator->failure, error);
     error_add(error, "  %d checkpoints in a row could not be written; see checkpoint_failures", coordinator->failures);
     return status;
+}
+
+bool coordinator_asked_to_stop(const Coordinator *coordinator)
+{
+    return coordinator->asked_to_stop;
 }
 
 bool coordinator_wants_checkpoint(Coordinator *coordinator, const RunPosition *next)

@@ -68,6 +68,9 @@ Status coordinator_resume(Coordinator *coordinator, const char *resume, RunPosit
 /* Whether a checkpoint should be made of the position that the next step leads to: on rank 0, else false. */
 bool coordinator_wants_checkpoint(Coordinator *coordinator, const RunPosition *next);
 
+/* On rank 0, else false: whether a signal came to the rank that does not train. */
+bool coordinator_asked_to_stop(const Coordinator *coordinator);
+
 /* STATUS_FAILED, on rank 0 only, when too many checkpoints in a row could not be written: for the next step's
  * agreement. */
 Status coordinator_health(const Coordinator *coordinator, Error *error);

@@ -29,6 +29,7 @@ struct Coordinator {
     bool wanted;         /* due, and not yet begun */
     bool ordered;        /* the keeper has a checkpoint to write */
     bool validating;     /* the keeper validates */
+    bool asked_to_stop;  /* the keeper, by a signal */
     double held_seconds; /* that the last one took out of its step */
     double last_time;    /* when the newest one was begun */
 };

@@ -103,7 +103,7 @@ static Status wait_for_keeper(Coordinator *coordinator, Error *error)
 {
     for (;;) {
         if (coordinator->leads) coordinator_collect(coordinator);
-        int local[2] = {coordinator->validating, signals_caught() != 0}, all[2];
+        int local[2] = {coordinator->validating, coordinator->asked_to_stop || signals_caught()}, all[2];
         MPI_Allreduce(local, all, 2, MPI_INT, MPI_MAX, coordinator->setup.world->comm);
         if (!all[0]) return STATUS_OK;
         if (all[1]) return error_set(error, STATUS_STOPPED, "stopped while waiting for the validation before");
@@ -142,6 +142,7 @@ Status coordinator_validate_gathered(Coordinator *coordinator, RunPosition *posi
                                  .pipeline = config->pipeline,
                                  .batch = setup->batch,
                                  .workers = config->workers,
+                                 .pool = setup->pool,
                                  .stop = asked_to_stop,
                                  .progress = show_progress,
                                  .context = coordinator};

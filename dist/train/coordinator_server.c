@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include "dist/train/coordinator_server_internal.h"
+#include "dist/train/signals.h"
 
 enum { KEEPER_BATCH = 32, IDLE_MICROSECONDS = 2000 };
 
@@ -15,6 +16,7 @@ typedef struct Keeper {
     Order order;        /* received, and not a checkpoint: the next to be served */
     bool has_order;
     bool hurry;       /* the validation under way is to stop */
+    bool signal_told; /* the leader knows that one came here, or needs to know no more */
     Model *models[2]; /* raw, averaged */
     int model_count;
     ShardedCheckpoint sharded;
@@ -106,6 +108,11 @@ static void attend(Keeper *keeper)
     const KeeperSetup *setup = keeper->setup;
     int there = 0;
     report(keeper);
+    if (signals_caught() && !keeper->signal_told) {
+        const KeeperReply reply = {.kind = REPLY_SIGNAL};
+        keeper->signal_told = true;
+        send_reply(keeper, &reply);
+    }
     if (!keeper->has_order) MPI_Iprobe(setup->leader, TAG_ORDER, setup->comm, &there, MPI_STATUS_IGNORE);
     if (!there) return;
     Order *order = &keeper->order;
@@ -125,7 +132,7 @@ static bool attend_and_ask(void *context)
 {
     Keeper *keeper = context;
     attend(keeper);
-    return keeper->hurry || (keeper->has_order && keeper->order.kind == ORDER_QUIT);
+    return keeper->hurry || signals_caught() || (keeper->has_order && keeper->order.kind == ORDER_QUIT);
 }
 
 /* The validation is in the leader's record; only then may a checkpoint say that it is done. */
@@ -147,6 +154,7 @@ static void validate(Keeper *keeper, const RunPosition *position)
                              .pipeline = setup->config->pipeline,
                              .batch = KEEPER_BATCH,
                              .workers = setup->config->workers,
+                             .pool = setup->pool,
                              .stop = attend_and_ask,
                              .context = keeper};
     KeeperReply reply = {.kind = REPLY_VALIDATION, .position = with_judgement(keeper, *position)};
@@ -164,6 +172,7 @@ static void validate(Keeper *keeper, const RunPosition *position)
 static void finish(Keeper *keeper, const RunPosition *position)
 {
     settle(keeper);
+    keeper->signal_told = true; /* after its last reply the leader hears nothing */
     KeeperReply reply = {.kind = REPLY_FINISHED, .position = with_judgement(keeper, *position)};
     send_reply(keeper, &reply);
 }

@@ -14,6 +14,7 @@
  *     courier_reply(...) after each step
  *     courier_order(ORDER_RECORDED, position)        ... best.safetensors; checkpoints say that it is validated
  *     courier_order(ORDER_HURRY)                     ... a validation under way stops; replies REPLY_VALIDATION
+ *     ...                                            ... REPLY_SIGNAL: a signal came to the keeper, once
  *     courier_order(ORDER_FINISH)                    ... ends its writing; replies REPLY_FINISHED
  *     courier_order(ORDER_QUIT)                      keeper_run returns
  *
@@ -41,7 +42,7 @@ typedef enum OrderKind {
     ORDER_FINISH,
     ORDER_QUIT
 } OrderKind;
-typedef enum ReplyKind { REPLY_CHECKPOINT, REPLY_VALIDATION, REPLY_FINISHED } ReplyKind;
+typedef enum ReplyKind { REPLY_CHECKPOINT, REPLY_VALIDATION, REPLY_SIGNAL, REPLY_FINISHED } ReplyKind;
 
 typedef struct KeeperReply {
     ReplyKind kind;

@@ -5,11 +5,13 @@
 #include <string.h>
 
 #include "core/optim/loss.h"
+#include "dist/train/signals.h"
 
 enum { MAX_MODELS = 2, SUMS = 4 };
 static const double MAX_BAD_SHARE = 0.01;
 
 typedef struct Work { /* one rank's */
+    Pool *pool;
     Loader *loader;
     float *logits, *targets; /* (batch, classes) */
     int classes;
@@ -33,6 +35,23 @@ static Status check_labels(const Batch *batch, int classes, Error *error)
     return STATUS_OK;
 }
 
+/* Sums of a batch that a signal cut short are of no use, and not used. */
+static void add_batch(Work *work, Model *const *models, int count, const Batch *batch)
+{
+    loss_smooth_targets(batch->labels, batch->count, work->classes, 0, work->targets);
+    ModelInput input = {.count = batch->count, .images = batch->images};
+    for (int i = 0; i < count; i++) {
+        double *sums = work->sums[i];
+        if (work->pool) pool_stop_when(work->pool, signals_flag());
+        model_forward(models[i], &input, work->logits);
+        if (work->pool) pool_stop_when(work->pool, NULL);
+        sums[0] += batch->count;
+        sums[1] += loss_topk(work->logits, batch->labels, batch->count, work->classes, 1);
+        sums[2] += loss_topk(work->logits, batch->labels, batch->count, work->classes, 5);
+        sums[3] += loss_soft_target(work->logits, work->targets, batch->count, work->classes, 1, NULL);
+    }
+}
+
 static Status evaluate_batch(Work *work, Model *const *models, int count, bool *ended, Error *error)
 {
     Batch *batch = NULL;
@@ -41,18 +60,7 @@ static Status evaluate_batch(Work *work, Model *const *models, int count, bool *
     *ended = !batch;
     if (!batch) return STATUS_OK;
     status = check_labels(batch, work->classes, error);
-    if (status) goto release;
-    loss_smooth_targets(batch->labels, batch->count, work->classes, 0, work->targets);
-    ModelInput input = {.count = batch->count, .images = batch->images};
-    for (int i = 0; i < count; i++) {
-        double *sums = work->sums[i];
-        model_forward(models[i], &input, work->logits);
-        sums[0] += batch->count;
-        sums[1] += loss_topk(work->logits, batch->labels, batch->count, work->classes, 1);
-        sums[2] += loss_topk(work->logits, batch->labels, batch->count, work->classes, 5);
-        sums[3] += loss_soft_target(work->logits, work->targets, batch->count, work->classes, 1, NULL);
-    }
-release:
+    if (!status) add_batch(work, models, count, batch);
     loader_release(work->loader, batch);
     return status;
 }
@@ -100,7 +108,7 @@ Status evaluate(const EvaluateConfig *config, Model *const *models, int count, E
         if (end - begin > most) most = end - begin;
     }
     share_range(images, 1, rank, ranks, &begin, &end);
-    Work work = {0};
+    Work work = {.pool = config->pool};
     bool ended = begin == end;
     Status status = work_create(&work, config, model_config(models[0])->num_classes, begin, end, error);
     status = agree(config, status);

@@ -23,6 +23,7 @@ typedef struct EvaluateConfig {
     Log *log;    /* for records that cannot be used */
     int batch;   /* images at a time per rank; at most the models' max_batch */
     int workers; /* loader threads */
+    Pool *pool;  /* NULL, or the models': a signal then cuts a batch short, and `stop` has to be true from there on */
     /* May be NULL: asked after each batch; true on any rank ends it with STATUS_STOPPED and without results. */
     bool (*stop)(void *context);
     void (*progress)(void *context, int64_t done, int64_t total); /* may be NULL; images of all ranks */

@@ -178,7 +178,9 @@ static Status gradients(Replica *replica, const RunPosition *position, double *l
         reducer_ready(replica->reducer, 0, replica->table->size);
     } else {
         if (replica->samples) tell_samples(replica->samples, batch);
+        pool_stop_when(replica->pool, signals_flag());
         *loss = compute(replica, batch, position->step);
+        pool_stop_when(replica->pool, NULL);
     }
     if (batch) loader_release(replica->loader, batch);
     start = clock_seconds();
@@ -252,7 +254,7 @@ Status replica_step(Replica *replica, RunPosition *position, const StepWishes *w
     Status status = gradients(replica, position, &agreement.loss, error);
     if (!status) status = wishes->health;
     agreement.failed = status != STATUS_OK;
-    agreement.stop = signals_caught() != 0;
+    agreement.stop = wishes->stop || signals_caught(); /* after computing, which a signal cuts short */
     agreement.checkpoint = wishes->checkpoint;
     const double data_wait = loader_counts(replica->loader).wait_seconds - waited;
     const double comm_wait = reducer_times(replica->reducer).wait;
@@ -267,6 +269,10 @@ Status replica_step(Replica *replica, RunPosition *position, const StepWishes *w
         return broken.status;
     }
     if (agreement.failed > 0) return world_agree(replica->world->comm, status, error);
+    if (agreement.stop > 0) {
+        *outcome = (StepOutcome){.stop = true};
+        return STATUS_OK;
+    }
     if (!isfinite(agreement.squares) || !isfinite(agreement.loss))
         return refuse_nonfinite(replica, position, agreement.loss, error);
 
@@ -289,7 +295,7 @@ Status replica_step(Replica *replica, RunPosition *position, const StepWishes *w
                                  .data_wait = agreement.data_wait / ranks,
                                  .comm_wait = agreement.comm_wait / ranks};
     outcome->compute = mine;
-    outcome->stop = agreement.stop > 0;
+    outcome->stop = false;
     outcome->checkpoint = agreement.checkpoint > 0;
     *position = replica_next(replica, position);
     return STATUS_OK;

@@ -55,13 +55,14 @@ Status replica_start(Replica *replica, const RunPosition *position, Error *error
 
 typedef struct StepWishes { /* what a rank brings into the step's agreement */
     bool checkpoint;
+    bool stop;     /* besides what signals_caught says */
     Status health; /* not STATUS_OK: all stop with it before the update; the message is in `error` already */
 } StepWishes;
 
 typedef struct StepOutcome { /* the same on all ranks, except stats.seconds and compute */
     StepStats stats;
     double compute;  /* seconds that this rank neither waited for data nor for others */
-    bool stop;       /* a signal asked some rank to stop */
+    bool stop;       /* a signal asked some rank to stop: the step was dropped, nothing has changed */
     bool checkpoint; /* rank 0 wanted one of the position that this step leads to */
 } StepOutcome;
 
@@ -69,7 +70,8 @@ typedef struct StepOutcome { /* the same on all ranks, except stats.seconds and 
 RunPosition replica_next(const Replica *replica, const RunPosition *position);
 
 /* Collective. One update; *position becomes that of the next step. On failure (a rank's data, gradients that are not
- * finite) all ranks return the same status, and weights and position are those before the step. */
+ * finite), and when a rank was asked to stop, all ranks return the same, and weights and position are those before the
+ * step. */
 Status replica_step(Replica *replica, RunPosition *position, const StepWishes *wishes, StepOutcome *outcome,
                     Error *error);
 

@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 /* The only globals of the program: a handler can reach nothing else. */
-static volatile sig_atomic_t caught;
+static atomic_int caught;               /* lock-free: a handler may write it while other threads read it */
 static volatile sig_atomic_t caught_at; /* monotonic seconds */
 
 static void handle(int number)
@@ -40,7 +40,12 @@ Status signals_catch(Error *error)
 
 int signals_caught(void)
 {
-    return caught;
+    return atomic_load(&caught);
+}
+
+const atomic_int *signals_flag(void)
+{
+    return &caught;
 }
 
 const char *signals_name(int number)

@@ -277,13 +277,14 @@ static Status train_epoch(Trainer *trainer, Error *error)
         StepOutcome outcome;
         RunPosition next = replica_next(&trainer->replica, position);
         const StepWishes wishes = {.checkpoint = coordinator_wants_checkpoint(trainer->coordinator, &next),
+                                   .stop = coordinator_asked_to_stop(trainer->coordinator),
                                    .health = coordinator_health(trainer->coordinator, error)};
         Status status = replica_step(&trainer->replica, position, &wishes, &outcome, error);
         if (status) return status;
+        if (outcome.stop) return STATUS_STOPPED;
         status = coordinator_step(trainer->coordinator, position, &outcome.stats, outcome.checkpoint, error);
         if (status) return status;
         compute += outcome.compute;
-        if (outcome.stop) return STATUS_STOPPED;
     }
     tell_bad_records(trainer);
     return tell_stragglers(trainer, compute, position->step - first, error);
@@ -312,8 +313,8 @@ static Status conclude(Trainer *trainer, Status status, Error *error)
         return status;
     }
     if (status == STATUS_STOPPED && signals_caught())
-        log_write(trainer->log, LOG_INFO, "%s: stopping at step %" PRId64, signals_name(signals_caught()),
-                  trainer->position.step);
+        log_write(trainer->log, LOG_INFO, "%s: stopping at step %" PRId64 "; what is under way is dropped",
+                  signals_name(signals_caught()), trainer->position.step);
     Error problem = {0};
     Status finished = coordinator_finish(trainer->coordinator, &trainer->position, &problem);
     if (!finished) return status;

@@ -97,6 +97,38 @@ Test(pool, works_of_one_region_do_not_wait_for_each_other, .timeout = 60)
     }
 }
 
+typedef struct Stopping {
+    atomic_int done, stop;
+} Stopping;
+
+static void stopping_task(void *context, int64_t task, int thread)
+{
+    Stopping *stopping = context;
+    (void)task;
+    (void)thread;
+    if (atomic_fetch_add(&stopping->done, 1) == TASKS / 2) atomic_store(&stopping->stop, 1);
+}
+
+Test(pool, begins_no_task_after_it_was_told_to_stop, .timeout = 60)
+{
+    for (int threads = 1; threads <= 4; threads++) {
+        Error error = {0};
+        Pool *pool;
+        Stopping stopping = {0};
+        cr_assert_eq(pool_create(&pool, threads, &error), STATUS_OK, "%s", error.message);
+        pool_stop_when(pool, &stopping.stop);
+        pool_run(pool, TASKS, stopping_task, &stopping);
+        int done = atomic_load(&stopping.done);
+        cr_expect(done > TASKS / 2 && done <= TASKS / 2 + threads, "%d of %d tasks", done, TASKS);
+        pool_run(pool, 1, stopping_task, &stopping);
+        cr_expect_eq(atomic_load(&stopping.done), done);
+        pool_stop_when(pool, NULL);
+        pool_run(pool, TASKS, stopping_task, &stopping);
+        cr_expect_eq(atomic_load(&stopping.done), done + TASKS, "every task runs again");
+        pool_free(pool);
+    }
+}
+
 Test(pool, refuses_a_negative_count)
 {
     Error error = {0};
