@@ -3,6 +3,7 @@
 # make test                 tests/run: the whole suite
 # make test-full            the suite with every published model at full size
 # make ranks                the quickstart on 1, 2, 3 and 4 ranks: the same losses
+# make stories              the installed program from outside, as README.md and jobs/README.md say it
 # make net                  the sums over a network of namespaces, free, limited and cut (root)
 # make bench | peer         measurements; checks against PyTorch, Pillow and timm (Python, by hand)
 # make fuzz                 libFuzzer targets, FUZZ_SECONDS each (clang)
@@ -80,7 +81,7 @@ else
 say = @printf '  %-4s %s\n' $(1) $(2);
 endif
 
-.PHONY: all quickstart test test-full ranks net tests bench peer fuzz fuzzers install format lint clean check-libraries FORCE
+.PHONY: all quickstart test test-full ranks stories net tests bench peer fuzz fuzzers install format lint clean check-libraries FORCE
 all: $(BUILD)/t2t
 
 $(BUILD)/t2t: $(call objects,$(TOOL_SOURCES)) $(KEEP_LIBRARIES) $(BUILD)/libt2t.a
@@ -121,6 +122,8 @@ test-full:
 	@tests/run --full
 ranks:
 	@tests/ranks
+stories:
+	@tests/stories/run
 net:
 	@tests/net/run
 quickstart:
@@ -155,6 +158,7 @@ check-libraries:
 
 install: $(BUILD)/t2t
 	install -D -m 755 $(BUILD)/t2t $(DESTDIR)$(PREFIX)/bin/t2t
+	install -m 755 tools/pth2safetensors $(DESTDIR)$(PREFIX)/bin/pth2safetensors
 	install -d $(DESTDIR)$(PREFIX)/share/t2t/configs $(DESTDIR)$(PREFIX)/share/t2t/jobs
 	install -m 644 configs/*.yaml $(DESTDIR)$(PREFIX)/share/t2t/configs
 	install -m 755 $$(find jobs -maxdepth 1 -type f ! -name README.md) $(DESTDIR)$(PREFIX)/share/t2t/jobs

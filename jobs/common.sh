@@ -2,11 +2,23 @@
 #
 # A job script sets its variables, then calls these:
 #   parse_arguments "$@"     --dry-run is taken out; the rest is left in ARGUMENTS
+#   find_program             sets T2T, unless it is set
+#   config_file NAME         prints where that configuration is: here, or beside the scripts
 #   stage FROM TO            copies a data set to each node's local disk (TO empty: does nothing); sets STAGED
 #   launch COMMAND...        one process per rank by srun or mpirun; signals forwarded; returns the ranks' status
 #   finish STATUS            what follows from it: done, requeue, or stop
+# ==== edit from here: for all scripts of this folder
+# The network of all traffic between ranks and between launchers: names (eth0, ib0) or networks (10.0.0.0/8), with commas.
+# Empty: Open MPI listens on every interface of a host and tries all that it finds.
+NETWORK_INTERFACE=${NETWORK_INTERFACE:-}
+# Open MPI's mpirun, when it is told to end its ranks or when one of them has died, sends them TERM and, so many seconds
+# later (by itself: 1), KILL. It always waits that long, so a crash is noticed later by as much.
+KILL_TIMEOUT=${KILL_TIMEOUT:-5}
+# An mpirun that has lost all its processes, and processes that outlive their mpirun, are ended after so many seconds.
+LINGER=${LINGER:-20}
+# ==== to here
 
-DRY_RUN='' ARGUMENTS=() STAGED='' SIGNALLED='' CHILD=''
+DRY_RUN='' ARGUMENTS=() STAGED='' SIGNALLED='' CHILD='' TOLD=0
 
 say() { echo "$(date '+%F %T') $*"; }
 
@@ -24,8 +36,43 @@ run() { # runs a command, or prints it in a dry run
     if [ -n "$DRY_RUN" ]; then printf '%q ' "$@"; echo; else "$@"; fi
 }
 
+# In a checkout the program is what make built, and files are named from the checkout's folder, wherever the script was
+# started. Installed, it is bin/t2t of the same prefix, and files are named from the folder where one stands.
+find_program() {
+    local installed=$T2T_HOME/../../bin/t2t
+    if [ -x "$installed" ] && ! [ -e "$T2T_HOME/Makefile" ]; then
+        T2T=${T2T:-$(cd "$(dirname "$installed")" && pwd)/t2t}
+    else
+        cd "$T2T_HOME" || exit 2
+        T2T=${T2T:-build/t2t}
+    fi
+    command -v "${T2T%% *}" >/dev/null && return
+    echo "$(basename "$0"): there is no program '${T2T%% *}' (seen from $PWD). Run make in the checkout, or call the" \
+         "script of an installed one (make install PREFIX=DIR: DIR/share/t2t/jobs), or set T2T to the program" >&2
+    exit 2
+}
+
+config_file() {
+    if ! [ -e "$1" ] && [ -e "$T2T_HOME/$1" ]; then echo "$T2T_HOME/$1"; else echo "$1"; fi
+}
+
+# Open MPI reads these from the environment, under srun too; what the user has set is kept.
+open_mpi_settings() {
+    if [ -n "$NETWORK_INTERFACE" ]; then
+        export OMPI_MCA_btl_tcp_if_include="${OMPI_MCA_btl_tcp_if_include:-$NETWORK_INTERFACE}" \
+               OMPI_MCA_oob_tcp_if_include="${OMPI_MCA_oob_tcp_if_include:-$NETWORK_INTERFACE}"
+    fi
+    export OMPI_MCA_odls_base_sigkill_timeout="${OMPI_MCA_odls_base_sigkill_timeout:-$KILL_TIMEOUT}"
+    # Open MPI's mpirun does not look after its daemons by itself: it would wait for one that is cut off long after the
+    # ranks have ended. With these it asks after 5 idle seconds, then 3 times every 2.
+    export OMPI_MCA_oob_tcp_keepalive_time="${OMPI_MCA_oob_tcp_keepalive_time:-5}" \
+           OMPI_MCA_oob_tcp_keepalive_intvl="${OMPI_MCA_oob_tcp_keepalive_intvl:-2}" \
+           OMPI_MCA_oob_tcp_keepalive_probes="${OMPI_MCA_oob_tcp_keepalive_probes:-3}"
+}
+
 # The words before a command that start one process per rank (or, with "node", one per node).
 launcher() {
+    open_mpi_settings
     case ${LAUNCH:-srun} in
         srun)
             LAUNCHER=(srun "--mpi=${MPI_TYPE:-pmix}" --kill-on-bad-exit=1)
@@ -34,11 +81,6 @@ launcher() {
             [ -n "${SLURM_CPUS_PER_TASK:-}" ] && LAUNCHER+=("--cpus-per-task=$SLURM_CPUS_PER_TASK") ;;
         mpirun)
             LAUNCHER=(mpirun -q)
-            # Open MPI's mpirun does not look after its daemons by itself: it would wait for one that is cut off long
-            # after the ranks have ended. With these it asks after 5 idle seconds, then 3 times every 2.
-            export OMPI_MCA_oob_tcp_keepalive_time="${OMPI_MCA_oob_tcp_keepalive_time:-5}" \
-                   OMPI_MCA_oob_tcp_keepalive_intvl="${OMPI_MCA_oob_tcp_keepalive_intvl:-2}" \
-                   OMPI_MCA_oob_tcp_keepalive_probes="${OMPI_MCA_oob_tcp_keepalive_probes:-3}"
             [ -n "${HOSTFILE:-}" ] && LAUNCHER+=(--hostfile "$HOSTFILE")
             if [ "${1:-}" = node ]; then
                 LAUNCHER+=(--map-by ppr:1:node --bind-to none)
@@ -63,26 +105,89 @@ wait_for() {
     return $status
 }
 
-# USR1 comes from Slurm ahead of the time limit. TERM and INT are handed on as USR1 too, since mpirun kills its ranks about
-# two seconds after a TERM, and USR1 leaves them the time to write a checkpoint.
+# USR1 comes from Slurm ahead of the time limit. TERM, Ctrl-C and the terminal's end are handed on as USR1 too, once:
+# mpirun kills its ranks soon after a TERM, and USR1 leaves them the time to write a checkpoint. Whoever asks again,
+# at least a second later, does not want to wait: then it is TERM.
 hand_on() {
     SIGNALLED=$1
-    [ -z "$CHILD" ] || kill -USR1 "$CHILD" 2>/dev/null
+    [ -n "$CHILD" ] || return
+    local now
+    now=$(date +%s%3N)
+    if [ "$TOLD" = 0 ]; then
+        TOLD=$now
+        kill -USR1 "$CHILD" 2>/dev/null
+    elif [ $((now - TOLD)) -ge 1000 ]; then
+        kill -TERM "$CHILD" 2>/dev/null
+    fi
+}
+
+pause() { read -rt "$1" <> <(:) || :; } # sleeps without a process
+
+# "has" or nothing: is there a process, not yet a zombie, whose parent is $1? Without ps, which a container may lack.
+living_child_of() {
+    local file line fields
+    for file in /proc/[0-9]*/stat; do
+        read -r line 2>/dev/null <"$file" || continue
+        read -ra fields <<<"${line##*) }" # state, parent
+        [ "${fields[1]}" = "$1" ] && [ "${fields[0]}" != Z ] && { echo has; return; }
+    done
+}
+
+# mpirun can stay for ever when all its ranks were killed at once. Once it has had processes and has none any more,
+# it gets LINGER seconds.
+watch_lingering() {
+    local seen='' idle=0
+    while kill -0 "$1" 2>/dev/null; do
+        if [ -n "$(living_child_of "$1")" ]; then seen=1 idle=0; else idle=$((idle + 1)); fi
+        if [ -n "$seen" ] && [ $idle -gt "$LINGER" ]; then
+            say "mpirun has no processes any more and does not end: ending it"
+            kill -TERM "$1"; pause 2; kill -KILL "$1" 2>/dev/null
+        fi
+        pause 1
+    done
+}
+
+# The processes on this host that were started with the mark $1 in their environment.
+marked() { grep -lzxF "T2T_LAUNCH=$1" /proc/[0-9]*/environ 2>/dev/null | cut -d/ -f3; }
+
+# Ranks can outlive an mpirun that was ended while it was starting them.
+end_orphans() {
+    local left seconds
+    for ((seconds = 0; seconds <= LINGER; seconds++)); do
+        left=$(marked "$1")
+        [ -n "$left" ] || return
+        pause 1
+    done
+    say "processes that outlived mpirun are killed: ${left//$'\n'/ }"
+    echo "$left" | xargs kill -KILL 2>/dev/null
 }
 
 launch() {
-    local status
+    local status mark=$$-$RANDOM$RANDOM watch=''
     launcher ranks
     if [ -n "$DRY_RUN" ]; then run "${LAUNCHER[@]}" "$@"; return 0; fi
     say "starting: ${LAUNCHER[*]} $*"
-    CHILD=''
+    CHILD='' TOLD=0
     trap 'hand_on USR1' USR1
-    trap 'hand_on TERM' TERM INT
-    "${LAUNCHER[@]}" "$@" &
+    trap 'hand_on TERM' TERM INT HUP
+    # In a process group of its own, so that Ctrl-C in a terminal reaches this script alone. Such a group must not read
+    # from the terminal.
+    set -m
+    T2T_LAUNCH=$mark "${LAUNCHER[@]}" "$@" </dev/null &
     CHILD=$!
+    if [ "${LAUNCHER[0]}" = mpirun ]; then
+        watch_lingering "$CHILD" </dev/null &
+        watch=$!
+        disown $watch
+    fi
+    set +m
     [ -z "$SIGNALLED" ] || hand_on "$SIGNALLED" # it came while there was no child to tell
     wait_for $CHILD; status=$?
-    trap - USR1 TERM INT
+    if [ -n "$watch" ]; then
+        kill "$watch" 2>/dev/null
+        end_orphans "$mark"
+    fi
+    trap - USR1 TERM INT HUP
     say "the ranks ended with status $status"
     return $status
 }

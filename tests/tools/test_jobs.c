@@ -42,7 +42,9 @@ static const char SMALL_DISK[] = "#!/bin/sh\necho Avail\necho 1500000\n";
 static void stage_set(void)
 {
     const char *folder = temporary_folder();
-    SUCCEEDS(command_run(SECONDS, "mkdir -p %s/home %s/bin && cp -r jobs %s/home", folder, folder, folder));
+    SUCCEEDS(command_run(SECONDS,
+                         "mkdir -p %s/home/build %s/bin && cp -r jobs %s/home && ln -s /bin/true %s/home/build/t2t",
+                         folder, folder, folder, folder));
     file_put("bin/mpirun", LAUNCHER);
     file_put("bin/scontrol", NOTES_ITSELF);
     file_put("bin/sbatch", NOTES_ITSELF);
@@ -203,4 +205,87 @@ Test(jobs, data_that_does_not_fit_is_not_staged)
     EXPECT(job("0\n", "jobs/stage data/set local/set"), 0, "complete already");
     EXPECT(job("0\n", "DATA=data/set STAGE_TO=local jobs/train.mpirun c.yaml runs/r"), 0, "--set data=local/set");
     EXPECT(job("0\n", "jobs/stage data/none local/none"), 3, "data/none/manifest.json is missing");
+}
+
+Test(jobs, a_program_that_is_not_there_is_told)
+{
+    const char *folder = temporary_folder();
+    stage_set();
+    SUCCEEDS(command_run(SECONDS, "rm %s/home/build/t2t", folder));
+    EXPECT(job("0\n", "jobs/train.mpirun c.yaml runs/r"), 2, "train.mpirun: there is no program 'build/t2t'",
+           "make install");
+    EXPECT(job("0\n", "T2T=/nowhere/t2t jobs/eval.mpirun w"), 2, "there is no program '/nowhere/t2t'");
+    expect_calls("");
+    /* Installed: the program of the prefix; configurations are found beside the scripts, the rest where one stands. */
+    SUCCEEDS(command_run(SECONDS,
+                         "cd %s && mkdir -p prefix/share/t2t prefix/bin && cp -r home/jobs prefix/share/t2t && "
+                         "mkdir prefix/share/t2t/configs && touch prefix/share/t2t/configs/a.yaml && "
+                         "ln -s /bin/true prefix/bin/t2t",
+                         folder));
+    EXPECT(job("0\n", "unset T2T_HOME; ../prefix/share/t2t/jobs/train.mpirun --dry-run configs/a.yaml runs/r"), 0,
+           "/prefix/bin/t2t train", "/prefix/share/t2t/configs/a.yaml --output runs/r");
+    EXPECT(job("0\n", "unset T2T_HOME; SLURM_SUBMIT_DIR=/ ../prefix/share/t2t/jobs/train.sbatch --dry-run "), 0,
+           "/prefix/bin/t2t train");
+}
+
+Test(jobs, open_mpi_is_told_the_network_in_one_place)
+{
+    static const char SHOWS[] = "#!/bin/sh\nenv | grep OMPI_MCA\n";
+    const char *folder = temporary_folder();
+    stage_set();
+    file_put("bin/mpirun", SHOWS);
+    SUCCEEDS(command_run(SECONDS, "cd %s/bin && cp mpirun srun && chmod +x *", folder));
+    EXPECT(job("0\n", "NETWORK_INTERFACE=ib0 jobs/train.mpirun c.yaml runs/r"), 0, "OMPI_MCA_btl_tcp_if_include=ib0",
+           "OMPI_MCA_oob_tcp_if_include=ib0", "OMPI_MCA_odls_base_sigkill_timeout=5");
+    EXPECT(job("0\n", "NETWORK_INTERFACE=ib0 OMPI_MCA_btl_tcp_if_include=eth1 OMPI_MCA_odls_base_sigkill_timeout=9 "
+                      "jobs/train.sbatch c.yaml runs/r"),
+           0, "OMPI_MCA_btl_tcp_if_include=eth1", "OMPI_MCA_oob_tcp_if_include=ib0",
+           "OMPI_MCA_odls_base_sigkill_timeout=9");
+    Command command = job("0\n", "jobs/train.mpirun c.yaml runs/r");
+    cr_expect_null(strstr(command.output, "if_include"), "%s", command.output);
+    command_free(&command);
+}
+
+/* Stands for mpirun: its rank is killed and it stays; or it is killed and leaves a rank behind. */
+static const char LINGERS[] =
+    "#!/bin/sh\n/bin/sleep 3 &\nwait\nwhile :; do read line </dev/null; kill -0 $PPID || exit; done\n";
+static const char ABANDONS[] = "#!/bin/sh\n/bin/sleep 500 &\necho $! >$FAKE/orphan\nexit 1\n";
+
+Test(jobs, what_mpirun_leaves_behind_is_ended)
+{
+    const char *folder = temporary_folder();
+    stage_set();
+    file_put("bin/mpirun", LINGERS);
+    SUCCEEDS(command_run(SECONDS, "chmod +x %s/bin/mpirun", folder));
+    EXPECT(job("", "LINGER=1 TRIES=1 jobs/train.mpirun c.yaml runs/r"), 143, "mpirun has no processes any more",
+           "the ranks ended with status 143");
+    file_put("bin/mpirun", ABANDONS);
+    SUCCEEDS(command_run(SECONDS, "chmod +x %s/bin/mpirun", folder));
+    EXPECT(job("", "LINGER=1 TRIES=1 jobs/train.mpirun c.yaml runs/r"), 1, "processes that outlived mpirun are killed");
+    SUCCEEDS(command_run(SECONDS, "! grep -qs '^State:.[RSD]' /proc/$(cat %s/orphan)/status", folder));
+}
+
+/* Stands for a rank of t2t: asked to stop, it needs longer than mpirun leaves it by itself. */
+static const char SLOW_RANK[] =
+    "#!/bin/sh\n"
+    "trap '/bin/sleep 3; touch \"$FAKE/saved.$OMPI_COMM_WORLD_RANK\"; exit 75' USR1 TERM INT\n"
+    "touch \"$FAKE/up.$OMPI_COMM_WORLD_RANK\"\n"
+    "while :; do /bin/sleep 0.1; done\n";
+
+/* Ctrl-C typed into a terminal goes to every process of its foreground group; mpirun would kill its ranks. */
+Test(jobs, ctrl_c_in_a_terminal_leaves_the_ranks_their_time)
+{
+    const char *folder = temporary_folder();
+    stage_set();
+    file_put("rank", SLOW_RANK);
+    SUCCEEDS(command_run(SECONDS, "cd %s && chmod +x rank && rm bin/mpirun bin/sleep", folder));
+    Command command =
+        job("", "export T2T=$FAKE/rank OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 "
+                "OMPI_MCA_rmaps_base_oversubscribe=1; "
+                "{ until [ -e ../up.0 ] && [ -e ../up.1 ]; do sleep 0.1; done; printf '\\003'; sleep 6; } | "
+                "script -qec 'jobs/train.mpirun c.yaml runs/r' /dev/null");
+    cr_expect_eq(command.exit_status, 75, "%d\n%s", command.exit_status, command.output);
+    cr_expect(strstr(command.output, "the same command continues"), "%s", command.output);
+    command_free(&command);
+    SUCCEEDS(command_run(SECONDS, "ls %s/saved.0 %s/saved.1", folder, folder));
 }
