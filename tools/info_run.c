@@ -50,7 +50,7 @@ static void print_summary(const RunSummary *summary, const char *state)
 
 static const char *state_of(const char *folder, const RunSummary *summary)
 {
-    if (run_is_running(folder)) return "training now";
+    if (run_lock_held(folder)) return "training now";
     if (summary->epochs_done >= summary->epochs) return "done";
     return "stopped; the same command with --resume auto continues it";
 }

@@ -94,18 +94,25 @@ static Status commit_new(CheckpointWriter *writer, Job *job, Error *error)
     return status ? status : checkpoint_prune(writer->config.folder, writer->position.step, writer->config.keep, error);
 }
 
+/* The folder that a run was renamed from is not made again. */
+static Status check_run(const CheckpointWriter *writer, Error *error)
+{
+    if (file_exists(writer->config.run)) return STATUS_OK;
+    return error_set(error, STATUS_FAILED, "%s: the run folder is not there any more", writer->config.run);
+}
+
 static Status write_checkpoint(CheckpointWriter *writer, Job *job, Error *error)
 {
     const WriterConfig *config = &writer->config;
     char path[CHECKPOINT_PATH];
     int count = 0;
-    Status status = STATUS_OK;
+    Status status = check_run(writer, error);
     writer->position = job->position;
     writer->committed = false;
     checkpoint_path(path, config->folder, job->position.step);
-    if (config->head)
+    if (!status && config->head)
         status = write_weights(writer, path, &writer->copy, &job->position, writer->files, &count, error);
-    else
+    else if (!status)
         status = file_make_folders(path, error);
     if (!status && config->moment1) {
         CheckpointFile *file = &writer->files[count++];
@@ -136,7 +143,8 @@ static Status write_pending(CheckpointWriter *writer, Job *job, Error *error)
     int count = 0;
     Error ignored = {0};
     checkpoint_pending_path(path, config->folder, job->position.epoch);
-    Status status = write_weights(writer, path, job->vectors, &job->position, files, &count, error);
+    Status status = check_run(writer, error);
+    if (!status) status = write_weights(writer, path, job->vectors, &job->position, files, &count, error);
     if (!status) status = checkpoint_commit(path, &job->position, config->config, config->layout, files, count, error);
     if (status) checkpoint_remove(path, &ignored);
     return status;

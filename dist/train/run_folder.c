@@ -1,17 +1,12 @@
 #include "dist/train/run_folder.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
-#include <unistd.h>
 
 #include "core/base/file.h"
 #include "core/model/params.h"
 #include "dist/checkpoint/checkpoint.h"
-#include "core/base/clock.h"
 
 enum { PATH = 1100 };
 
@@ -104,55 +99,23 @@ static Status compare(Run *run, const Config *config, const char *config_path, b
     return STATUS_OK;
 }
 
-/* A job that is started again at once may meet the last breath of the one before. */
-static const double LOCK_PATIENCE = 3; /* seconds */
-
-/* flock works on every file system that matters; where it does not, going on is better than not training. */
-static Status take_lock(Run *run, Error *error)
-{
-    char path[PATH];
-    Status status = run_path(path, sizeof path, run->folder, "log.txt", error);
-    if (status) return status;
-    run->lock = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
-    if (run->lock < 0) return error_set(error, STATUS_FAILED, "%s: cannot open: %s", path, strerror(errno));
-    for (double began = clock_seconds();;) {
-        if (flock(run->lock, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) return STATUS_OK;
-        if (clock_seconds() - began > LOCK_PATIENCE) break;
-        usleep(100000);
-    }
-    return error_set(error, STATUS_FAILED,
-                     "%s: another process is training in this folder; wait for its end, or choose another --output",
-                     run->folder);
-}
-
 Status run_open(Run *run, const char *folder, const Config *config, bool resume, bool override, Error *error)
 {
     char path[PATH];
-    *run = (Run){.lock = -1};
+    *run = (Run){0};
     snprintf(run->folder, sizeof run->folder, "%s", folder);
     Status status = run_path(path, sizeof run->folder, folder, "config.yaml", error);
     if (!status) status = file_make_folders(folder, error);
     if (!status && !has(folder, "config.yaml")) status = refuse_strangers(folder, error);
-    if (!status) status = take_lock(run, error);
+    if (!status) status = run_lock_take(&run->lock, run->folder, error);
     if (!status && has(folder, "config.yaml")) status = compare(run, config, path, resume, override, error);
     if (!status) status = config_save(config, path, error);
     if (status) run_close(run);
     return status;
 }
 
-bool run_is_running(const char *folder)
-{
-    char path[PATH];
-    snprintf(path, sizeof path, "%s/log.txt", folder);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return false;
-    bool held = flock(fd, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
-    close(fd);
-    return held;
-}
-
 void run_close(Run *run)
 {
-    if (run->folder[0] && run->lock >= 0) close(run->lock);
-    *run = (Run){.lock = -1};
+    run_lock_release(&run->lock);
+    *run = (Run){0};
 }

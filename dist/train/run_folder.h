@@ -3,6 +3,7 @@
  *     config.yaml       resolved: every key
  *     metrics.jsonl     summary.csv     tb/          metrics.h
  *     log.txt           log.h
+ *     .lock             run_lock.h
  *     checkpoints/      checkpoint.h
  *     best.safetensors  report.html
  *
@@ -20,21 +21,19 @@
 
 #include <stdbool.h>
 #include "dist/config/config.h"
+#include "dist/train/run_lock.h"
 
 typedef struct Run {
     char folder[1024];
     bool continues;     /* the folder held this run already */
     char changes[2048]; /* keys that this start changed, as config_differences writes them; "" for none */
-    int lock;           /* held until run_close */
+    RunLock lock;       /* held until run_close */
 } Run;
 
 /* Makes the folder, or continues in one that holds a run of the same configuration (keys that only concern the machine
  * may differ; others only with `override`) when `resume` is set or it has no checkpoint yet. Writes config.yaml. */
 Status run_open(Run *run, const char *folder, const Config *config, bool resume, bool override, Error *error);
 void run_close(Run *run); /* accepts a zeroed one */
-
-/* True while some process holds the folder by run_open, as far as this machine can see. */
-bool run_is_running(const char *folder);
 
 /* FOLDER/name, in `path`. */
 Status run_path(char *path, size_t size, const char *folder, const char *name, Error *error);

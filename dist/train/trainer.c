@@ -267,6 +267,14 @@ static void tell_bad_records(Trainer *trainer)
     trainer->bad_told = counts.bad;
 }
 
+/* What rank 0 brings into the step's agreement. */
+static Status health(Trainer *trainer, Error *error)
+{
+    if (trainer->world->rank != 0) return STATUS_OK;
+    Status status = run_lock_check(&trainer->run.lock, error);
+    return status ? status : coordinator_health(trainer->coordinator, error);
+}
+
 /* Steps to the end of the epoch. */
 static Status train_epoch(Trainer *trainer, Error *error)
 {
@@ -278,7 +286,7 @@ static Status train_epoch(Trainer *trainer, Error *error)
         RunPosition next = replica_next(&trainer->replica, position);
         const StepWishes wishes = {.checkpoint = coordinator_wants_checkpoint(trainer->coordinator, &next),
                                    .stop = coordinator_asked_to_stop(trainer->coordinator),
-                                   .health = coordinator_health(trainer->coordinator, error)};
+                                   .health = health(trainer, error)};
         Status status = replica_step(&trainer->replica, position, &wishes, &outcome, error);
         if (status) return status;
         if (outcome.stop) return STATUS_STOPPED;
@@ -316,7 +324,12 @@ static Status conclude(Trainer *trainer, Status status, Error *error)
         log_write(trainer->log, LOG_INFO, "%s: stopping at step %" PRId64 "; what is under way is dropped",
                   signals_name(signals_caught()), trainer->position.step);
     Error problem = {0};
-    Status finished = coordinator_finish(trainer->coordinator, &trainer->position, &problem);
+    Status finished = trainer->world->rank == 0 ? run_lock_check(&trainer->run.lock, &problem) : STATUS_OK;
+    finished = world_agree(trainer->world->comm, finished, &problem);
+    if (finished)
+        coordinator_settle(trainer->coordinator);
+    else
+        finished = coordinator_finish(trainer->coordinator, &trainer->position, &problem);
     if (!finished) return status;
     if (status == STATUS_DATA) return error_add(error, "and then: %s", problem.message);
     *error = problem;

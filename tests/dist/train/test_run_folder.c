@@ -128,9 +128,15 @@ Test(run, refuses_a_second_process)
     cr_assert_eq(run_open(&second, folder, &config, true, false, &error),
                  STATUS_FAILED); /* so that a restart loop tries on */
     cr_assert_not_null(strstr(error.message, "another process"), "%s", error.message);
-    cr_assert(run_is_running(folder));
+    cr_assert(run_lock_held(folder));
+    char log[600], old[600];
+    snprintf(log, sizeof log, "%s/log.txt", folder);
+    snprintf(old, sizeof old, "%s/log.1", folder);
+    cr_assert_eq(file_write(log, "", 0, &error), STATUS_OK);
+    cr_assert_eq(rename(log, old), 0); /* as people rotate it */
+    cr_assert_eq(run_open(&second, folder, &config, true, false, &error), STATUS_FAILED);
     run_close(&first);
-    cr_assert(!run_is_running(folder));
+    cr_assert(!run_lock_held(folder));
     expect_open(true, true);
 }
 
