@@ -15,6 +15,7 @@
 #include "dist/train/replica.h"
 #include "dist/monitor/report.h"
 #include "dist/train/run_folder.h"
+#include "dist/train/same_run.h"
 #include "dist/train/signals.h"
 
 enum { TIMELINE_EVENTS = 200000 };
@@ -205,7 +206,8 @@ static Status trainer_create(Trainer *trainer, Error *error)
     if (!status) status = datasets_open(trainer, error);
     if (!status && (trainer->world->rank == 0 || trainer->world->rank == trainer->keeper))
         status = metadata_make(trainer, error);
-    return world_agree(trainer->job->comm, status, error);
+    status = world_agree(trainer->job->comm, status, error);
+    return status ? status : same_data(trainer->job, trainer->config, error);
 }
 
 /* What those that train have. */
@@ -402,7 +404,8 @@ Status train(const World *world, Log *log, const Config *config, const TrainOpti
                        .options = options,
                        .position = {.global_batch = config->batch_size, .best_epoch = -1}};
     *result = (TrainResult){0};
-    Status status = team_split(world, config, &team, &trainer.keeper, error);
+    Status status = same_settings(world, config, options, error);
+    if (!status) status = team_split(world, config, &team, &trainer.keeper, error);
     if (status) return status;
     status = trainer_create(&trainer, error);
     if (!status) {
