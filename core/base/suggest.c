@@ -25,7 +25,7 @@ static int distance(const char *a, const char *b)
     return row[length];
 }
 
-const char *nearest_name(const char *wanted, NameAt name_at, const void *context)
+const char *suggest_name(const char *wanted, NameAt name_at, const void *context)
 {
     const char *nearest = NULL;
     int least = 0;

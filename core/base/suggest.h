@@ -5,6 +5,6 @@
 /* The name with the fewest insertions, deletions and replacements from `wanted`, upper and lower case alike; NULL when
  * none is near. `name_at(context, i)` yields the names in order and NULL past the last. */
 typedef const char *(*NameAt)(const void *context, int index);
-const char *nearest_name(const char *wanted, NameAt name_at, const void *context);
+const char *suggest_name(const char *wanted, NameAt name_at, const void *context);
 
 #endif

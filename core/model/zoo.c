@@ -94,7 +94,7 @@ Status zoo_find(const char *name, ModelConfig *config, Error *error)
         *config = config_of(&PUBLISHED[i]);
         return STATUS_OK;
     }
-    const char *nearest = nearest_name(name, name_at, NULL);
+    const char *nearest = suggest_name(name, name_at, NULL);
     error_set(error, STATUS_USAGE, "there is no model '%s'%s%s%s", name, nearest ? "; did you mean " : "",
               nearest ? nearest : "", nearest ? "?" : "");
     char names[1024] = "";

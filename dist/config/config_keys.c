@@ -201,5 +201,5 @@ static const char *name_at(const void *context, int index)
 
 const char *config_key_nearest(const char *name)
 {
-    return nearest_name(name, name_at, NULL);
+    return suggest_name(name, name_at, NULL);
 }
