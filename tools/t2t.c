@@ -2,11 +2,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/base/suggest.h"
 #include "tools/tools.h"
-
-#ifndef T2T_VERSION
-#define T2T_VERSION "unknown"
-#endif
+#include "version.h"
 
 typedef struct Tool {
     const char *name;
@@ -15,14 +13,14 @@ typedef struct Tool {
 } Tool;
 
 static const Tool TOOLS[] = {
-    {"info", tool_info, "describe a model or a weights file: layers, shapes, parameters, MACs"},
+    {"info", tool_info, "describe a model, a weights file, a run or a data set"},
     {"train", tool_train, "train a model; under mpirun or srun, on many ranks"},
     {"eval", tool_eval, "top-1, top-5 and loss of weights on a data set"},
     {"predict", tool_predict, "the most likely classes of images"},
     {"convert", tool_convert, "make a data set from image folders, ILSVRC2012 tars, CIFAR or IDX"},
     {"verify", tool_verify, "check that a data set is whole, record by record"},
     {"trace", tool_trace, "one forward and backward on given tensors: logits, loss, every gradient"},
-    {"bench", tool_bench, "measure a training step, the all-reduce or the loader"},
+    {"bench", tool_bench, "measure a training step, the all-reduce, what it costs a step, or the loader"},
     {"report", tool_report, "one page with the curves of a run"},
 };
 
@@ -34,6 +32,12 @@ static void print_usage(FILE *out)
     for (int i = 0; i < TOOL_COUNT; i++) fprintf(out, "  %-10s %s\n", TOOLS[i].name, TOOLS[i].summary);
     fprintf(out, "\n`t2t COMMAND --help` tells more. Exit status: 0 done, 1 failed, 2 wrong usage or config,\n"
                  "3 bad or missing data, 75 stopped by a signal after a checkpoint (submit again).\n");
+}
+
+static const char *command_name(const void *context, int index)
+{
+    (void)context;
+    return index < TOOL_COUNT ? TOOLS[index].name : NULL;
 }
 
 int main(int argc, char **argv)
@@ -57,7 +61,9 @@ int main(int argc, char **argv)
         if (error.message[0]) fprintf(stderr, "t2t %s: %s\n", argv[1], error.message);
         return status;
     }
-    fprintf(stderr, "t2t: there is no command '%s'\n\n", argv[1]);
+    const char *near = suggest_name(argv[1], command_name, NULL);
+    fprintf(stderr, "t2t: there is no command '%s'%s%s%s\n\n", argv[1], near ? "; did you mean '" : "",
+            near ? near : "", near ? "'?" : "");
     print_usage(stderr);
     return STATUS_USAGE;
 }
