@@ -137,12 +137,14 @@ peer: $(BUILD)/t2t
 # of its own, so that the code under test carries the fuzzer's coverage counters.
 FUZZ_BUILD = build/fuzz
 FUZZERS   := $(patsubst tests/fuzz/%.c,$(FUZZ_BUILD)/%,$(wildcard tests/fuzz/*.c))
+FUZZ_TOOL_OBJECTS := $(FUZZ_BUILD)/tools/trace_input.o
 fuzzers:
 	@$(MAKE) --no-print-directory CC=clang BUILD=$(FUZZ_BUILD) CFLAGS='-O1 -g -fsanitize=fuzzer-no-link,address,undefined \
-	  -fno-sanitize-recover=all' $(FUZZ_BUILD)/libt2t.a $(patsubst tests/fuzz/%.c,$(FUZZ_BUILD)/tests/fuzz/%.o,$(wildcard tests/fuzz/*.c))
+	  -fno-sanitize-recover=all' $(FUZZ_BUILD)/libt2t.a $(FUZZ_TOOL_OBJECTS) \
+	  $(patsubst tests/fuzz/%.c,$(FUZZ_BUILD)/tests/fuzz/%.o,$(wildcard tests/fuzz/*.c))
 	@for name in $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/*.c)); do \
 	  clang -fsanitize=fuzzer,address,undefined -o $(FUZZ_BUILD)/$$name $(FUZZ_BUILD)/tests/fuzz/$$name.o \
-	    $(FUZZ_BUILD)/libt2t.a $(LIBS) || exit 1; done
+	    $(FUZZ_TOOL_OBJECTS) $(FUZZ_BUILD)/libt2t.a $(LIBS) || exit 1; done
 fuzz: fuzzers
 	@for fuzzer in $(FUZZERS); do name=$$(basename $$fuzzer); mkdir -p $(BUILD)/corpus/$$name; \
 	  echo "  FUZZ $$name, $(FUZZ_SECONDS) s"; \

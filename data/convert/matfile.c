@@ -166,12 +166,14 @@ static bool read_structs(Matrix *matrix, Synset **synsets, int *count)
     if (matrix->count > (size_t)(matrix->rest.end - matrix->rest.at) / 8) return false;
     *synsets = calloc(matrix->count, sizeof **synsets);
     if (!*synsets) return false;
-    for (size_t i = 0; i < matrix->count; i++)
+    for (size_t i = 0; i < matrix->count; i++) {
         for (size_t field = 0; field < fields; field++) {
             char name[65] = "";
             memcpy(name, names.data + field * width, width);
             if (!next_element(&matrix->rest, &value) || !read_field(&(*synsets)[i], name, &value)) return false;
         }
+        if (!(*synsets)[i].wnid[0]) return false;
+    }
     *count = (int)matrix->count;
     return true;
 }

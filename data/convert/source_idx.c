@@ -3,13 +3,17 @@
  * A file is: two zero bytes, the type (8: unsigned byte), the number of dimensions, each dimension as a big-endian u32,
  * the data. Images have three dimensions (count, rows, columns), labels one.
  */
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <zlib.h>
 
+#include "core/base/file.h"
 #include "data/convert/source.h"
+
+static const size_t IDX_LIMIT = (size_t)16 << 30; /* what a file may hold; the largest of the family hold 0.6 GB */
 
 typedef struct IdxFile {
     char path[4096];
@@ -43,6 +47,22 @@ static Status read_exactly(gzFile file, const char *path, void *target, size_t s
     return STATUS_OK;
 }
 
+/* A header can claim any size: the file must be long enough to hold it. Deflate makes data at most 1032 times smaller
+ * (RFC 1951: at best 258 bytes from two bits). */
+static Status check_length(const char *path, bool compressed, size_t size, Error *error)
+{
+    enum { DEFLATE_RATIO = 1032 };
+    uint64_t stored = file_size(path);
+    if (size > IDX_LIMIT)
+        return error_set(error, STATUS_DATA, "%s: its header tells of %zu bytes; at most %zu are read", path, size,
+                         IDX_LIMIT);
+    if (size <= stored * (compressed ? DEFLATE_RATIO : 1)) return STATUS_OK;
+    return error_set(error, STATUS_DATA,
+                     "%s: cut off: %zu bytes expected after the header, but a file of %" PRIu64
+                     " bytes cannot hold them; copy it again",
+                     path, size, stored);
+}
+
 static Status read_data(IdxFile *idx, gzFile file, int dimensions, Error *error)
 {
     uint8_t header[16];
@@ -54,9 +74,14 @@ static Status read_data(IdxFile *idx, gzFile file, int dimensions, Error *error)
     size_t size = 1;
     for (int i = 0; i < dimensions; i++) {
         idx->dims[i] = big32(header + 4 + 4 * i);
-        if (__builtin_mul_overflow(size, (size_t)idx->dims[i], &size) || size > (size_t)1 << 40)
-            return error_set(error, STATUS_DATA, "%s: impossible dimensions", idx->path);
+        if (idx->dims[i] == 0 || __builtin_mul_overflow(size, (size_t)idx->dims[i], &size))
+            return error_set(error, STATUS_DATA, "%s: dimension %d of %d is %u, which is not possible", idx->path,
+                             i + 1, dimensions, idx->dims[i]);
     }
+    status = check_length(idx->path, !gzdirect(file), size, error);
+    if (status) return status;
+    if (dimensions == 3) status = image_check_size(idx->dims[2], idx->dims[1], error);
+    if (status) return error_add(error, "  in the header of %s", idx->path);
     idx->data = malloc(size + 1);
     if (!idx->data) return error_set(error, STATUS_FAILED, "%s: no memory for %zu bytes", idx->path, size);
     return read_exactly(file, idx->path, idx->data, size, error);

@@ -4,9 +4,6 @@
 
 #include "data/image/image.h"
 
-/* Refuses a size of zero or more than IMAGE_MAX_PIXELS. */
-Status image_check_size(int64_t width, int64_t height, Error *error);
-
 /* info may end as `whole` asks: false stops at the frame header, true goes on to the end of the image. */
 Status jpeg_scan(const uint8_t *bytes, size_t size, bool whole, ImageInfo *info, Error *error);
 Status png_scan(const uint8_t *bytes, size_t size, bool whole, ImageInfo *info, Error *error);

@@ -36,6 +36,8 @@ typedef struct ImageInfo {
 /* More pixels than this are refused before anything is allocated: a header can claim 65535 x 65535. */
 enum { IMAGE_MAX_PIXELS = 178956970 }; /* Pillow's limit of a decompression bomb, twice over */
 
+/* Refuses a size of zero or more than IMAGE_MAX_PIXELS. */
+Status image_check_size(int64_t width, int64_t height, Error *error);
 Status image_reserve(Image *image, int width, int height, Error *error); /* sets the size; content undefined */
 void image_free(Image *image);                                           /* accepts a zeroed image */
 

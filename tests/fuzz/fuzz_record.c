@@ -1,11 +1,9 @@
-/* Any bytes as what a data set, or the source of one, consists of: a record, a manifest, a devkit's table of
- * synsets. */
+/* Any bytes as what a data set consists of: a record, or a manifest. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "data/dataset/manifest.h"
-#include "data/convert/matfile.h"
 #include "data/dataset/shard.h"
 
 static void read_record(const uint8_t *data, size_t size)
@@ -39,24 +37,11 @@ static void read_manifest(const uint8_t *data, size_t size)
     manifest_free(&manifest);
 }
 
-static void read_synsets(const uint8_t *data, size_t size)
-{
-    Synset *synsets;
-    int count;
-    Error error = {0};
-    if (matfile_synsets(data, size, "meta.mat", &synsets, &count, &error) == STATUS_OK)
-        for (int i = 0; i < count; i++)
-            if (strlen(synsets[i].words) >= sizeof synsets[i].words) abort();
-    free(synsets);
-}
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    if (size >= 4 && memcmp(data, "MATL", 4) == 0)
-        read_synsets(data, size);
-    else if (size >= 1 && data[0] == '{')
+    if (size >= 1 && data[0] == '{')
         read_manifest(data, size);
     else
         read_record(data, size);

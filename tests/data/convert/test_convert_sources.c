@@ -317,10 +317,10 @@ Test(convert_sources, idx_may_be_compressed, .init = make_names)
 Test(convert_sources, what_is_wrong_with_idx_files, .init = make_names)
 {
     write_idx_source(folder, 50, 20);
-    run_or_fail("truncate -s -100 %s/train-images-idx3-ubyte", folder);
+    run_or_fail("truncate -s -10 %s/train-images-idx3-ubyte", folder);
     Error error = expect_failure(folder, STATUS_DATA);
     cr_assert(
-        strstr(error.message, "train-images-idx3-ubyte: cut off: 4000 bytes expected after the header, 3900 found"),
+        strstr(error.message, "train-images-idx3-ubyte: cut off: 4000 bytes expected after the header, 3990 found"),
         "%s", error.message);
 
     write_idx_source(folder, 50, 20);
@@ -337,6 +337,30 @@ Test(convert_sources, what_is_wrong_with_idx_files, .init = make_names)
     run_or_fail("rm %s/train-labels-idx1-ubyte", folder);
     error = expect_failure(folder, STATUS_DATA);
     cr_assert(strstr(error.message, "labels-idx1"), "%s", error.message);
+}
+
+/* A header can claim any size: nothing is allocated for it before the file is known to be long enough. */
+Test(convert_sources, an_idx_header_that_lies_costs_no_memory, .init = make_names)
+{
+    static const struct {
+        const char *dims, *said;
+    } CASES[] = {
+        {"\\000\\000\\002\\000\\000\\000\\020\\000\\000\\000\\020\\000", "cut off: 8589934592 bytes expected"},
+        {"\\000\\377\\377\\377\\000\\000\\377\\377\\000\\000\\377\\377", "at most 17179869184 are read"},
+        {"\\377\\377\\377\\377\\377\\377\\377\\377\\377\\377\\377\\377", "which is not possible"},
+        {"\\000\\000\\000\\062\\000\\000\\000\\000\\377\\377\\377\\377", "dimension 2 of 3 is 0"},
+    };
+    for (size_t i = 0; i < sizeof CASES / sizeof CASES[0]; i++) {
+        write_idx_source(folder, 50, 20);
+        run_or_fail("printf '%s' | dd of=%s/train-images-idx3-ubyte bs=1 seek=4 conv=notrunc 2>/dev/null",
+                    CASES[i].dims, folder);
+        for (int compressed = 0; compressed < 2; compressed++) {
+            if (compressed) run_or_fail("gzip -f %s/train-images-idx3-ubyte", folder);
+            Error error = expect_failure(folder, STATUS_DATA);
+            cr_assert(strstr(error.message, CASES[i].said), "%s", error.message);
+        }
+        run_or_fail("rm -f %s/*.gz", folder);
+    }
 }
 
 /* 3 records a file; pixel i of channel c of record r of file f is a known byte. */
