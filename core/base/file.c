@@ -1,12 +1,29 @@
 #include "core/base/file.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "core/base/path.h"
+
+static const char TEMPORARY[] = ".tmp."; /* NAME.tmp.PID */
+
+/* A file that is there has the same process number and so belongs to a process that is gone: it, or the link that it is,
+ * is removed, and never written through. */
+static int create_temporary(const char *path)
+{
+    enum { FLAGS = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC };
+    int fd = open(path, FLAGS, 0666);
+    if (fd < 0 && errno == EEXIST && unlink(path) == 0) fd = open(path, FLAGS, 0666);
+    return fd;
+}
 
 Status atomic_file_open(AtomicFile *file, const char *path, Error *error)
 {
@@ -15,9 +32,11 @@ Status atomic_file_open(AtomicFile *file, const char *path, Error *error)
     if (length <= 0 || (size_t)length >= sizeof file->path)
         return error_set(error, STATUS_USAGE, "a file name of %d bytes: 1 to %zu are possible", length,
                          sizeof file->path - 1);
-    snprintf(file->temporary, sizeof file->temporary, "%s.tmp.%ld", path, (long)getpid());
-    file->fd = open(file->temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    snprintf(file->temporary, sizeof file->temporary, "%s%s%ld", path, TEMPORARY, (long)getpid());
+    file->fd = create_temporary(file->temporary);
     if (file->fd < 0) return error_set(error, STATUS_FAILED, "%s: cannot create: %s", file->temporary, strerror(errno));
+    /* While it is held, file_sweep leaves the file alone. Where the file system knows no locks, nothing holds. */
+    flock(file->fd, LOCK_EX | LOCK_NB);
     return STATUS_OK;
 }
 
@@ -54,14 +73,46 @@ Status atomic_file_finish(AtomicFile *file, Status status, Error *error)
     return file_sync_folder(file->path, error);
 }
 
-static Status read_all(int fd, const char *path, size_t limit, char **bytes, size_t *size, Error *error)
+/* ---- what writers that died have left */
+
+bool file_is_temporary(const char *name, const char *of)
+{
+    size_t length = strlen(of), prefix = sizeof TEMPORARY - 1;
+    if (strncmp(name, of, length) != 0 || strncmp(name + length, TEMPORARY, prefix) != 0) return false;
+    const char *digits = name + length + prefix;
+    return digits[0] && digits[strspn(digits, "0123456789")] == 0;
+}
+
+void file_remove_orphan(int folder, const char *name)
+{
+    struct stat info;
+    int fd = openat(folder, name, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0) return;
+    bool written = flock(fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+    if (!written && fstat(fd, &info) == 0 && S_ISREG(info.st_mode)) unlinkat(folder, name, 0);
+    close(fd);
+}
+
+void file_sweep(const char *folder, const char *const *names)
+{
+    DIR *directory = opendir(folder);
+    if (!directory) return;
+    for (struct dirent *entry; (entry = readdir(directory));)
+        for (int i = 0; names[i]; i++)
+            if (file_is_temporary(entry->d_name, names[i])) file_remove_orphan(dirfd(directory), entry->d_name);
+    closedir(directory);
+}
+
+/* ---- reading */
+
+Status file_read_open(int fd, const char *path, size_t limit, char **bytes, size_t *size, Error *error)
 {
     struct stat info;
     if (fstat(fd, &info) != 0) return error_set(error, STATUS_DATA, "%s: cannot stat: %s", path, strerror(errno));
     if (!S_ISREG(info.st_mode)) return error_set(error, STATUS_DATA, "%s: not a regular file", path);
     if ((uint64_t)info.st_size > limit)
-        return error_set(error, STATUS_DATA, "%s: %lld bytes; at most %zu are expected", path, (long long)info.st_size,
-                         limit);
+        return error_set(error, STATUS_DATA, "%s: %" PRId64 " bytes; at most %zu are expected", path,
+                         (int64_t)info.st_size, limit);
     size_t expected = (size_t)info.st_size, used = 0;
     char *content = malloc(expected + 1);
     if (!content) return error_set(error, STATUS_FAILED, "%s: out of memory for %zu bytes", path, expected);
@@ -85,7 +136,7 @@ Status file_read(const char *path, size_t limit, char **bytes, size_t *size, Err
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0) return error_set(error, STATUS_DATA, "%s: cannot open: %s", path, strerror(errno));
-    Status status = read_all(fd, path, limit, bytes, size, error);
+    Status status = file_read_open(fd, path, limit, bytes, size, error);
     close(fd);
     return status;
 }
@@ -100,18 +151,11 @@ Status file_write(const char *path, const void *bytes, size_t size, Error *error
 
 Status file_sync_folder(const char *path, Error *error)
 {
-    char folder[4096];
-    const char *slash = strrchr(path, '/');
-    size_t length = slash ? (size_t)(slash - path) : 0;
-    if (length >= sizeof folder)
-        return error_set(error, STATUS_USAGE, "a folder name of %zu bytes: %zu are possible", length,
-                         sizeof folder - 1);
-    memcpy(folder, path, length);
-    folder[length] = 0;
-    const char *name = length ? folder : slash ? "/" : ".";
+    char name[PATH_SIZE];
+    Status status = path_parent(name, sizeof name, path, error);
+    if (status) return status;
     int fd = open(name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0) return error_set(error, STATUS_FAILED, "%s: cannot open the folder: %s", name, strerror(errno));
-    Status status = STATUS_OK;
     /* Some network file systems refuse fsync on folders; there a rename is as durable as it can be made. */
     if (fsync(fd) != 0 && errno != EINVAL && errno != ENOTSUP)
         status = error_set(error, STATUS_FAILED, "%s: cannot sync the folder: %s", name, strerror(errno));
@@ -121,7 +165,7 @@ Status file_sync_folder(const char *path, Error *error)
 
 Status file_make_folders(const char *path, Error *error)
 {
-    char part[4096];
+    char part[PATH_SIZE];
     size_t length = strlen(path);
     if (length == 0 || length >= sizeof part)
         return error_set(error, STATUS_USAGE, "a folder name of %zu bytes: 1 to %zu are possible", length,

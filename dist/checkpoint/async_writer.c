@@ -34,6 +34,7 @@ struct CheckpointWriter {
     int file_count;
     RunPosition position; /* its step is -1 when there is none */
     bool committed;
+    char unpruned[sizeof((Error *)0)->message]; /* what was told last */
     Job jobs[WRITER_JOBS];
     bool quit;
     pthread_mutex_t lock; /* guards jobs' states and quit; a pending job's content is the thread's alone */
@@ -67,9 +68,17 @@ static Status abandon(CheckpointWriter *writer, Status status)
     char path[CHECKPOINT_PATH];
     Error ignored = {0};
     checkpoint_path(path, writer->config.folder, writer->position.step);
-    checkpoint_remove(path, &ignored);
+    checkpoint_abandon(path, &ignored);
     writer->position.step = -1;
     return status;
+}
+
+/* The new checkpoint is good, whatever happens to old ones. What stays is told once, not at every checkpoint. */
+static void note_unpruned(CheckpointWriter *writer, Job *job, const Error *problem)
+{
+    if (strcmp(writer->unpruned, problem->message) == 0) return;
+    snprintf(writer->unpruned, sizeof writer->unpruned, "%s", problem->message);
+    snprintf(job->report.unpruned, sizeof job->report.unpruned, "%.500s", problem->message);
 }
 
 static Status commit(CheckpointWriter *writer, Job *job, Error *error)
@@ -84,14 +93,20 @@ static Status commit(CheckpointWriter *writer, Job *job, Error *error)
                                       writer->file_count, error);
     if (status) return status;
     writer->committed = true;
-    return checkpoint_prune_pending(config->folder, writer->position.validated, error);
+    Error problem = {0};
+    if (checkpoint_prune_pending(config->folder, writer->position.validated, &problem))
+        note_unpruned(writer, job, &problem);
+    return STATUS_OK;
 }
 
 static Status commit_new(CheckpointWriter *writer, Job *job, Error *error)
 {
     Status status = commit(writer, job, error);
     if (!writer->committed) return abandon(writer, status);
-    return status ? status : checkpoint_prune(writer->config.folder, writer->position.step, writer->config.keep, error);
+    Error problem = {0};
+    if (checkpoint_prune(writer->config.folder, writer->position.step, writer->config.keep, &problem))
+        note_unpruned(writer, job, &problem);
+    return status;
 }
 
 /* The folder that a run was renamed from is not made again. */
@@ -146,7 +161,7 @@ static Status write_pending(CheckpointWriter *writer, Job *job, Error *error)
     Status status = check_run(writer, error);
     if (!status) status = write_weights(writer, path, job->vectors, &job->position, files, &count, error);
     if (!status) status = checkpoint_commit(path, &job->position, config->config, config->layout, files, count, error);
-    if (status) checkpoint_remove(path, &ignored);
+    if (status) checkpoint_abandon(path, &ignored);
     return status;
 }
 

@@ -53,6 +53,7 @@ typedef struct WriterReport { /* of a job that ended */
     uint64_t bytes;
     CheckpointFile part; /* the moments, where they are a part; else without a name */
     char record[256];    /* what sync could not do; "": nothing */
+    char unpruned[512];  /* what of older checkpoints could not be removed, once; "": nothing new */
 } WriterReport;
 
 Status writer_create(CheckpointWriter **writer, const WriterConfig *config, Error *error);

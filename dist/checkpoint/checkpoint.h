@@ -13,12 +13,17 @@
  * back, compared with memory and hashed before the manifest names it, and only when the manifest is there are older
  * checkpoints removed. So there is always one good checkpoint from the first one on. Nothing here depends on the
  * number of ranks or threads, calls MPI, or keeps state.
+ *
+ * Removing touches only what is ours: files that a manifest lists, and files with the names above. A link is never
+ * followed, a foreign file stays with its folder, and a folder that is no checkpoint is left alone. When something cannot
+ * be removed, that says nothing about the new checkpoint: the caller warns and goes on.
  */
 #ifndef DIST_CHECKPOINT_CHECKPOINT_H
 #define DIST_CHECKPOINT_CHECKPOINT_H
 
 #include <stdbool.h>
 #include <stdint.h>
+#include "core/base/path.h"
 #include "core/model/params.h"
 
 /* Where a run stands: all that a resume needs besides the vectors, since everything random is keyed by position. */
@@ -39,7 +44,7 @@ typedef struct RunVectors {
     int64_t begin, end;
 } RunVectors;
 
-enum { CHECKPOINT_PATH = 4096 };
+enum { CHECKPOINT_PATH = PATH_SIZE };
 
 typedef struct CheckpointFile {
     char name[64];
@@ -53,8 +58,8 @@ void checkpoint_path(char *path, const char *folder, int64_t step);
  * record. A checkpoint without moments; which of them are missing, a resumed run validates first. */
 void checkpoint_pending_path(char *path, const char *folder, int64_t epoch);
 
-/* Writing `path`. First a folder that is no checkpoint, whatever was there; parts of the moments stay, since other
- * ranks may be writing theirs already. Then each file, which is proved and described in *file for the manifest. */
+/* Writing `path`. First a folder that is no checkpoint any more, whatever was there; parts of the moments stay, since
+ * other ranks may be writing theirs already. Then each file, which is verified and described in *file for the manifest. */
 Status checkpoint_begin(const char *path, Error *error);
 
 /* A flat vector as FOLDER/name. Refuses non-finite values, naming step and tensor. metadata: key, value, ..., NULL. */
@@ -64,19 +69,26 @@ Status checkpoint_write_vector(const char *path, const char *name, const ParamTa
 Status checkpoint_write_moments(const char *path, const ParamTable *table, const RunVectors *vectors, int64_t step,
                                 int part, int parts, CheckpointFile *file, Error *error);
 
-/* Last, when every file is there: what is not among them goes, and the manifest is written, after which the checkpoint
+/* Last, when every file is there: what an earlier attempt left goes, and the manifest is written, after which the checkpoint
  * exists. config: text of the resolved configuration. */
 Status checkpoint_commit(const char *path, const RunPosition *position, const char *config, const char *layout,
                          const CheckpointFile *files, int count, Error *error);
 
-/* Removes everything in `folder` but the `keep` newest checkpoints up to `step`, which was just proved. */
+/* Removes all checkpoints of `folder`, half-written ones too, but the `keep` newest up to `step`, which was just verified.
+ * One that cannot be removed does not keep the others; the first such failure is returned. */
 Status checkpoint_prune(const char *folder, int64_t step, int keep, Error *error);
 
 /* Removes what is pending of epochs up to `validated`, and what was only half written. */
 Status checkpoint_prune_pending(const char *folder, int64_t validated, Error *error);
 
-/* Removes one checkpoint, its manifest first. */
+/* Removes one checkpoint, its manifest first, or one that is half written. */
 Status checkpoint_remove(const char *path, Error *error);
+
+/* The same for one that this process has been writing, whatever else lies in its folder. */
+Status checkpoint_abandon(const char *path, Error *error);
+
+/* Removes temporary files that a killed process left in any checkpoint of `folder`. */
+Status checkpoint_sweep(const char *folder, Error *error);
 
 /* Steps of the folder's checkpoints, newest first; *steps is malloc'ed. A missing folder has none. */
 Status checkpoint_list(const char *folder, int64_t **steps, int *count, Error *error);
@@ -90,10 +102,13 @@ typedef struct Checkpoint { /* an open one */
     int count;
 } Checkpoint;
 
-/* Reads the manifest, proves it, and proves the size and hash of every file: STATUS_DATA names what is damaged. */
+/* Reads the manifest and verifies it, and the size and hash of every file: STATUS_DATA names what is damaged. */
 Status checkpoint_open(Checkpoint *checkpoint, const char *path, Error *error);
-/* The same without proving the files: for ranks that read what another one has just proved. */
-Status checkpoint_open_unproved(Checkpoint *checkpoint, const char *path, Error *error);
+/* The same without the files: for ranks that read what another one has just verified. */
+Status checkpoint_open_unverified(Checkpoint *checkpoint, const char *path, Error *error);
+/* The manifest alone, from its bytes; `name` stands for it in messages. All numbers of the position are in their ranges. */
+Status checkpoint_manifest_parse(Checkpoint *checkpoint, const char *name, const char *bytes, size_t size,
+                                 Error *error);
 void checkpoint_close(Checkpoint *checkpoint); /* accepts a zeroed one */
 
 /* Fills the vectors; those that are NULL are left alone, and of the moments [begin, end) is read. An ema that is wanted

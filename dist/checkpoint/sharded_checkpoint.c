@@ -64,6 +64,7 @@ static void merge(ShardedCheckpoint *sharded, const WriterReport *report)
     if (report->copy_seconds > whole->copy_seconds) whole->copy_seconds = report->copy_seconds;
     if (report->write_seconds > whole->write_seconds) whole->write_seconds = report->write_seconds;
     if (report->record[0]) memcpy(whole->record, report->record, sizeof whole->record);
+    if (report->unpruned[0]) memcpy(whole->unpruned, report->unpruned, sizeof whole->unpruned);
 }
 
 static void receive_parts(ShardedCheckpoint *sharded)

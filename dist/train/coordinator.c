@@ -145,6 +145,7 @@ static void note_checkpoint(Coordinator *coordinator, const WriterReport *report
                   report->step, (double)report->bytes * 1e-6, report->write_seconds, report->copy_seconds,
                   coordinator->held_seconds);
         if (report->record[0]) coordinator_metrics_failed(coordinator, report->record);
+        if (report->unpruned[0]) log_write(log, LOG_WARNING, "%s", report->unpruned);
         check_grace(coordinator, report->write_seconds);
     } else if (coordinator->proved >= 0) {
         log_write(log, LOG_WARNING,
@@ -177,8 +178,10 @@ void coordinator_collect(Coordinator *coordinator)
     if (coordinator->courier)
         while (courier_reply(coordinator->courier, &reply, false)) note_reply(coordinator, &reply);
     if (!coordinator->sharded.leads) return;
-    if (writer_collect(coordinator->sharded.writer, WRITER_VALIDATED, &report) && report.status)
+    if (!writer_collect(coordinator->sharded.writer, WRITER_VALIDATED, &report)) return;
+    if (report.status)
         log_write(coordinator->setup.log, LOG_WARNING, "best.safetensors was not written: %s", report.error.message);
+    if (report.unpruned[0]) log_write(coordinator->setup.log, LOG_WARNING, "%s", report.unpruned);
 }
 
 /* Collective: this rank's share of it, if it has any. */

@@ -69,13 +69,24 @@ static Status position_rebase(RunPosition *position, int64_t global_batch, Error
     return STATUS_OK;
 }
 
-/* What a run that was killed between a manifest and the pruning after it has left; the next checkpoint would do it, but
- * a run that is done writes none. */
+/* A step beyond the end of its epoch would never meet that end. */
+static Status position_fits(const RunPosition *position, int64_t epoch_steps, const char *path, Error *error)
+{
+    if (position->epoch_step == 0 || position->epoch_step < epoch_steps) return STATUS_OK;
+    return error_set(error, STATUS_DATA,
+                     "%s: at step %" PRId64 " of epoch %" PRId64 ", but an epoch of this data set has %" PRId64
+                     " steps of %" PRId64 " images: go on with the data set that the run had",
+                     path, position->epoch_step, position->epoch, epoch_steps, position->global_batch);
+}
+
+/* Removes what a run leaves that is killed while it writes, or between a manifest and the pruning after it; the next
+ * checkpoint would do it, but a run that is done writes none. */
 static void tidy(const Coordinator *coordinator, const RunPosition *position)
 {
     const Config *config = coordinator->setup.config;
     Error problem = {0};
-    Status status = checkpoint_prune_pending(coordinator->folder, position->validated, &problem);
+    Status status = checkpoint_sweep(coordinator->folder, &problem);
+    if (!status) status = checkpoint_prune_pending(coordinator->folder, position->validated, &problem);
     if (!status && position->epoch >= schedule_total_epochs(&config->schedule))
         status = checkpoint_prune(coordinator->folder, position->step, config->keep, &problem);
     if (status) log_write(coordinator->setup.log, LOG_WARNING, "%s", problem.message);
@@ -89,6 +100,7 @@ static Status leader_open(Coordinator *coordinator, const char *resume, Checkpoi
     Status status = open_asked(coordinator, resume, checkpoint, resumed, error);
     RunPosition *position = &checkpoint->position;
     if (!status && *resumed) status = position_rebase(position, setup->config->batch_size, error);
+    if (!status && *resumed) status = position_fits(position, setup->epoch_steps, checkpoint->path, error);
     if (status) return status;
     if (*resumed) {
         char own[CHECKPOINT_PATH];
@@ -148,7 +160,8 @@ static Status pending_load(Coordinator *coordinator, const char *checkpoint, int
 static Status validate_pending(Coordinator *coordinator, const char *checkpoint, RunPosition *position, Error *error)
 {
     const CoordinatorSetup *setup = &coordinator->setup;
-    const int64_t last = position->epoch - (position->epoch_step == 0); /* the end of an epoch is the trainer's */
+    const int64_t ended = position->epoch - (position->epoch_step == 0); /* the end of an epoch is the trainer's */
+    const int64_t epochs = schedule_total_epochs(&setup->config->schedule), last = ended < epochs ? ended : epochs;
     for (int64_t epoch = position->validated + 1; epoch <= last; epoch++) {
         if (!coordinator_validates(setup->config, epoch)) continue;
         RunPosition at = *position;
@@ -185,7 +198,7 @@ static Status load(Coordinator *coordinator, Checkpoint *checkpoint, Error *erro
     if (sliced && !coordinator->leads) {
         char path[CHECKPOINT_PATH];
         memcpy(path, checkpoint->path, sizeof path);
-        status = checkpoint_open_unproved(checkpoint, path, error);
+        status = checkpoint_open_unverified(checkpoint, path, error);
         if (status)
             error_add(error, "  rank %d: with zero: 1 every rank reads its slice, so all have to see the run folder",
                       setup->world->rank);

@@ -65,8 +65,10 @@ static void report(Keeper *keeper)
     KeeperReply reply = {.kind = REPLY_CHECKPOINT, .position = keeper->judged};
     WriterReport other;
     if (sharded_checkpoint_poll(&keeper->sharded, &reply.report)) send_reply(keeper, &reply);
-    if (writer_collect(keeper->sharded.writer, WRITER_VALIDATED, &other) && other.status)
-        log_write(log, LOG_WARNING, "best.safetensors was not written: %s", other.error.message);
+    if (writer_collect(keeper->sharded.writer, WRITER_VALIDATED, &other)) {
+        if (other.status) log_write(log, LOG_WARNING, "best.safetensors was not written: %s", other.error.message);
+        if (other.unpruned[0]) log_write(log, LOG_WARNING, "%s", other.unpruned);
+    }
     if (writer_collect(keeper->sharded.writer, WRITER_PENDING, &other) && other.status)
         log_write(log, LOG_WARNING, "if the run is killed before it is validated, this epoch will have no row: %s",
                   other.error.message);

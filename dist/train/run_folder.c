@@ -99,6 +99,10 @@ static Status compare(Run *run, const Config *config, const char *config_path, b
     return STATUS_OK;
 }
 
+/* Files that are written under a temporary name first, which stays when the process is killed. */
+static const char *const WRITTEN_WHOLE[] = {"config.yaml", "metrics.jsonl",    "summary.csv",
+                                            "report.html", "best.safetensors", NULL};
+
 Status run_open(Run *run, const char *folder, const Config *config, bool resume, bool override, Error *error)
 {
     char path[PATH];
@@ -108,6 +112,7 @@ Status run_open(Run *run, const char *folder, const Config *config, bool resume,
     if (!status) status = file_make_folders(folder, error);
     if (!status && !has(folder, "config.yaml")) status = refuse_strangers(folder, error);
     if (!status) status = run_lock_take(&run->lock, run->folder, error);
+    if (!status) file_sweep(folder, WRITTEN_WHOLE);
     if (!status && has(folder, "config.yaml")) status = compare(run, config, path, resume, override, error);
     if (!status) status = config_save(config, path, error);
     if (status) run_close(run);

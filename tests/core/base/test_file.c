@@ -6,6 +6,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <signal.h>
+#include <unistd.h>
 
 #include "core/base/file.h"
 #include "tests/support/command.h"
@@ -114,4 +115,68 @@ Test(file, make_folders)
     cr_assert_eq(file_write(in_folder("a/file"), "", 0, &error), STATUS_OK);
     cr_assert_eq(file_make_folders(in_folder("a/file/x"), &error), STATUS_FAILED);
     cr_assert(strstr(error.message, "there is a file of that name"), "%s", error.message);
+}
+
+/* ---- temporary files */
+
+static const char *temporary_of(const char *name, long pid)
+{
+    static char temporary[4200];
+    snprintf(temporary, sizeof temporary, "%s.tmp.%ld", name, pid);
+    return temporary;
+}
+
+Test(file, a_temporary_file_is_never_written_through_a_link)
+{
+    Error error = {0};
+    char victim[4096];
+    snprintf(victim, sizeof victim, "%s", in_folder("victim"));
+    cr_assert_eq(file_write(victim, "mine", 4, &error), STATUS_OK);
+    const char *name = in_folder("a");
+    cr_assert_eq(symlink(victim, temporary_of(name, getpid())), 0);
+    cr_assert_eq(file_write(name, "new", 3, &error), STATUS_OK, "%s", error.message);
+    expect_content(victim, "mine");
+    expect_content(in_folder("a"), "new");
+    struct stat info;
+    cr_assert_eq(lstat(in_folder("a"), &info), 0);
+    cr_expect(S_ISREG(info.st_mode), "the target is a file of its own");
+}
+
+Test(file, a_temporary_file_of_a_process_that_is_gone_is_in_nobodys_way)
+{
+    Error error = {0};
+    const char *name = in_folder("a");
+    FILE *left = fopen(temporary_of(name, getpid()), "w");
+    cr_assert(left && fputs("a longer text than the new one", left) > 0 && fclose(left) == 0);
+    cr_assert_eq(file_write(name, "new", 3, &error), STATUS_OK, "%s", error.message);
+    expect_content(name, "new");
+    cr_expect_eq(entries(temporary_folder()), 1);
+}
+
+static void leave(const char *name)
+{
+    FILE *file = fopen(in_folder(name), "w");
+    cr_assert(file && fclose(file) == 0);
+}
+
+Test(file, sweeping_removes_what_the_dead_left_and_nothing_else)
+{
+    static const char *const STAYS[] = {"a",        "a.tmp.",    "a.tmp.12x",   "a.tmp.1.bak",
+                                        "b.tmp.77", "aa.tmp.77", "a.jpg.tmp.7", "victim"};
+    enum { STAY = sizeof STAYS / sizeof STAYS[0] };
+    Error error = {0};
+    for (int i = 0; i < STAY; i++) leave(STAYS[i]);
+    leave("a.tmp.77");
+    leave("config.yaml.tmp.123456789");
+    cr_assert_eq(symlink("victim", in_folder("a.tmp.78")), 0);
+    cr_assert_eq(mkdir(in_folder("a.tmp.79"), 0777), 0);
+    AtomicFile living;
+    cr_assert_eq(atomic_file_open(&living, in_folder("a"), &error), STATUS_OK);
+    file_sweep(temporary_folder(), (const char *const[]){"a", "config.yaml", NULL});
+    for (int i = 0; i < STAY; i++) cr_expect(file_exists(in_folder(STAYS[i])), "%s is gone", STAYS[i]);
+    cr_expect_not(file_exists(in_folder("a.tmp.77")));
+    cr_expect_not(file_exists(in_folder("config.yaml.tmp.123456789")));
+    cr_expect(file_exists(in_folder("a.tmp.78")) && file_exists(in_folder("a.tmp.79")), "a link and a folder stay");
+    cr_expect(file_exists(living.temporary), "it is being written");
+    cr_assert_eq(atomic_file_finish(&living, STATUS_OK, &error), STATUS_OK, "%s", error.message);
 }

@@ -7,7 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 #include "core/base/file.h"
 #include "dist/train/signals.h"
@@ -352,6 +354,160 @@ Test(checkpoint, writing_again_replaces_a_damaged_one_of_the_same_step)
     fixture_free(&fixture);
 }
 
+/* ---- what is not ours */
+
+static const char *in_checkpoint(const char *path, const char *name)
+{
+    static char file[CHECKPOINT_PATH + 64];
+    snprintf(file, sizeof file, "%s/%s", path, name);
+    return file;
+}
+
+static void leave(const char *path, const char *name)
+{
+    Error error = {0};
+    cr_assert_eq(file_write(in_checkpoint(path, name), "mine", 4, &error), STATUS_OK, "%s", error.message);
+}
+
+Test(checkpoint, a_foreign_file_stays_and_does_not_keep_the_others)
+{
+    Fixture fixture = fixture_make();
+    char path[4][CHECKPOINT_PATH];
+    for (int i = 0; i < 4; i++) save(&fixture, 100 * (i + 1), 1, path[i]);
+    leave(path[0], "notes.txt");
+    leave(path[1], ".nfs0000000001");
+    cr_expect_eq(checkpoint_prune(fixture.folder, 400, 1, &fixture.error), STATUS_FAILED);
+    cr_expect(strstr(fixture.error.message, "step-00000100") || strstr(fixture.error.message, "step-00000200"), "%s",
+              fixture.error.message);
+    fixture.error = (Error){0};
+    check_steps(&fixture, 1, (int64_t[]){400});
+    cr_expect(file_exists(in_checkpoint(path[0], "notes.txt")));
+    cr_expect_eq(names_in(path[0], ""), 1, "the checkpoint's own files are gone");
+    cr_expect_not(file_exists(path[2]));
+    /* When the network file system lets go, so does the folder. */
+    cr_assert_eq(unlink(in_checkpoint(path[1], ".nfs0000000001")), 0);
+    checkpoint_prune(fixture.folder, 400, 1, &fixture.error);
+    cr_expect_not(file_exists(path[1]));
+    cr_expect(file_exists(in_checkpoint(path[0], "notes.txt")));
+    fixture_free(&fixture);
+}
+
+Test(checkpoint, a_folder_that_is_no_checkpoint_is_left_alone)
+{
+    Fixture fixture = fixture_make();
+    char path[CHECKPOINT_PATH], own[CHECKPOINT_PATH];
+    save(&fixture, 400, 1, path);
+    checkpoint_path(own, fixture.folder, 100);
+    cr_assert_eq(file_make_folders(own, &fixture.error), STATUS_OK);
+    leave(own, "thesis.tex");
+    leave(own, "weights.safetensors");
+    cr_expect_eq(checkpoint_prune(fixture.folder, 400, 1, &fixture.error), STATUS_FAILED);
+    cr_expect(strstr(fixture.error.message, "thesis.tex"), "%s", fixture.error.message);
+    cr_expect_eq(names_in(own, ""), 2);
+    fixture_free(&fixture);
+}
+
+Test(checkpoint, pruning_never_follows_a_link)
+{
+    Fixture fixture = fixture_make();
+    char path[CHECKPOINT_PATH], moved[1024];
+    save(&fixture, 100, 1, path);
+    snprintf(moved, sizeof moved, "%.600s/elsewhere", temporary_folder());
+    cr_assert_eq(rename(path, moved), 0);
+    cr_assert_eq(symlink(moved, path), 0);
+    checkpoint_path(path, fixture.folder, 200); /* without a manifest behind the link */
+    cr_assert_eq(symlink(temporary_folder(), path), 0);
+    save(&fixture, 300, 1, path);
+    cr_assert_eq(unlink(in_checkpoint(path, "ema.safetensors")), 0);
+    cr_assert_eq(symlink("../../elsewhere/ema.safetensors", in_checkpoint(path, "ema.safetensors")), 0);
+    cr_assert(file_exists(in_checkpoint(path, "ema.safetensors")));
+    save(&fixture, 400, 1, path);
+    cr_expect_eq(checkpoint_prune(fixture.folder, 400, 1, &fixture.error), STATUS_OK, "%s", fixture.error.message);
+    cr_expect_eq(names_in(moved, ""), FILE_COUNT, "the checkpoint on the other disk is whole");
+    cr_expect(file_exists(moved) && names_in(temporary_folder(), "elsewhere") == 1);
+    checkpoint_path(path, fixture.folder, 300);
+    cr_expect_not(file_exists(path));
+    cr_expect_neq(checkpoint_begin((checkpoint_path(path, fixture.folder, 100), path), &fixture.error), STATUS_OK);
+    cr_expect_eq(names_in(moved, ""), FILE_COUNT);
+    fixture_free(&fixture);
+}
+
+Test(checkpoint, writing_again_leaves_foreign_files)
+{
+    Fixture fixture = fixture_make();
+    char path[CHECKPOINT_PATH];
+    save(&fixture, 5, 3, path);
+    leave(path, "notes.txt");
+    leave(path, "weights.safetensors.tmp.77");
+    cr_assert_eq(mkdir(in_checkpoint(path, "plots"), 0777), 0);
+    save(&fixture, 5, 1, path);
+    check_loads(&fixture, path);
+    cr_expect_eq(names_in(path, ""), FILE_COUNT + 2);
+    fixture_free(&fixture);
+}
+
+Test(checkpoint, sweeping_takes_what_a_killed_process_left_in_whole_checkpoints)
+{
+    Fixture fixture = fixture_make();
+    char path[CHECKPOINT_PATH];
+    save(&fixture, 5, 1, path);
+    leave(path, "manifest.json.tmp.77");
+    leave(path, "optimizer-001-of-002.safetensors.tmp.78");
+    leave(path, "notes.txt.tmp.79");
+    cr_assert_eq(checkpoint_sweep(fixture.folder, &fixture.error), STATUS_OK, "%s", fixture.error.message);
+    cr_expect_eq(names_in(path, ".tmp."), 1);
+    check_loads(&fixture, path);
+    fixture_free(&fixture);
+}
+
+/* ---- positions */
+
+/* A manifest like the one that is there, with one number changed and the right hash. */
+static void check_position(Fixture *fixture, const char *path, const char *key, const char *value, Status want)
+{
+    char *bytes, text[1 << 16], word[64];
+    size_t size;
+    cr_assert_eq(file_read(in_checkpoint(path, "manifest.json"), sizeof text / 2, &bytes, &size, &fixture->error),
+                 STATUS_OK);
+    snprintf(word, sizeof word, "\"%s\": ", key);
+    char *at = strstr(bytes, word) + strlen(word),
+         *tail = bytes + size - strlen("  \"xxh3\": \"0123456789abcdef\"\n}\n");
+    int length = snprintf(text, sizeof text, "%.*s%s%.*s", (int)(at - bytes), bytes, value,
+                          (int)(tail - at - strcspn(at, ",\n")), at + strcspn(at, ",\n"));
+    snprintf(text + length, sizeof text - (size_t)length, "  \"xxh3\": \"%016llx\"\n}\n",
+             (unsigned long long)XXH3_64bits(text, (size_t)length));
+    free(bytes);
+    Checkpoint checkpoint;
+    Error error = {0};
+    Status status = checkpoint_manifest_parse(&checkpoint, "manifest.json", text, strlen(text), &error);
+    cr_expect_eq(status, want, "%s: %s: %s", key, value, error.message);
+    if (want) cr_expect(strstr(error.message, key), "%s", error.message);
+    checkpoint_close(&checkpoint);
+}
+
+Test(checkpoint, positions_that_no_run_can_have_are_refused)
+{
+    Fixture fixture = fixture_make();
+    char path[CHECKPOINT_PATH];
+    save(&fixture, 5, 1, path);
+    check_position(&fixture, path, "step", "5", STATUS_OK);
+    check_position(&fixture, path, "step", "-5", STATUS_DATA);
+    check_position(&fixture, path, "step", "9223372036854775807", STATUS_DATA);
+    check_position(&fixture, path, "epoch", "1000000000000", STATUS_DATA);
+    check_position(&fixture, path, "validated", "4", STATUS_DATA); /* the epoch is 3 */
+    check_position(&fixture, path, "epoch_step", "9223372036854775807", STATUS_DATA);
+    check_position(&fixture, path, "epoch_step", "-1", STATUS_DATA);
+    check_position(&fixture, path, "epoch_step", "999999999999", STATUS_OK);
+    check_position(&fixture, path, "global_batch", "0", STATUS_DATA);
+    check_position(&fixture, path, "global_batch", "1000000000", STATUS_OK);
+    check_position(&fixture, path, "global_batch", "1000000001", STATUS_DATA);
+    check_position(&fixture, path, "validated", "-1", STATUS_DATA);
+    check_position(&fixture, path, "best_epoch", "-2", STATUS_DATA);
+    check_position(&fixture, path, "best_epoch", "-1", STATUS_OK);
+    check_position(&fixture, path, "best_top1", "1e300", STATUS_DATA);
+    fixture_free(&fixture);
+}
+
 /* ---- the writer */
 
 static CheckpointWriter *writer_make(Fixture *fixture)
@@ -463,6 +619,30 @@ Test(writer, a_full_disk_leaves_the_last_good_one)
     writer_checkpoint(writer, pool, &fixture.vectors, &position);
     cr_assert_eq(finish(writer, WRITER_CHECKPOINT).status, STATUS_OK);
     check_steps(&fixture, 2, (int64_t[]){3, 1});
+    writer_free(writer);
+    pool_free(pool);
+    fixture_free(&fixture);
+}
+
+Test(writer, an_old_checkpoint_that_cannot_be_removed_is_told_once_and_fails_nothing)
+{
+    Fixture fixture = fixture_make();
+    CheckpointWriter *writer = writer_make(&fixture);
+    Pool *pool;
+    cr_assert_eq(pool_create(&pool, 1, &fixture.error), STATUS_OK);
+    char path[CHECKPOINT_PATH];
+    for (int step = 1; step <= 5; step++) {
+        RunPosition position = position_at(step);
+        writer_checkpoint(writer, pool, &fixture.vectors, &position);
+        WriterReport report = finish(writer, WRITER_CHECKPOINT);
+        cr_expect_eq(report.status, STATUS_OK, "step %d: %s", step, report.error.message);
+        cr_expect_eq(report.unpruned[0] != 0, step == 3, "step %d: \"%s\"", step, report.unpruned);
+        if (step == 3) cr_expect(strstr(report.unpruned, "notes.txt"), "%s", report.unpruned);
+        if (step == 1) leave((checkpoint_path(path, fixture.folder, 1), path), "notes.txt");
+        checkpoint_path(path, fixture.folder, step);
+        check_loads(&fixture, path);
+    }
+    check_steps(&fixture, 2, (int64_t[]){5, 4});
     writer_free(writer);
     pool_free(pool);
     fixture_free(&fixture);

@@ -140,6 +140,39 @@ Test(run, refuses_a_second_process)
     expect_open(true, true);
 }
 
+static void leave(const char *name)
+{
+    char path[600];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    FILE *file = fopen(path, "w");
+    cr_assert(file && fclose(file) == 0);
+}
+
+static bool there(const char *name)
+{
+    char path[600];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    return file_exists(path);
+}
+
+Test(run, what_a_killed_process_left_half_written_goes_at_the_next_start)
+{
+    static const char *const OURS[] = {"best.safetensors.tmp.4711", "config.yaml.tmp.1", "metrics.jsonl.tmp.99",
+                                       "summary.csv.tmp.5", "report.html.tmp.12"};
+    Run first, second;
+    Error error = {0};
+    expect_open(false, false);
+    cr_assert_eq(run_open(&first, folder, &config, true, false, &error), STATUS_OK, "%s", error.message);
+    for (size_t i = 0; i < sizeof OURS / sizeof OURS[0]; i++) leave(OURS[i]);
+    leave("notes.txt.tmp.4711");
+    cr_assert_eq(run_open(&second, folder, &config, true, false, &error), STATUS_FAILED);
+    cr_expect(there(OURS[0]), "only who holds the folder may");
+    run_close(&first);
+    expect_open(true, true);
+    for (size_t i = 0; i < sizeof OURS / sizeof OURS[0]; i++) cr_expect_not(there(OURS[i]), "%s", OURS[i]);
+    cr_expect(there("notes.txt.tmp.4711"), "it is not ours");
+}
+
 Test(run, says_when_the_folder_cannot_be_made)
 {
     Run run;
