@@ -166,6 +166,13 @@ Test(pth2safetensors, bad_files_are_refused_with_a_reason)
         {"no_memo", "its pickle is broken"},
         {"mark_robbery", "takes more than it has put down"},
         {"nested", "holds a list"},
+        {"shared", "its 3000 tensors share storages: 120000000 bytes would come out of a file of"},
+        {"alternating", "its 200 tensors share storages: 209715200 bytes of a file of"},
+        {"copies", "copies lists of more than 4194304 elements"},
+        {"long_name", "no text of at most 256 letters"},
+        {"dimensions", "a tensor of 9 dimensions; at most 8"},
+        {"large_pickle", "at most 4194304 are expected"},
+        {"escape", "its keys: a?[31mb"},
     };
     Case c = write_files();
     for (size_t i = 0; i < sizeof CASES / sizeof CASES[0]; i++) {
@@ -187,6 +194,13 @@ Test(pth2safetensors, a_checkpoint_cut_anywhere_is_refused)
         convert("cut", "", 3, "cut.pth: ");
     }
     free(bytes);
+    release(&c);
+}
+
+Test(pth2safetensors, tied_weights_come_out_each_for_itself)
+{
+    Case c = write_files();
+    convert("tied", "", 0, "3 tensors");
     release(&c);
 }
 

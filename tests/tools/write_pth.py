@@ -130,7 +130,33 @@ def system(command):
     return Call(os.system, command)
 
 
+def shared(archive, path, count, size, length, name="w%d"):
+    """Tensors of `length` floats, all of one storage of `size`."""
+    content = bytes(4 * size)
+    archive.save(path, {name % i: archive.tensor("FloatStorage", [length], content, key="0") for i in range(count)})
+
+
+def alternating(archive, path, _):
+    """Two storages in turn, of which each tensor wants one number."""
+    content = bytes(1 << 20)
+    archive.save(path, {"w%d" % i: archive.tensor("FloatStorage", [1], content, key=str(i % 2)) for i in range(200)})
+
+
+def copies(archive, path, _):
+    """torch.Size of one long list, again and again."""
+    code = b"\x80\x02]q\x00(" + b"K\x01" * 500000 + b"e0ctorch\nSize\nq\x010"
+    archive.save(path, code + b"h\x01h\x00\x85R" * 100000 + b".")
+
+
 CASES = {
+    "tied": lambda a, p, _: shared(a, p, 3, 1000, 1000),
+    "shared": lambda a, p, _: shared(a, p, 3000, 10000, 10000),
+    "alternating": alternating,
+    "copies": copies,
+    "long_name": lambda a, p, _: a.save(p, b"\x80\x02c" + b"a" * 300 + b"\nb\n."),
+    "dimensions": lambda a, p, _: a.save(p, {"w": a.tensor("FloatStorage", [1] * 9, b"\0" * 4)}),
+    "large_pickle": lambda a, p, _: a.save(p, b"\x80\x02" + b"]" * (5 << 20) + b"."),
+    "escape": lambda a, p, _: a.save(p, {"a\x1b[31mb": 1}),
     "checkpoint": checkpoint,
     "layouts": layouts,
     "call_system": lambda a, p, _: a.save(p, {"w": a.floats(1.0), "x": system("touch %s.called" % p)}),
