@@ -6,7 +6,9 @@
 #include "core/base/file.h"
 #include "dist/config/config_keys.h"
 
-enum { LARGEST_FILE = 1 << 20, WHERE = 1200 };
+/* A configuration is a mapping of scalars, lists and lists of lists. What libyaml does for a deeply nested or a long
+ * document grows with the square of it, so the limits are checked on its events, before a document is built. */
+enum { LARGEST_TEXT = 64 << 10, MAX_DEPTH = 8, MAX_NODES = 4096, WHERE = 1200 };
 
 /* ---- YAML */
 
@@ -20,14 +22,52 @@ static Status yaml_refuse(const yaml_parser_t *parser, const char *name, Error *
                      problem, parser->context ? " " : "", parser->context ? parser->context : "");
 }
 
+/* What one event says; *depth and *nodes are the totals so far. */
+static Status check_event(const yaml_event_t *event, const char *name, int *depth, int *nodes, Error *error)
+{
+    const size_t line = event->start_mark.line + 1;
+    const bool begins = event->type == YAML_SEQUENCE_START_EVENT || event->type == YAML_MAPPING_START_EVENT;
+    const bool ends = event->type == YAML_SEQUENCE_END_EVENT || event->type == YAML_MAPPING_END_EVENT;
+    *depth += begins - ends;
+    *nodes += begins || event->type == YAML_SCALAR_EVENT || event->type == YAML_ALIAS_EVENT;
+    if (*depth > MAX_DEPTH)
+        return error_set(error, STATUS_USAGE, "%s:%zu: nested more than %d deep; a key takes a value or a list", name,
+                         line, MAX_DEPTH);
+    if (*nodes > MAX_NODES)
+        return error_set(error, STATUS_USAGE, "%s:%zu: more than %d keys and values", name, line, MAX_NODES);
+    return STATUS_OK;
+}
+
+static Status check_limits(const char *text, size_t size, const char *name, Error *error)
+{
+    yaml_parser_t parser;
+    int depth = 0, nodes = 0;
+    Status status = STATUS_OK;
+    if (size > LARGEST_TEXT)
+        return error_set(error, STATUS_USAGE, "%s: %zu bytes; a configuration has at most %d", name, size,
+                         LARGEST_TEXT);
+    if (!yaml_parser_initialize(&parser)) return error_set(error, STATUS_FAILED, "%s: out of memory", name);
+    yaml_parser_set_input_string(&parser, (const unsigned char *)text, size);
+    for (bool more = true; more && !status;) {
+        yaml_event_t event;
+        if (!yaml_parser_parse(&parser, &event)) break; /* not YAML: reading it tells where and why */
+        more = event.type != YAML_STREAM_END_EVENT;
+        status = check_event(&event, name, &depth, &nodes, error);
+        yaml_event_delete(&event);
+    }
+    yaml_parser_delete(&parser);
+    return status;
+}
+
 /* Loads the only document of `text`; on success yaml_document_delete is the caller's. */
 static Status yaml_read(const char *text, size_t size, const char *name, yaml_document_t *document, Error *error)
 {
     yaml_parser_t parser;
     yaml_document_t second;
+    Status status = check_limits(text, size, name, error);
+    if (status) return status;
     if (!yaml_parser_initialize(&parser)) return error_set(error, STATUS_FAILED, "%s: out of memory", name);
     yaml_parser_set_input_string(&parser, (const unsigned char *)text, size);
-    Status status = STATUS_OK;
     if (!yaml_parser_load(&parser, document)) {
         status = yaml_refuse(&parser, name, error);
         goto delete_parser;
@@ -264,7 +304,7 @@ Status config_load(Config *config, const char *path, const char *const *sets, in
 {
     char *text = NULL;
     size_t size;
-    if (path && file_read(path, LARGEST_FILE, &text, &size, error)) {
+    if (path && file_read(path, LARGEST_TEXT, &text, &size, error)) {
         error->status = STATUS_USAGE; /* a configuration that is not there is wrong usage, not bad data */
         return STATUS_USAGE;
     }

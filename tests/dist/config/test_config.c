@@ -134,6 +134,36 @@ Test(config, refuses_wrong_types_and_impossible_values)
     expect_refused("\n\nmodel: t2t_vit_15\n", "run.yaml:3", "t2t_vit_1");
 }
 
+/* What libyaml does with these grows with the square of their length. */
+Test(config, refuses_what_would_take_long_to_read)
+{
+    enum { SIZE = 400000 };
+    char *text = malloc(SIZE + 1);
+    cr_assert(text);
+    memset(text, '[', SIZE);
+    text[SIZE] = 0;
+    expect_refused(text, "run.yaml", "400000 bytes; at most 65536");
+    text[60000] = 0;
+    expect_refused(text, "run.yaml:1", "nested more than 8 deep");
+    for (int i = 0; i < 60000; i += 2) memcpy(text + i, "- ", 2);
+    expect_refused(text, "run.yaml:1", "nested more than 8 deep");
+    memcpy(text, "data: [", 7);
+    for (int i = 7; i + 2 < 60000; i += 2) memcpy(text + i, "a,", 2);
+    expect_refused(text, "run.yaml:1", "more than 4096 keys and values");
+    free(text);
+}
+
+Test(config, a_set_is_no_deeper_than_a_file)
+{
+    char set[4096] = "splits=";
+    const char *sets[] = {set};
+    Config config;
+    Error error = {0};
+    memset(set + 7, '[', sizeof set - 8);
+    cr_assert_eq(config_load(&config, NULL, sets, 1, &error), STATUS_USAGE);
+    cr_assert(strstr(error.message, "nested more than 8 deep"), "%s", error.message);
+}
+
 Test(config, refuses_values_that_do_not_fit_each_other)
 {
     expect_refused("epochs: 10\nwarmup_epochs: 10\n", "run.yaml:2", "less than epochs");
