@@ -1,32 +1,85 @@
 #include "core/kernels/kernels.h"
 
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 extern const Kernels kernels_generic;
 #if defined(__x86_64__)
-extern const Kernels kernels_avx2, kernels_avx512;
+extern const Kernels kernels_avx2_6x2, kernels_avx2_4x3, kernels_avx512_12x2, kernels_avx512_8x3;
+
+/* Family 25, Zen 3 and 4: one 512-bit multiply-add a cycle, or two of 256 bits; what was measured there is best there. */
+static bool is_zen3_or_zen4(void)
+{
+    __builtin_cpu_init();
+    return __builtin_cpu_is("amdfam19h");
+}
+
+static bool has_avx512(void)
+{
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+}
+
+static bool has_avx2(void)
+{
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+}
 #endif
 
 const Kernels *kernels_at(int index)
 {
-    const Kernels *available[3];
+    const Kernels *available[5];
     int count = 0;
 #if defined(__x86_64__)
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-        __builtin_cpu_supports("avx512vl"))
-        available[count++] = &kernels_avx512;
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) available[count++] = &kernels_avx2;
+    bool zen = is_zen3_or_zen4();
+    if (has_avx512()) {
+        available[count++] = zen ? &kernels_avx512_12x2 : &kernels_avx512_8x3;
+        available[count++] = zen ? &kernels_avx512_8x3 : &kernels_avx512_12x2;
+    }
+    if (has_avx2()) {
+        available[count++] = zen ? &kernels_avx2_6x2 : &kernels_avx2_4x3;
+        available[count++] = zen ? &kernels_avx2_4x3 : &kernels_avx2_6x2;
+    }
 #endif
     available[count++] = &kernels_generic;
     return index >= 0 && index < count ? available[index] : NULL;
 }
 
+/* "avx512" is the best of "avx512-8x3", "avx512-12x2". */
+static bool answers_to(const Kernels *kernels, const char *name)
+{
+    size_t length = strlen(name);
+    return strncmp(kernels->name, name, length) == 0 && (kernels->name[length] == '\0' || kernels->name[length] == '-');
+}
+
+/* NULL: what T2T_KERNELS asks for cannot run. Empty is as good as unset. */
+static const Kernels *kernels_wanted(void)
+{
+    const char *name = getenv("T2T_KERNELS");
+    if (!name || !*name) return kernels_at(0);
+    for (int i = 0; kernels_at(i); i++)
+        if (answers_to(kernels_at(i), name)) return kernels_at(i);
+    return NULL;
+}
+
 const Kernels *kernels_best(void)
 {
-    const char *wanted = getenv("T2T_KERNELS");
-    for (int i = 0; wanted && kernels_at(i); i++)
-        if (strcmp(kernels_at(i)->name, wanted) == 0) return kernels_at(i);
-    return kernels_at(0);
+    const Kernels *wanted = kernels_wanted();
+    return wanted ? wanted : kernels_at(0);
+}
+
+Status kernels_choose(const Kernels **out, Error *error)
+{
+    *out = kernels_wanted();
+    if (*out) return STATUS_OK;
+    char can[160];
+    int used = 0;
+    for (int i = 0; kernels_at(i); i++)
+        used += snprintf(can + used, sizeof can - (size_t)used, "%s%s", i ? ", " : "", kernels_at(i)->name);
+    return error_set(error, STATUS_USAGE,
+                     "T2T_KERNELS: '%s' is none of the kernels that this processor can run: %s (avx512 and avx2 alone "
+                     "choose the best of theirs); unset it to have the best of all",
+                     getenv("T2T_KERNELS"), can);
 }

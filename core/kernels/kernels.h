@@ -13,6 +13,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include "core/base/status.h"
 #include "core/kernels/gemm.h"
 
 typedef struct Kernels {
@@ -85,9 +86,14 @@ typedef struct Kernels {
 } Kernels;
 
 extern const Kernels kernels_reference;
-/* The best table of this processor; or, to measure and test the others, the one that the environment's T2T_KERNELS
- * names (avx512, avx2, generic) when the processor can run it. */
-const Kernels *kernels_best(void);
+/* Tables are named after the instruction set and, where there is a choice, the shape of the matrix product's
+ * micro-kernel, rows x vectors: "avx512-8x3". Those of one instruction set agree in every bit. */
 const Kernels *kernels_at(int index); /* those this processor can run, best first; NULL past the last */
+
+/* The best table of this processor; or, to measure and test the others, the one that the environment's T2T_KERNELS
+ * names: in full, or by its instruction set. */
+const Kernels *kernels_best(void);
+/* The same, but a name that this processor cannot run, or that does not exist, is an error. */
+Status kernels_choose(const Kernels **out, Error *error);
 
 #endif

@@ -1,6 +1,6 @@
 /* The kernels with four lanes, for the baseline of any processor (SSE2, NEON). */
-#define LANES      4
-#define TABLE      kernels_generic
-#define TABLE_NAME "generic"
-extern const struct Kernels TABLE;
+#define LANES 4
 #include "core/kernels/simd_body.h"
+
+extern const Kernels kernels_generic;
+KERNELS_TABLE(kernels_generic, "generic", gemm);

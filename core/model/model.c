@@ -220,18 +220,18 @@ Status model_create(Model **out, const ModelConfig *config, int max_batch, Model
     if (max_batch < 1) return error_set(error, STATUS_USAGE, "%s: batch %d; at least 1", config->name, max_batch);
     Model *model = calloc(1, sizeof *model);
     if (!model) return error_set(error, STATUS_FAILED, "out of memory for a model");
+    status = kernels_choose(&model->step.kernels, error);
     model->config = *config;
     model->mode = mode;
     model->max_batch = max_batch;
     model->block_count = zoo_blocks(config);
     model->step.pool = pool;
-    model->step.kernels = kernels_best();
     size_t blocks = (size_t)model->block_count;
     model->blocks = calloc(blocks, sizeof *model->blocks);
     model->block_buffers = calloc(blocks, sizeof *model->block_buffers);
     model->x = calloc(blocks + 1, sizeof *model->x);
     model->linears = calloc(MAX_BLOCK_LINEARS * blocks + 5 * TOKEN_LAYERS + 2, sizeof(Linear *));
-    if (!model->blocks || !model->block_buffers || !model->x || !model->linears)
+    if (!status && (!model->blocks || !model->block_buffers || !model->x || !model->linears))
         status = error_set(error, STATUS_FAILED, "out of memory for a model of %d blocks", model->block_count);
     if (!status) status = params_build(&model->params, config, error);
     if (!status) status = build_layers(model, error);

@@ -2,6 +2,7 @@
 #include <criterion/criterion.h>
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "core/kernels/kernels.h"
 #include "tests/support/golden.h"
@@ -75,5 +76,43 @@ Test(gemm, nothing_to_do)
         cr_assert_eq(c, 3.0f);
         gemm_at(table)(GEMM_NN, 1, 1, 0, &one, 1, &one, 1, 0.5f, &c, 1);
         cr_assert_eq(c, 1.5f);
+    }
+}
+
+/* A product of table `index` in memory that the caller frees. */
+static float *product_of(const Kernels *kernels, GemmForm form, int m, int n, int k, float beta)
+{
+    int lda = (form == GEMM_TN ? m : k) + 5, ldb = (form == GEMM_NT ? k : n) + 3;
+    size_t size_a = (size_t)(lda * (form == GEMM_TN ? k : m)), size_b = (size_t)(ldb * (form == GEMM_NT ? n : k));
+    float *a = malloc(size_a * 4), *b = malloc(size_b * 4), *c = malloc((size_t)(m * n) * 4);
+    fill_scaled("a", 1, a, (int64_t)size_a);
+    fill_scaled("b", 1, b, (int64_t)size_b);
+    fill_scaled("c", 1, c, m * n);
+    kernels->gemm(form, m, n, k, a, lda, b, ldb, beta, c, n);
+    free(a);
+    free(b);
+    return c;
+}
+
+/* A run may go on with another shape of the micro-kernel: it must not show. */
+Test(gemm, shapes_of_one_instruction_set_agree_in_every_bit)
+{
+    static const int SHAPES[][3] = {{1, 1, 1},      {7, 17, 5},      {13, 49, 64},   {64, 64, 196},   {100, 147, 530},
+                                    {197, 208, 64}, {200, 256, 520}, {197, 64, 200}, {211, 384, 1100}};
+    for (int t = 0; kernels_at(t) && kernels_at(t + 1); t++) {
+        const Kernels *one = kernels_at(t), *other = kernels_at(t + 1);
+        size_t set = strcspn(one->name, "-");
+        if (strncmp(one->name, other->name, set + 1) != 0) continue;
+        for (int form = GEMM_NN; form <= GEMM_TN; form++)
+            for (size_t i = 0; i < sizeof SHAPES / sizeof SHAPES[0]; i++)
+                for (int beta = 0; beta < 3; beta++) {
+                    int m = SHAPES[i][0], n = SHAPES[i][1], k = SHAPES[i][2];
+                    float *x = product_of(one, (GemmForm)form, m, n, k, 0.5f * (float)beta);
+                    float *y = product_of(other, (GemmForm)form, m, n, k, 0.5f * (float)beta);
+                    cr_expect_eq(memcmp(x, y, (size_t)(m * n) * 4), 0, "%s, %s: form %d, %d x %d x %d, beta %g",
+                                 one->name, other->name, form, m, n, k, 0.5 * beta);
+                    free(x);
+                    free(y);
+                }
     }
 }

@@ -2,6 +2,7 @@
 #include <criterion/criterion.h>
 #include <math.h>
 #include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "core/kernels/kernels.h"
@@ -300,10 +301,33 @@ Test(simd, dropout_keeps_the_mean_and_its_rate)
 
 Test(simd, the_environment_may_name_a_table)
 {
+    const Kernels *chosen;
+    Error error = {0};
     for (int i = 0; kernels_at(i); i++) {
         setenv("T2T_KERNELS", kernels_at(i)->name, 1);
         cr_expect_eq(kernels_best(), kernels_at(i), "%s", kernels_at(i)->name);
+        cr_expect_eq(kernels_choose(&chosen, &error), STATUS_OK);
+        cr_expect_eq(chosen, kernels_at(i));
+        char set[32]; /* the instruction set alone: the first of its tables */
+        snprintf(set, sizeof set, "%.*s", (int)strcspn(kernels_at(i)->name, "-"), kernels_at(i)->name);
+        setenv("T2T_KERNELS", set, 1);
+        cr_expect_eq(strncmp(kernels_best()->name, set, strlen(set)), 0, "%s", set);
+        if (i == 0) cr_expect_eq(kernels_best(), kernels_at(0));
     }
-    setenv("T2T_KERNELS", "of another processor", 1);
-    cr_expect_eq(kernels_best(), kernels_at(0));
+    setenv("T2T_KERNELS", "", 1); /* as unset */
+    cr_expect_eq(kernels_choose(&chosen, &error), STATUS_OK);
+    cr_expect_eq(chosen, kernels_at(0));
+}
+
+Test(simd, a_name_that_cannot_run_is_an_error_that_lists_what_can)
+{
+    static const char *const NAMES[] = {"of another processor", "avx", "avx512-", "avx512-9x9", "generic-1"};
+    for (size_t i = 0; i < sizeof NAMES / sizeof NAMES[0]; i++) {
+        const Kernels *chosen;
+        Error error = {0};
+        setenv("T2T_KERNELS", NAMES[i], 1);
+        cr_expect_eq(kernels_choose(&chosen, &error), STATUS_USAGE, "%s", NAMES[i]);
+        for (int t = 0; kernels_at(t); t++)
+            cr_expect(strstr(error.message, kernels_at(t)->name), "%s: %s", kernels_at(t)->name, error.message);
+    }
 }
