@@ -22,7 +22,7 @@ static Status check(const LoaderConfig *config, const Dataset *dataset, Error *e
         return error_set(error, STATUS_USAGE,
                          "the training split has %lld images, fewer than the global batch of %lld: lower batch_size",
                          (long long)count, (long long)config->global_batch);
-    if (config->begin < 0 || config->begin >= config->end || config->end > config->global_batch)
+    if (config->begin < 0 || config->begin > config->end || config->end > config->global_batch)
         return error_set(error, STATUS_USAGE, "loader: part %lld .. %lld of a global batch of %lld",
                          (long long)config->begin, (long long)config->end, (long long)config->global_batch);
     return STATUS_OK;
@@ -69,7 +69,7 @@ int64_t loader_plan_images(const LoaderPlan *plan, int64_t sequence)
 /* Units of a training batch are the pairs (0 1)(2 3) ... of the global batch that touch this rank's part. */
 int64_t loader_plan_units(const LoaderPlan *plan, int64_t sequence)
 {
-    if (!plan->config->training) return loader_plan_images(plan, sequence);
+    if (!plan->config->training || plan->local == 0) return loader_plan_images(plan, sequence);
     return (plan->config->end - 1) / 2 - plan->config->begin / 2 + 1;
 }
 

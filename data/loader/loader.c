@@ -52,21 +52,28 @@ struct Loader {
 
 /* ---- work */
 
+/* Under the lock: the batch of that sequence begins in its slot, which is free. */
+static void open_slot(Loader *loader, Slot *slot, int64_t sequence)
+{
+    slot->state = SLOT_FILLING;
+    slot->units_left = loader_plan_units(&loader->plan, sequence);
+    slot->bad = 0;
+    slot->batch.count = (int)loader_plan_images(&loader->plan, sequence);
+    slot->batch.epoch = loader_plan_epoch(&loader->plan, sequence);
+    slot->batch.step = loader_plan_step(&loader->plan, sequence);
+}
+
 /* Under the lock: takes the next unit if its batch has a free slot. */
 static bool claim(Loader *loader, WorkUnit *unit)
 {
     int64_t sequence = loader->claim_sequence;
-    if (loader->stop || loader->paused || loader->status || loader_plan_is_past_end(&loader->plan, sequence))
+    if (loader->stop || loader->paused || loader->status || loader_plan_is_past_end(&loader->plan, sequence) ||
+        loader->plan.local == 0)
         return false;
     Slot *slot = &loader->slots[sequence % loader->config.depth];
     if (loader->claim_unit == 0) {
         if (slot->state != SLOT_FREE) return false;
-        slot->state = SLOT_FILLING;
-        slot->units_left = loader_plan_units(&loader->plan, sequence);
-        slot->bad = 0;
-        slot->batch.count = (int)loader_plan_images(&loader->plan, sequence);
-        slot->batch.epoch = loader_plan_epoch(&loader->plan, sequence);
-        slot->batch.step = loader_plan_step(&loader->plan, sequence);
+        open_slot(loader, slot, sequence);
     }
     unit->batch = &slot->batch;
     loader_plan_unit(&loader->plan, sequence, loader->claim_unit, unit);
@@ -344,15 +351,20 @@ static Status next_locked(Loader *loader, Batch **batch, Error *error)
     do {
         if (loader_plan_is_past_end(&loader->plan, loader->deliver)) return STATUS_OK;
         Slot *slot = &loader->slots[loader->deliver % loader->config.depth];
+        if (loader->plan.local == 0 && slot->state == SLOT_FREE && !loader->paused) {
+            open_slot(loader, slot, loader->deliver); /* nothing to fill it with: only its step counts */
+            slot->state = SLOT_READY;
+        }
         Status status = wait_ready(loader, slot, error);
         if (!status) status = account(loader, slot, error);
         if (status) return status;
         if (slot->bad > 0 && !loader->config.training) drop_unusable(loader, &slot->batch);
         loader->deliver++;
         loader->counts.images += slot->batch.count;
-        slot->state = slot->batch.count > 0 ? SLOT_HELD : SLOT_FREE;
-        if (slot->batch.count > 0) *batch = &slot->batch;
-        if (slot->state == SLOT_FREE) pthread_cond_broadcast(&loader->work);
+        const bool given = slot->batch.count > 0 || loader->config.training;
+        slot->state = given ? SLOT_HELD : SLOT_FREE;
+        if (given) *batch = &slot->batch;
+        if (!given) pthread_cond_broadcast(&loader->work);
     } while (!*batch);
     return STATUS_OK;
 }

@@ -22,7 +22,8 @@
  *
  * Mixup and cutmix pair neighbours of the *global* batch, positions 2k and 2k+1, so they do not depend on ranks either;
  * a rank whose part cuts a pair prepares both images. The last image of an odd batch takes its predecessor for a
- * partner.
+ * partner. With more ranks than images or pairs some parts are empty: those ranks get batches of no images, which say
+ * what step it is.
  *
  * Records that cannot be used (wrong hash, no image) are counted. In training the next usable record of the data set
  * takes the place; in evaluation the image is left out of its batch.
@@ -48,7 +49,7 @@ typedef struct LoaderConfig {
     uint64_t seed;
     bool shuffle;         /* training in file order when false */
     int64_t global_batch; /* training: images per step over all ranks */
-    int64_t begin, end;   /* training: this rank's part of a step's positions, 0 <= begin < end <= global_batch.
+    int64_t begin, end;   /* training: this rank's part of a step's positions, 0 <= begin <= end <= global_batch.
                              evaluation: this rank's part of the images, 0 <= begin <= end <= count */
     int batch;            /* evaluation: images per batch */
     int classes;          /* width of the targets */

@@ -75,9 +75,6 @@ Status replica_create(Replica *replica, const Config *config, const World *world
                       Timeline *timeline, Error *error)
 {
     *replica = (Replica){.config = config, .world = world, .pool = pool, .timeline = timeline};
-    if (config->batch_size < world->size)
-        return error_set(error, STATUS_USAGE, "batch_size: %" PRId64 " images for %d ranks; each needs at least one",
-                         config->batch_size, world->size);
     if (dataset_count(dataset) < config->batch_size)
         return error_set(error, STATUS_DATA,
                          "%s has %" PRId64 " training images, fewer than batch_size, %" PRId64 ": an epoch has no step",
@@ -158,8 +155,8 @@ static void tell_samples(FILE *out, const Batch *batch)
     fflush(out);
 }
 
-/* A rank without data still takes part in the sum, with zeros, so that all reach the end of the step and stop
- * together. */
+/* A rank without images takes part in the sum with zeros: its part of the global batch is empty, or it could not read
+ * its images, and then all reach the end of the step and stop together. */
 static Status gradients(Replica *replica, const RunPosition *position, double *loss, Error *error)
 {
     Batch *batch = NULL;
@@ -173,11 +170,11 @@ static Status gradients(Replica *replica, const RunPosition *position, double *l
                            " is due",
                            batch->step, batch->epoch, position->epoch_step, position->epoch);
     reducer_begin(replica->reducer);
-    if (status) {
+    if (!status && replica->samples) tell_samples(replica->samples, batch);
+    if (status || batch->count == 0) {
         memset(replica->grads, 0, (size_t)replica->table->size * sizeof *replica->grads);
         reducer_ready(replica->reducer, 0, replica->table->size);
     } else {
-        if (replica->samples) tell_samples(replica->samples, batch);
         pool_stop_when(replica->pool, signals_flag());
         *loss = compute(replica, batch, position->step);
         pool_stop_when(replica->pool, NULL);

@@ -47,7 +47,8 @@ Status replica_create(Replica *replica, const Config *config, const World *world
                       Timeline *timeline, Error *error);
 void replica_free(Replica *replica); /* accepts a zeroed one */
 
-/* The part [*begin, *end) of a global batch that is a rank's: parts differ by one image, or two, at most. */
+/* The part [*begin, *end) of a global batch that is a rank's: parts differ by one image, or two, at most, and some are
+ * empty where there are more ranks than images, or than mixed pairs. */
 void replica_part(int64_t global_batch, int rank, int ranks, int64_t *begin, int64_t *end);
 
 /* After the vectors were filled, and with the position of the first step. */

@@ -179,6 +179,83 @@ Test(train, ranks_do_not_change_the_result)
     }
 }
 
+/* What --samples wrote: the images of each step of epoch 0, those of rank 0 first. Returns the number of steps. */
+static int samples_of(const char *run, int ranks, int batch, int64_t *images, int room)
+{
+    char path[1000], line[4000], *at;
+    int filled[STEPS] = {0}, steps = 0;
+    for (int rank = 0; rank < ranks; rank++) {
+        FILE *file = fopen(path_to(path, "%s.samples.%d", run, rank), "r");
+        cr_assert(file, "%s", path);
+        for (int step = 0; fgets(line, sizeof line, file); step++) {
+            cr_assert_lt(step, room);
+            cr_assert_eq(strtol(line, &at, 10), 0);
+            cr_assert_eq(strtol(at, &at, 10), step, "%s", path);
+            for (char *end; strtol(at, &end, 10), end != at; at = end) {
+                cr_assert_lt(filled[step], batch, "%s: step %d has too many images", path, step);
+                images[step * batch + filled[step]++] = strtol(at, NULL, 10);
+            }
+            steps = step + 1 > steps ? step + 1 : steps;
+        }
+        fclose(file);
+    }
+    for (int step = 0; step < steps; step++) cr_assert_eq(filled[step], batch, "%s: step %d", run, step);
+    return steps;
+}
+
+static void expect_close_weights(const char *a, const char *b, int step)
+{
+    ParamTable table[2];
+    RunVectors state[2];
+    double most = 0;
+    state_open(a, step, &table[0], &state[0]);
+    state_open(b, step, &table[1], &state[1]);
+    for (int64_t i = 0; i < table[0].size; i++)
+        most = fmax(most, fabs((double)state[0].weights[i] - (double)state[1].weights[i]));
+    cr_expect_lt(most, 2e-5, "%s and %s: a weight differs by %g", a, b, most);
+    for (int i = 0; i < 2; i++) {
+        run_vectors_free(&state[i]);
+        params_free(&table[i]);
+    }
+}
+
+/* More ranks than pairs of images, or than images, leave some without: they take part with nothing. */
+Test(train, any_number_of_ranks_gives_the_same_run)
+{
+    enum { IMAGES = 97 };
+    static const struct {
+        int batch, ranks, processes;
+        const char *options;
+    } CASES[] = {{4, 3, 3, "--set zero=1"},          {8, 5, 5, "--set accumulate=2"},
+                 {10, 6, 6, "--set allreduce=ring"}, {12, 7, 8, "--set coordinator=dedicated"},
+                 {16, 9, 9, "--set workers=0"},      {3, 5, 5, "--set mixup_mode=elem --set workers=0 --set zero=1"}};
+    make_data();
+    for (size_t c = 0; c < sizeof CASES / sizeof CASES[0]; c++) {
+        const int batch = CASES[c].batch;
+        char alone[40], shared[40], options[1000];
+        int64_t once[STEPS * 16], parts[STEPS * 16];
+        bool seen[IMAGES] = {false};
+        const char *mode = strstr(CASES[c].options, "mixup_mode") ? "--set mixup_mode=elem" : "";
+        snprintf(alone, sizeof alone, "alone%d", batch);
+        snprintf(shared, sizeof shared, "shared%d", batch);
+        snprintf(options, sizeof options, "--set epochs=1 --set batch_size=%d %s --samples %.500s/%s.samples", batch,
+                 mode, temporary_folder(), alone);
+        SUCCEEDS(train(0, alone, options));
+        snprintf(options, sizeof options, "--set epochs=1 --set batch_size=%d %s --samples %.500s/%s.samples", batch,
+                 CASES[c].options, temporary_folder(), shared);
+        SUCCEEDS(train(CASES[c].processes, shared, options));
+        int steps = samples_of(alone, 1, batch, once, STEPS);
+        cr_assert_eq(steps, IMAGES / batch);
+        cr_assert_eq(samples_of(shared, CASES[c].ranks, batch, parts, STEPS), steps);
+        for (int i = 0; i < steps * batch; i++) {
+            cr_assert_eq(parts[i], once[i], "batch %d: image %d of the epoch", batch, i);
+            cr_assert_not(seen[once[i]]);
+            seen[once[i]] = true;
+        }
+        expect_close_weights(alone, shared, steps);
+    }
+}
+
 #define EVERY2 "--set epochs=3 --set checkpoint_every=2steps --set keep=99 "
 
 /* Each rank updates and writes its slice: the same bits as without, into parts and out of them. */

@@ -87,6 +87,7 @@ static void yield_free(Yield *yield)
 static void take(Yield *yield, int64_t at, const Batch *batch)
 {
     size_t count = (size_t)batch->count;
+    if (count == 0) return;
     memcpy(yield->images + at * IMAGE, batch->images, count * IMAGE * sizeof(float));
     memcpy(yield->targets + at * TEST_CLASSES, batch->targets, count * TEST_CLASSES * sizeof(float));
     memcpy(yield->labels + at, batch->labels, count * sizeof(int64_t));
@@ -117,6 +118,8 @@ static Yield run(const Dataset *dataset, LoaderConfig config, const int64_t *bou
         for (int s = 0; s < steps; s++) {
             Batch *batch = next(loader);
             cr_assert_eq(batch->count, config.end - config.begin);
+            cr_assert_eq(batch->epoch, epoch + (step + s) / loader_steps(loader));
+            cr_assert_eq(batch->step, (step + s) % loader_steps(loader));
             take(&yield, s * config.global_batch + config.begin, batch);
             loader_release(loader, batch);
         }
@@ -127,13 +130,13 @@ static Yield run(const Dataset *dataset, LoaderConfig config, const int64_t *bou
 
 static void check_layouts(const Dataset *dataset, LoaderConfig config)
 {
-    const int64_t whole[] = {0, config.global_batch}, parts[] = {0, 3, 5, 6, config.global_batch};
+    const int64_t most = config.global_batch, whole[] = {0, most}, parts[] = {0, 0, 3, 5, 5, 6, most, most};
     const int steps = 8;
     config.workers = 0;
     Yield reference = run(dataset, config, whole, 1, 0, 0, steps);
     for (int workers = 0; workers <= 3; workers++) {
         config.workers = workers;
-        Yield same = run(dataset, config, whole, 1, 0, 0, steps), split = run(dataset, config, parts, 4, 0, 0, steps);
+        Yield same = run(dataset, config, whole, 1, 0, 0, steps), split = run(dataset, config, parts, 7, 0, 0, steps);
         assert_same(&reference, &same);
         assert_same(&reference, &split);
         yield_free(&same);
@@ -364,6 +367,8 @@ Test(loader, refuses_what_cannot_be)
     assert_refused(dataset, &config, "10 classes, but num_classes is 9");
     config = training(10, 4, 11, 0);
     assert_refused(dataset, &config, "part 4 .. 11");
+    config = training(10, 4, 3, 0);
+    assert_refused(dataset, &config, "part 4 .. 3");
     config = training(10, 0, 10, 0);
     config.pipeline.crop_pct = 1.5;
     assert_refused(dataset, &config, "crop_pct 1.5");
