@@ -46,14 +46,14 @@ typedef struct CoordinatorSetup { /* all borrowed for the coordinator's life */
     const char *const *metadata; /* of every weights file: key, value, ..., NULL */
     const Dataset *validation;
     const ParamTable *table;
-    RunVectors *vectors; /* NULL on the keeper */
+    RunVectors *vectors; /* not on a server */
     Reducer *reducer;    /* with zero, brings the slices of ema together */
     Timeline *timeline;  /* NULL: none */
     Model *model;        /* with the raw weights set whenever the coordinator is called */
     int batch;           /* the model's max_batch */
     int64_t epoch_steps;
-    MPI_Comm job; /* with `coordinator: dedicated` all ranks, the last one being the keeper (coordinator_server.h) */
-    int keeper;   /* its rank in there; -1: shared */
+    MPI_Comm job; /* with `coordinator: dedicated` all ranks, the last one being the server (coordinator_server.h) */
+    int server;   /* its rank in there; -1: shared */
 } CoordinatorSetup;
 
 Status coordinator_create(Coordinator **coordinator, const CoordinatorSetup *setup, Error *error);
@@ -85,16 +85,8 @@ Status coordinator_step(Coordinator *coordinator, const RunPosition *position, c
  * then. */
 Status coordinator_validate(Coordinator *coordinator, RunPosition *position, Error *error);
 
-/* What a rank needs to write its share of checkpoints: a coordinator, or the keeper (setup->vectors is NULL). *text is
- * the caller's to free; folder has CHECKPOINT_PATH bytes, layout 64. */
-Status coordinator_writer_config(const CoordinatorSetup *setup, char *folder, char *layout, char **text,
-                                 WriterConfig *writer, Error *error);
-
-/* Notes in `position`, of the end of an epoch, that it is validated, and whether it is the best so far: then true. */
-bool coordinator_judge(RunPosition *position, const Evaluation *result);
-
 /* Collective. Returns when no checkpoint is under way any more. */
-void coordinator_settle(Coordinator *coordinator);
+void coordinator_drain(Coordinator *coordinator);
 
 /* Collective. Returns when a checkpoint of `position` is on disk and proved, or cannot be. */
 Status coordinator_finish(Coordinator *coordinator, RunPosition *position, Error *error);

@@ -1,84 +1,85 @@
-/* coordinator_client.c: the leader's side of coordinator_server.h. */
+#include "dist/train/coordinator_client.h"
+
 #include <stdlib.h>
 
-#include "dist/train/coordinator_server_internal.h"
-
-struct Courier {
+struct CoordinatorClient {
     MPI_Comm comm;
-    int keeper;
+    int server;
     int64_t size, step;
-    RunVectors copy;
-    Order order;
-    MPI_Request requests[1 + KEEPER_VECTORS];
-    int count; /* requests under way */
+    RunVectors snapshot;
+    Request request;
+    MPI_Request sends[1 + SNAPSHOT_VECTORS];
+    int send_count; /* under way */
 };
 
-Status courier_create(Courier **out, MPI_Comm comm, int keeper, const ParamTable *table, const RunVectors *which,
-                      bool moments, Error *error)
+Status coordinator_client_create(CoordinatorClient **out, MPI_Comm comm, int server, const ParamTable *table,
+                                 const RunVectors *which, bool moments, Error *error)
 {
-    Courier *courier = calloc(1, sizeof *courier);
+    CoordinatorClient *client = calloc(1, sizeof *client);
     *out = NULL;
-    if (!courier) return error_set(error, STATUS_FAILED, "out of memory for the courier");
-    courier->comm = comm;
-    courier->keeper = keeper;
-    courier->size = table->size;
-    courier->step = -1;
+    if (!client) return error_set(error, STATUS_FAILED, "out of memory for the coordinator's client");
+    client->comm = comm;
+    client->server = server;
+    client->size = table->size;
+    client->step = -1;
     const WriterConfig wanted = {.head = true,
                                  .ema = which->ema,
                                  .moment1 = moments && which->moment1,
                                  .moment2 = moments && which->moment2,
                                  .end = table->size};
-    Status status = run_vectors_allocate(&courier->copy, table, &wanted, error);
+    Status status = run_vectors_allocate(&client->snapshot, table, &wanted, error);
     if (status) {
-        courier_free(courier);
+        coordinator_client_free(client);
         return status;
     }
-    *out = courier;
+    *out = client;
     return STATUS_OK;
 }
 
 /* One by one: MPICH's MPI_STATUSES_IGNORE trips GCC's check of array bounds. */
-static void wait_all(Courier *courier)
+static void wait_for_sends(CoordinatorClient *client)
 {
-    for (int i = 0; i < courier->count; i++) MPI_Wait(&courier->requests[i], MPI_STATUS_IGNORE);
-    courier->count = 0;
+    for (int i = 0; i < client->send_count; i++) MPI_Wait(&client->sends[i], MPI_STATUS_IGNORE);
+    client->send_count = 0;
 }
 
-void courier_free(Courier *courier)
+void coordinator_client_free(CoordinatorClient *client)
 {
-    if (!courier) return;
-    wait_all(courier);
-    run_vectors_free(&courier->copy);
-    free(courier);
+    if (!client) return;
+    wait_for_sends(client);
+    run_vectors_free(&client->snapshot);
+    free(client);
 }
 
-int64_t courier_step(const Courier *courier)
+int64_t coordinator_client_step(const CoordinatorClient *client)
 {
-    return courier->step;
+    return client->step;
 }
 
-void courier_order(Courier *courier, Pool *pool, OrderKind kind, const RunVectors *vectors, const RunPosition *position)
+void coordinator_client_request(CoordinatorClient *client, Pool *pool, RequestKind kind, const RunVectors *vectors,
+                                const RunPosition *position)
 {
-    wait_all(courier);
-    courier->order = (Order){.kind = kind, .snapshot = vectors != NULL, .position = *position};
-    MPI_Isend(&courier->order, (int)sizeof courier->order, MPI_BYTE, courier->keeper, TAG_ORDER, courier->comm,
-              &courier->requests[courier->count++]);
+    wait_for_sends(client);
+    client->request = (Request){.kind = kind, .snapshot = vectors != NULL, .position = *position};
+    MPI_Isend(&client->request, (int)sizeof client->request, MPI_BYTE, client->server, TAG_REQUEST, client->comm,
+              &client->sends[client->send_count++]);
     if (!vectors) return;
-    run_vectors_copy(pool, &courier->copy, vectors, courier->size);
-    courier->step = position->step;
-    float *parts[KEEPER_VECTORS] = {courier->copy.weights, courier->copy.ema, courier->copy.moment1,
-                                    courier->copy.moment2};
-    for (int i = 0; i < KEEPER_VECTORS; i++)
+    run_vectors_copy(pool, &client->snapshot, vectors, client->size);
+    client->step = position->step;
+    float *parts[SNAPSHOT_VECTORS] = {client->snapshot.weights, client->snapshot.ema, client->snapshot.moment1,
+                                      client->snapshot.moment2};
+    for (int i = 0; i < SNAPSHOT_VECTORS; i++)
         if (parts[i])
-            MPI_Isend(parts[i], (int)courier->size, MPI_FLOAT, courier->keeper, TAG_VECTOR, courier->comm,
-                      &courier->requests[courier->count++]);
+            MPI_Isend(parts[i], (int)client->size, MPI_FLOAT, client->server, TAG_VECTOR, client->comm,
+                      &client->sends[client->send_count++]);
 }
 
-bool courier_reply(Courier *courier, KeeperReply *reply, bool wait)
+bool coordinator_client_response(CoordinatorClient *client, Response *response, bool wait)
 {
     int there = 1;
-    if (!wait) MPI_Iprobe(courier->keeper, TAG_REPLY, courier->comm, &there, MPI_STATUS_IGNORE);
+    if (!wait) MPI_Iprobe(client->server, TAG_RESPONSE, client->comm, &there, MPI_STATUS_IGNORE);
     if (there)
-        MPI_Recv(reply, (int)sizeof *reply, MPI_BYTE, courier->keeper, TAG_REPLY, courier->comm, MPI_STATUS_IGNORE);
+        MPI_Recv(response, (int)sizeof *response, MPI_BYTE, client->server, TAG_RESPONSE, client->comm,
+                 MPI_STATUS_IGNORE);
     return there;
 }

@@ -37,7 +37,8 @@ static Status open_asked(Coordinator *coordinator, const char *resume, Checkpoin
                          Error *error)
 {
     if (!resume) return STATUS_OK;
-    if (strcmp(resume, "auto") == 0) return open_newest(coordinator, coordinator->folder, checkpoint, found, error);
+    if (strcmp(resume, "auto") == 0)
+        return open_newest(coordinator, coordinator->files.folder, checkpoint, found, error);
     char path[CHECKPOINT_PATH];
     Status status = run_path(path, sizeof path, resume, "manifest.json", error);
     if (status) return status;
@@ -81,14 +82,14 @@ static Status position_fits(const RunPosition *position, int64_t epoch_steps, co
 
 /* Removes what a run leaves that is killed while it writes, or between a manifest and the pruning after it; the next
  * checkpoint would do it, but a run that is done writes none. */
-static void tidy(const Coordinator *coordinator, const RunPosition *position)
+static void cleanup(const Coordinator *coordinator, const RunPosition *position)
 {
     const Config *config = coordinator->setup.config;
     Error problem = {0};
-    Status status = checkpoint_sweep(coordinator->folder, &problem);
-    if (!status) status = checkpoint_prune_pending(coordinator->folder, position->validated, &problem);
+    Status status = checkpoint_sweep(coordinator->files.folder, &problem);
+    if (!status) status = checkpoint_prune_pending(coordinator->files.folder, position->validated, &problem);
     if (!status && position->epoch >= schedule_total_epochs(&config->schedule))
-        status = checkpoint_prune(coordinator->folder, position->step, config->keep, &problem);
+        status = checkpoint_prune(coordinator->files.folder, position->step, config->keep, &problem);
     if (status) log_write(coordinator->setup.log, LOG_WARNING, "%s", problem.message);
 }
 
@@ -106,10 +107,10 @@ static Status leader_open(Coordinator *coordinator, const char *resume, Checkpoi
         char own[CHECKPOINT_PATH];
         log_write(setup->log, LOG_INFO, "resumed from %s: step %" PRId64 ", epoch %" PRId64 " at its step %" PRId64,
                   checkpoint->path, position->step, position->epoch, position->epoch_step);
-        checkpoint_path(own, coordinator->folder, position->step);
+        checkpoint_path(own, coordinator->files.folder, position->step);
         if (strcmp(own, checkpoint->path) == 0) {
-            coordinator->proved = position->step;
-            tidy(coordinator, position);
+            coordinator->verified = position->step;
+            cleanup(coordinator, position);
         }
     }
     status = metrics_open(&coordinator->metrics, setup->output, position->step, setup->vectors->ema, error);
@@ -156,7 +157,7 @@ static Status pending_load(Coordinator *coordinator, const char *checkpoint, int
     return status;
 }
 
-/* A dedicated keeper validates behind the training, so a run may have been cut when it was some steps further on. */
+/* A dedicated rank validates behind the training, so a run may have been cut when it was some steps further on. */
 static Status validate_pending(Coordinator *coordinator, const char *checkpoint, RunPosition *position, Error *error)
 {
     const CoordinatorSetup *setup = &coordinator->setup;
@@ -166,14 +167,14 @@ static Status validate_pending(Coordinator *coordinator, const char *checkpoint,
         if (!coordinator_validates(setup->config, epoch)) continue;
         RunPosition at = *position;
         Error problem = {0};
-        int missing = coordinator->leads && pending_load(coordinator, checkpoint, epoch, &at, &problem) != STATUS_OK;
+        int missing = coordinator->is_root && pending_load(coordinator, checkpoint, epoch, &at, &problem) != STATUS_OK;
         MPI_Bcast(&missing, 1, MPI_INT, 0, setup->world->comm);
         if (missing) continue;
         MPI_Bcast(&at, (int)sizeof at, MPI_BYTE, 0, setup->world->comm);
         broadcast_floats(setup, setup->vectors->weights, setup->table->size);
         broadcast_floats(setup, setup->vectors->ema, setup->table->size);
         model_set_weights(setup->model, setup->vectors->weights);
-        Status status = coordinator_validate_gathered(coordinator, &at, error);
+        Status status = coordinator->backend->validate(coordinator, &at, error);
         if (status) return status;
         position->best_epoch = at.best_epoch;
         position->best_top1 = at.best_top1;
@@ -189,13 +190,13 @@ static Status load(Coordinator *coordinator, Checkpoint *checkpoint, Error *erro
 {
     const CoordinatorSetup *setup = &coordinator->setup;
     RunVectors wanted = *setup->vectors;
-    const bool sliced = coordinator_sliced(setup);
+    const bool sharded = coordinator_sharded(setup);
     Status status = STATUS_OK;
-    if (!coordinator->leads) {
+    if (!coordinator->is_root) {
         wanted.weights = wanted.ema = NULL;
-        if (!sliced) wanted.moment1 = wanted.moment2 = NULL;
+        if (!sharded) wanted.moment1 = wanted.moment2 = NULL;
     }
-    if (sliced && !coordinator->leads) {
+    if (sharded && !coordinator->is_root) {
         char path[CHECKPOINT_PATH];
         memcpy(path, checkpoint->path, sizeof path);
         status = checkpoint_open_unverified(checkpoint, path, error);
@@ -208,7 +209,7 @@ static Status load(Coordinator *coordinator, Checkpoint *checkpoint, Error *erro
     if (status) return status;
     broadcast_floats(setup, setup->vectors->weights, setup->table->size);
     broadcast_floats(setup, setup->vectors->ema, setup->table->size);
-    if (sliced) return STATUS_OK;
+    if (sharded) return STATUS_OK;
     broadcast_floats(setup, setup->vectors->moment1, setup->table->size);
     broadcast_floats(setup, setup->vectors->moment2, setup->table->size);
     return STATUS_OK;
@@ -221,11 +222,11 @@ Status coordinator_resume(Coordinator *coordinator, const char *resume, RunPosit
     Checkpoint checkpoint = {.position = *position};
     Status status = STATUS_OK;
     *resumed = false;
-    if (coordinator->leads) status = leader_open(coordinator, resume, &checkpoint, resumed, error);
+    if (coordinator->is_root) status = leader_open(coordinator, resume, &checkpoint, resumed, error);
     status = world_agree(setup->world->comm, status, error);
     if (status) goto close;
-    if (coordinator->leads) *position = checkpoint.position;
-    if (coordinator->courier) courier_order(coordinator->courier, setup->pool, ORDER_BEGIN, NULL, position);
+    if (coordinator->is_root) *position = checkpoint.position;
+    if (coordinator->is_root) coordinator->backend->begin_run(coordinator, position);
     int flag = *resumed;
     MPI_Bcast(&flag, 1, MPI_INT, 0, setup->world->comm);
     *resumed = flag;

@@ -1,204 +1,235 @@
 #include "dist/train/coordinator_server.h"
 
+#include <stdlib.h>
 #include <unistd.h>
 
-#include "dist/train/coordinator_server_internal.h"
+#include "dist/checkpoint/sharded_checkpoint.h"
+#include "dist/train/coordinator_internal.h"
+#include "dist/train/coordinator_protocol.h"
 #include "dist/train/signals.h"
 
-enum { KEEPER_BATCH = 32, IDLE_MICROSECONDS = 2000 };
+enum { SERVER_BATCH = 32, IDLE_MICROSECONDS = 2000 };
 
-typedef struct Keeper {
-    const KeeperSetup *setup;
-    RunVectors held; /* the newest snapshot */
+struct CoordinatorServer {
+    CoordinatorSetup setup;
+    CoordinatorFiles files;
+    RunVectors snapshot; /* the newest */
     RunPosition position;
-    RunVectors judging; /* what is being validated: weights and average */
-    RunPosition judged; /* validated and best_* as they stand here */
-    Order order;        /* received, and not a checkpoint: the next to be served */
-    bool has_order;
-    bool hurry;       /* the validation under way is to stop */
-    bool signal_told; /* the leader knows that one came here, or needs to know no more */
+    RunVectors validating; /* weights and average of the validation under way */
+    RunPosition best;      /* validated and best_* as they stand here */
+    Request request;       /* received, and not a checkpoint: the next to be served */
+    bool has_request;
+    bool cancelled;   /* the validation under way is to stop */
+    bool signal_sent; /* the client knows that one came here, or needs to know no more */
     Model *models[2]; /* raw, averaged */
     int model_count;
     ShardedCheckpoint sharded;
-} Keeper;
+};
 
-static Status keeper_create(Keeper *keeper, const KeeperSetup *setup, Error *error)
+static Status create(CoordinatorServer *server, Error *error)
 {
-    const WriterConfig *writer = &setup->writer;
-    WriterConfig weights = *writer;
+    const CoordinatorSetup *setup = &server->setup;
+    const int parts = coordinator_sharded(setup) ? setup->world->size : 1;
+    const CheckpointShare share = {.head = true,
+                                   .moments = parts == 1,
+                                   .end = setup->table->size,
+                                   .parts = parts,
+                                   .others = parts == 1 ? 0 : parts};
+    WriterConfig writer, weights;
+    Status status = coordinator_files(&server->files, setup, error);
+    if (status) return status;
+    writer = weights = coordinator_writer_config(setup, &server->files, &share);
     weights.moment1 = weights.moment2 = false;
-    *keeper = (Keeper){.setup = setup, .model_count = writer->ema ? 2 : 1};
-    Status status = run_vectors_allocate(&keeper->held, setup->table, writer, error);
-    if (!status) status = run_vectors_allocate(&keeper->judging, setup->table, &weights, error);
-    for (int i = 0; i < keeper->model_count && !status; i++)
-        status = model_create(&keeper->models[i], &setup->config->model, KEEPER_BATCH, MODEL_EVAL, setup->pool, error);
-    return status ? status : sharded_checkpoint_create(&keeper->sharded, setup->comm, setup->rank, writer, error);
+    server->model_count = writer.ema ? 2 : 1;
+    status = run_vectors_allocate(&server->snapshot, setup->table, &writer, error);
+    if (!status) status = run_vectors_allocate(&server->validating, setup->table, &weights, error);
+    for (int i = 0; i < server->model_count && !status; i++)
+        status = model_create(&server->models[i], &setup->config->model, SERVER_BATCH, MODEL_EVAL, setup->pool, error);
+    return status ? status : sharded_checkpoint_create(&server->sharded, setup->job, setup->server, &writer, error);
 }
 
-static void keeper_free(Keeper *keeper)
+Status coordinator_server_create(CoordinatorServer **out, const CoordinatorSetup *setup, Error *error)
 {
-    sharded_checkpoint_free(&keeper->sharded);
-    for (int i = 0; i < 2; i++) model_free(keeper->models[i]);
-    run_vectors_free(&keeper->judging);
-    run_vectors_free(&keeper->held);
+    CoordinatorServer *server = calloc(1, sizeof *server);
+    *out = NULL;
+    if (!server) return error_set(error, STATUS_FAILED, "out of memory for the coordinator's server");
+    server->setup = *setup;
+    Status status = create(server, error);
+    if (status) {
+        coordinator_server_free(server);
+        return status;
+    }
+    *out = server;
+    return STATUS_OK;
 }
 
-static RunPosition with_judgement(const Keeper *keeper, RunPosition position)
+void coordinator_server_free(CoordinatorServer *server)
 {
-    position.validated = keeper->judged.validated;
-    position.best_epoch = keeper->judged.best_epoch;
-    position.best_top1 = keeper->judged.best_top1;
+    if (!server) return;
+    sharded_checkpoint_free(&server->sharded);
+    for (int i = 0; i < 2; i++) model_free(server->models[i]);
+    run_vectors_free(&server->validating);
+    run_vectors_free(&server->snapshot);
+    free(server->files.config);
+    free(server);
+}
+
+static RunPosition with_best(const CoordinatorServer *server, RunPosition position)
+{
+    position.validated = server->best.validated;
+    position.best_epoch = server->best.best_epoch;
+    position.best_top1 = server->best.best_top1;
     return position;
 }
 
-/* ---- replies */
+/* ---- responses */
 
-static void send_reply(const Keeper *keeper, const KeeperReply *reply)
+static void respond(const CoordinatorServer *server, const Response *response)
 {
-    MPI_Send(reply, (int)sizeof *reply, MPI_BYTE, keeper->setup->leader, TAG_REPLY, keeper->setup->comm);
+    MPI_Send(response, (int)sizeof *response, MPI_BYTE, CLIENT_RANK, TAG_RESPONSE, server->setup.job);
 }
 
 /* What the writer has done meanwhile. */
-static void report(Keeper *keeper)
+static void report_writes(CoordinatorServer *server)
 {
-    Log *log = keeper->setup->log;
-    KeeperReply reply = {.kind = REPLY_CHECKPOINT, .position = keeper->judged};
+    Log *log = server->setup.log;
+    Response response = {.kind = RESPONSE_CHECKPOINT, .position = server->best};
     WriterReport other;
-    if (sharded_checkpoint_poll(&keeper->sharded, &reply.report)) send_reply(keeper, &reply);
-    if (writer_collect(keeper->sharded.writer, WRITER_VALIDATED, &other)) {
-        if (other.status) log_write(log, LOG_WARNING, "best.safetensors was not written: %s", other.error.message);
-        if (other.unpruned[0]) log_write(log, LOG_WARNING, "%s", other.unpruned);
-    }
-    if (writer_collect(keeper->sharded.writer, WRITER_PENDING, &other) && other.status)
+    if (sharded_checkpoint_poll(&server->sharded, &response.report)) respond(server, &response);
+    if (writer_collect(server->sharded.writer, WRITER_VALIDATED, &other)) coordinator_log_best(log, &other);
+    if (writer_collect(server->sharded.writer, WRITER_PENDING, &other) && other.status)
         log_write(log, LOG_WARNING, "if the run is killed before it is validated, this epoch will have no row: %s",
                   other.error.message);
 }
 
-/* Until the writer can take another job of that kind. */
-static void free_job(Keeper *keeper, WriterJob job)
+static void report_signal(CoordinatorServer *server)
 {
-    if (!writer_busy(keeper->sharded.writer, job)) return;
-    writer_wait(keeper->sharded.writer);
-    report(keeper);
+    if (!signals_caught() || server->signal_sent) return;
+    const Response response = {.kind = RESPONSE_SIGNAL};
+    server->signal_sent = true;
+    respond(server, &response);
 }
 
-static void settle(Keeper *keeper)
+/* Until the writer can take another job of that kind. */
+static void wait_for_job(CoordinatorServer *server, WriterJob job)
 {
-    while (sharded_checkpoint_busy(&keeper->sharded)) {
-        report(keeper);
+    if (!writer_busy(server->sharded.writer, job)) return;
+    writer_wait(server->sharded.writer);
+    report_writes(server);
+}
+
+static void drain(CoordinatorServer *server)
+{
+    while (sharded_checkpoint_busy(&server->sharded)) {
+        report_writes(server);
         usleep(IDLE_MICROSECONDS);
     }
-    writer_wait(keeper->sharded.writer);
-    report(keeper);
+    writer_wait(server->sharded.writer);
+    report_writes(server);
 }
 
-/* ---- orders */
+/* ---- requests */
 
-static void receive_snapshot(Keeper *keeper, const Order *order)
+static void receive_snapshot(CoordinatorServer *server, const Request *request)
 {
-    float *parts[KEEPER_VECTORS] = {keeper->held.weights, keeper->held.ema, keeper->held.moment1, keeper->held.moment2};
-    for (int i = 0; i < KEEPER_VECTORS; i++)
+    float *parts[SNAPSHOT_VECTORS] = {server->snapshot.weights, server->snapshot.ema, server->snapshot.moment1,
+                                      server->snapshot.moment2};
+    for (int i = 0; i < SNAPSHOT_VECTORS; i++)
         if (parts[i])
-            MPI_Recv(parts[i], (int)keeper->setup->table->size, MPI_FLOAT, keeper->setup->leader, TAG_VECTOR,
-                     keeper->setup->comm, MPI_STATUS_IGNORE);
-    keeper->position = order->position;
+            MPI_Recv(parts[i], (int)server->setup.table->size, MPI_FLOAT, CLIENT_RANK, TAG_VECTOR, server->setup.job,
+                     MPI_STATUS_IGNORE);
+    server->position = request->position;
 }
 
-/* Serves checkpoints at once; another order is kept for when this one is done, and then none more is taken. */
-static void attend(Keeper *keeper)
+/* Begins checkpoints at once; another request is kept for when this one is done, and then none more is taken. */
+static void poll_requests(CoordinatorServer *server)
 {
-    const KeeperSetup *setup = keeper->setup;
+    const CoordinatorSetup *setup = &server->setup;
     int there = 0;
-    report(keeper);
-    if (signals_caught() && !keeper->signal_told) {
-        const KeeperReply reply = {.kind = REPLY_SIGNAL};
-        keeper->signal_told = true;
-        send_reply(keeper, &reply);
-    }
-    if (!keeper->has_order) MPI_Iprobe(setup->leader, TAG_ORDER, setup->comm, &there, MPI_STATUS_IGNORE);
+    report_writes(server);
+    report_signal(server);
+    if (!server->has_request) MPI_Iprobe(CLIENT_RANK, TAG_REQUEST, setup->job, &there, MPI_STATUS_IGNORE);
     if (!there) return;
-    Order *order = &keeper->order;
-    MPI_Recv(order, (int)sizeof *order, MPI_BYTE, setup->leader, TAG_ORDER, setup->comm, MPI_STATUS_IGNORE);
-    if (order->snapshot) receive_snapshot(keeper, order);
-    if (order->kind == ORDER_CHECKPOINT) {
-        const RunPosition position = with_judgement(keeper, keeper->position);
-        sharded_checkpoint_begin(&keeper->sharded, setup->pool, &keeper->held, &position);
-    } else if (order->kind == ORDER_HURRY) {
-        keeper->hurry = true;
+    Request *request = &server->request;
+    MPI_Recv(request, (int)sizeof *request, MPI_BYTE, CLIENT_RANK, TAG_REQUEST, setup->job, MPI_STATUS_IGNORE);
+    if (request->snapshot) receive_snapshot(server, request);
+    if (request->kind == REQUEST_CHECKPOINT) {
+        const RunPosition position = with_best(server, server->position);
+        sharded_checkpoint_begin(&server->sharded, setup->pool, &server->snapshot, &position);
+    } else if (request->kind == REQUEST_CANCEL) {
+        server->cancelled = true;
     } else {
-        keeper->has_order = true;
+        server->has_request = true;
     }
 }
 
-static bool attend_and_ask(void *context)
+/* Asked between the batches of a validation. */
+static bool validation_ends(void *context)
 {
-    Keeper *keeper = context;
-    attend(keeper);
-    return keeper->hurry || signals_caught() || (keeper->has_order && keeper->order.kind == ORDER_QUIT);
+    CoordinatorServer *server = context;
+    poll_requests(server);
+    return server->cancelled || signals_caught() || (server->has_request && server->request.kind == REQUEST_QUIT);
 }
 
-/* The validation is in the leader's record; only then may a checkpoint say that it is done. */
-static void recorded(Keeper *keeper, const RunPosition *position)
+/* The validation is in the client's record; only then may a checkpoint say that it is done. */
+static void acknowledged(CoordinatorServer *server, const RunPosition *position)
 {
-    const float *judged = keeper->judging.ema ? keeper->judging.ema : keeper->judging.weights;
-    keeper->judged = *position;
-    free_job(keeper, WRITER_VALIDATED);
-    bool best = position->best_epoch == position->epoch - 1;
-    writer_validated(keeper->sharded.writer, keeper->setup->pool, best ? judged : NULL, position);
+    const float *weights = server->validating.ema ? server->validating.ema : server->validating.weights;
+    server->best = *position;
+    wait_for_job(server, WRITER_VALIDATED);
+    bool better = position->best_epoch == position->epoch - 1;
+    writer_validated(server->sharded.writer, server->setup.pool, better ? weights : NULL, position);
 }
 
-static void validate(Keeper *keeper, const RunPosition *position)
+static void validate(CoordinatorServer *server, const RunPosition *position)
 {
-    const KeeperSetup *setup = keeper->setup;
+    const CoordinatorSetup *setup = &server->setup;
     EvaluateConfig config = {.comm = MPI_COMM_SELF,
                              .dataset = setup->validation,
                              .log = setup->log,
                              .pipeline = setup->config->pipeline,
-                             .batch = KEEPER_BATCH,
+                             .batch = SERVER_BATCH,
                              .workers = setup->config->workers,
                              .pool = setup->pool,
-                             .stop = attend_and_ask,
-                             .context = keeper};
-    KeeperReply reply = {.kind = REPLY_VALIDATION, .position = with_judgement(keeper, *position)};
-    keeper->hurry = false;
-    free_job(keeper, WRITER_PENDING);
-    run_vectors_copy(setup->pool, &keeper->judging, &keeper->held, setup->table->size);
-    writer_pending(keeper->sharded.writer, &keeper->judging, position);
-    model_set_weights(keeper->models[0], keeper->judging.weights);
-    if (keeper->model_count > 1) model_set_weights(keeper->models[1], keeper->judging.ema);
-    reply.report.status = evaluate(&config, keeper->models, keeper->model_count, reply.results, &reply.report.error);
-    if (!reply.report.status) coordinator_judge(&reply.position, &reply.results[keeper->model_count - 1]);
-    send_reply(keeper, &reply);
+                             .stop = validation_ends,
+                             .context = server};
+    Response response = {.kind = RESPONSE_VALIDATION, .position = with_best(server, *position)};
+    server->cancelled = false;
+    wait_for_job(server, WRITER_PENDING);
+    run_vectors_copy(setup->pool, &server->validating, &server->snapshot, setup->table->size);
+    writer_pending(server->sharded.writer, &server->validating, position);
+    model_set_weights(server->models[0], server->validating.weights);
+    if (server->model_count > 1) model_set_weights(server->models[1], server->validating.ema);
+    response.report.status =
+        evaluate(&config, server->models, server->model_count, response.results, &response.report.error);
+    if (!response.report.status)
+        coordinator_update_best(&response.position, &response.results[server->model_count - 1]);
+    respond(server, &response);
 }
 
-static void finish(Keeper *keeper, const RunPosition *position)
+static void finish(CoordinatorServer *server, const RunPosition *position)
 {
-    settle(keeper);
-    keeper->signal_told = true; /* after its last reply the leader hears nothing */
-    KeeperReply reply = {.kind = REPLY_FINISHED, .position = with_judgement(keeper, *position)};
-    send_reply(keeper, &reply);
+    drain(server);
+    server->signal_sent = true; /* after its last response the client hears nothing */
+    Response response = {.kind = RESPONSE_FINISHED, .position = with_best(server, *position)};
+    respond(server, &response);
 }
 
-static Order next_order(Keeper *keeper)
+static Request next_request(CoordinatorServer *server)
 {
-    for (attend(keeper); !keeper->has_order; attend(keeper)) usleep(IDLE_MICROSECONDS);
-    keeper->has_order = false;
-    return keeper->order;
+    for (poll_requests(server); !server->has_request; poll_requests(server)) usleep(IDLE_MICROSECONDS);
+    server->has_request = false;
+    return server->request;
 }
 
-Status keeper_run(const KeeperSetup *setup, Error *error)
+void coordinator_server_run(CoordinatorServer *server)
 {
-    Keeper keeper;
-    Order order = {.kind = ORDER_BEGIN};
-    Status status = keeper_create(&keeper, setup, error);
-    status = world_agree(setup->comm, status, error);
-    while (!status && order.kind != ORDER_QUIT) {
-        order = next_order(&keeper);
-        if (order.kind == ORDER_BEGIN) keeper.judged = order.position;
-        if (order.kind == ORDER_VALIDATE) validate(&keeper, &order.position);
-        if (order.kind == ORDER_RECORDED) recorded(&keeper, &order.position);
-        if (order.kind == ORDER_FINISH) finish(&keeper, &order.position);
+    Request request = {.kind = REQUEST_BEGIN};
+    while (request.kind != REQUEST_QUIT) {
+        request = next_request(server);
+        if (request.kind == REQUEST_BEGIN) server->best = request.position;
+        if (request.kind == REQUEST_VALIDATE) validate(server, &request.position);
+        if (request.kind == REQUEST_ACK) acknowledged(server, &request.position);
+        if (request.kind == REQUEST_FINISH) finish(server, &request.position);
     }
-    keeper_free(&keeper);
-    return status;
 }

@@ -23,7 +23,7 @@ enum { TIMELINE_EVENTS = 200000 };
 typedef struct Trainer {
     const World *job;   /* all ranks */
     const World *world; /* those that train: all, or with `coordinator: dedicated` all but the last */
-    int keeper;         /* the rank that validates and keeps checkpoints; -1: none */
+    int server;         /* the rank that validates and writes checkpoints; -1: none */
     Log *log;
     const Config *config;
     const TrainOptions *options;
@@ -37,7 +37,7 @@ typedef struct Trainer {
     RunPosition position;
     Timeline *timeline;
     FILE *samples;
-    int64_t bad_told; /* unusable records that the log knows of */
+    int64_t bad_logged; /* unusable records that the log knows of */
 } Trainer;
 
 /* ---- creation */
@@ -53,7 +53,7 @@ static Status run_folder_open(Trainer *trainer, Error *error)
     if (!status) status = log_file(trainer->log, path, error);
     if (!status && leads && trainer->run.changes[0])
         log_write(trainer->log, LOG_INFO, "settings changed since the last start:\n%s", trainer->run.changes);
-    return world_agree(MPI_COMM_WORLD, status, error);
+    return world_agree(trainer->job->comm, status, error);
 }
 
 static Status datasets_open(Trainer *trainer, Error *error)
@@ -116,30 +116,28 @@ static CoordinatorSetup coordinator_setup(Trainer *trainer)
                               .batch = replica->micro_batch,
                               .epoch_steps = replica->epoch_steps,
                               .job = trainer->job->comm,
-                              .keeper = trainer->keeper};
+                              .server = trainer->server};
 }
 
-/* The rank that does not train. Its message of a failure is the workers' too. */
-static Status keep(Trainer *trainer, Error *error)
+/* All ranks meet here when each has made what it needs, those that train and the one that does not. */
+static Status agree_on_creation(const Trainer *trainer, Status status, Error *error)
+{
+    return world_agree(trainer->job->comm, status, error);
+}
+
+/* The rank that does not train. Its message of a failure is the others' too. */
+static Status serve(Trainer *trainer, Error *error)
 {
     ParamTable table = {0};
-    char folder[CHECKPOINT_PATH], layout[64], *text = NULL;
+    CoordinatorServer *server = NULL;
     CoordinatorSetup setup = coordinator_setup(trainer);
-    KeeperSetup keeper = {.comm = trainer->job->comm,
-                          .leader = 0,
-                          .rank = trainer->keeper,
-                          .config = trainer->config,
-                          .log = trainer->log,
-                          .pool = trainer->pool,
-                          .validation = trainer->validation,
-                          .table = &table};
     setup.table = &table;
     setup.vectors = NULL;
     Status status = params_build(&table, &trainer->config->model, error);
-    if (!status) status = coordinator_writer_config(&setup, folder, layout, &text, &keeper.writer, error);
-    status = world_agree(trainer->job->comm, status, error);
-    if (!status) status = keeper_run(&keeper, error);
-    free(text);
+    if (!status) status = coordinator_server_create(&server, &setup, error);
+    status = agree_on_creation(trainer, status, error);
+    if (!status) coordinator_server_run(server);
+    coordinator_server_free(server);
     params_free(&table);
     return status;
 }
@@ -173,7 +171,7 @@ static Status weights_make(Trainer *trainer, Error *error)
     return STATUS_OK;
 }
 
-static void introduce(const Trainer *trainer)
+static void log_run_header(const Trainer *trainer)
 {
     const Config *config = trainer->config;
     const Replica *replica = &trainer->replica;
@@ -204,7 +202,7 @@ static Status trainer_create(Trainer *trainer, Error *error)
     if (status) return status;
     status = pool_create(&trainer->pool, trainer->config->threads, error);
     if (!status) status = datasets_open(trainer, error);
-    if (!status && (trainer->world->rank == 0 || trainer->world->rank == trainer->keeper))
+    if (!status && (trainer->world->rank == 0 || trainer->world->rank == trainer->server))
         status = metadata_make(trainer, error);
     status = world_agree(trainer->job->comm, status, error);
     return status ? status : same_data(trainer->job, trainer->config, error);
@@ -248,7 +246,7 @@ static bool ended(const Trainer *trainer)
 }
 
 /* The all-reduce makes all ranks' steps equally long, so who holds the others up shows only in what each computes. */
-static Status tell_stragglers(Trainer *trainer, double compute, int64_t steps, Error *error)
+static Status log_stragglers(Trainer *trainer, double compute, int64_t steps, Error *error)
 {
     ReducerSpread spread;
     Status status = reducer_spread(trainer->replica.reducer, 1e3 * compute / (double)steps, &spread, error);
@@ -259,14 +257,14 @@ static Status tell_stragglers(Trainer *trainer, double compute, int64_t steps, E
     return STATUS_OK;
 }
 
-static void tell_bad_records(Trainer *trainer)
+static void log_bad_records(Trainer *trainer)
 {
     LoaderCounts counts = loader_counts(trainer->replica.loader);
-    if (counts.bad > trainer->bad_told)
+    if (counts.bad > trainer->bad_logged)
         log_write(trainer->log, LOG_WARNING,
                   "%" PRId64 " record%s could not be used since the start, others took their place; the first: %s",
                   counts.bad, counts.bad == 1 ? "" : "s", counts.bad_example);
-    trainer->bad_told = counts.bad;
+    trainer->bad_logged = counts.bad;
 }
 
 /* What rank 0 brings into the step's agreement. */
@@ -296,8 +294,8 @@ static Status train_epoch(Trainer *trainer, Error *error)
         if (status) return status;
         compute += outcome.compute;
     }
-    tell_bad_records(trainer);
-    return tell_stragglers(trainer, compute, position->step - first, error);
+    log_bad_records(trainer);
+    return log_stragglers(trainer, compute, position->step - first, error);
 }
 
 /* An epoch counts as over when it is validated, so a run that was cut between the two validates first. */
@@ -316,10 +314,10 @@ static Status train_epochs(Trainer *trainer, Error *error)
 
 /* The end of a process that trained: whatever could be computed is on disk. After gradients that are not finite nothing
  * is written: resumed there, the run would only fail again, and a better checkpoint would have gone for it. */
-static Status conclude(Trainer *trainer, Status status, Error *error)
+static Status finalize(Trainer *trainer, Status status, Error *error)
 {
     if (status == STATUS_FAILED) {
-        coordinator_settle(trainer->coordinator); /* what is under way is of a step that was good */
+        coordinator_drain(trainer->coordinator); /* what is under way is of a step that was good */
         return status;
     }
     if (status == STATUS_STOPPED && signals_caught())
@@ -329,7 +327,7 @@ static Status conclude(Trainer *trainer, Status status, Error *error)
     Status finished = trainer->world->rank == 0 ? run_lock_check(&trainer->run.lock, &problem) : STATUS_OK;
     finished = world_agree(trainer->world->comm, finished, &problem);
     if (finished)
-        coordinator_settle(trainer->coordinator);
+        coordinator_drain(trainer->coordinator);
     else
         finished = coordinator_finish(trainer->coordinator, &trainer->position, &problem);
     if (!finished) return status;
@@ -339,7 +337,7 @@ static Status conclude(Trainer *trainer, Status status, Error *error)
 }
 
 /* The page is a view of what is there anyway: that it cannot be written does not make a run fail. */
-static void report(const Trainer *trainer)
+static void write_report(const Trainer *trainer)
 {
     char path[CHECKPOINT_PATH];
     Error problem = {0};
@@ -354,11 +352,9 @@ static Status train_here(Trainer *trainer, TrainResult *result, Error *error)
     const TrainOptions *options = trainer->options;
     bool resumed = false;
     Status status = worker_create(trainer, error);
-    status = world_agree(trainer->job->comm, status, error);
-    /* Twice: here the keeper's creation, too, is known to have succeeded. */
-    if (!status && trainer->keeper >= 0) status = world_agree(trainer->job->comm, STATUS_OK, error);
+    status = agree_on_creation(trainer, status, error);
     if (status) return status;
-    introduce(trainer);
+    log_run_header(trainer);
     status = coordinator_resume(trainer->coordinator, options->resume, &trainer->position, &resumed, error);
     if (!status && !resumed) status = weights_make(trainer, error);
     result->position = trainer->position;
@@ -367,10 +363,10 @@ static Status train_here(Trainer *trainer, TrainResult *result, Error *error)
     if (!result->was_done) {
         status = replica_start(&trainer->replica, &trainer->position, error);
         status = world_agree(trainer->world->comm, status, error);
-        if (!status) status = conclude(trainer, train_epochs(trainer, error), error);
+        if (!status) status = finalize(trainer, train_epochs(trainer, error), error);
     }
     result->position = trainer->position;
-    if (!status && !result->was_done) report(trainer);
+    if (!status && !result->was_done) write_report(trainer);
     if (trainer->timeline && (!status || status == STATUS_STOPPED)) {
         Status written = timeline_write(trainer->timeline, trainer->world->comm, options->trace, error);
         if (written) status = written;
@@ -379,17 +375,17 @@ static Status train_here(Trainer *trainer, TrainResult *result, Error *error)
 }
 
 /* Those that train, as a world of their own; the rank stays what it is in the whole. */
-static Status team_split(const World *job, const Config *config, World *team, int *keeper, Error *error)
+static Status team_split(const World *job, const Config *config, World *team, int *server, Error *error)
 {
     *team = *job;
-    *keeper = -1;
+    *server = -1;
     if (config->coordinator != COORDINATOR_DEDICATED) return STATUS_OK;
     if (job->size < 2)
         return error_set(error, STATUS_USAGE,
                          "coordinator: dedicated needs two ranks or more, one that does not train");
-    *keeper = job->size - 1;
+    *server = job->size - 1;
     team->size = job->size - 1;
-    int code = MPI_Comm_split(job->comm, job->rank == *keeper, job->rank, &team->comm);
+    int code = MPI_Comm_split(job->comm, job->rank == *server, job->rank, &team->comm);
     return code == MPI_SUCCESS ? STATUS_OK : world_mpi_failed(code, "MPI_Comm_split", error);
 }
 
@@ -405,16 +401,16 @@ Status train(const World *world, Log *log, const Config *config, const TrainOpti
                        .position = {.global_batch = config->batch_size, .best_epoch = -1}};
     *result = (TrainResult){0};
     Status status = same_settings(world, config, options, error);
-    if (!status) status = team_split(world, config, &team, &trainer.keeper, error);
+    if (!status) status = team_split(world, config, &team, &trainer.server, error);
     if (status) return status;
     status = trainer_create(&trainer, error);
     if (!status) {
         world_report(world, pool_threads(trainer.pool), trainer.log);
-        status = world->rank == trainer.keeper ? keep(&trainer, error) : train_here(&trainer, result, error);
+        status = world->rank == trainer.server ? serve(&trainer, error) : train_here(&trainer, result, error);
     }
     trainer_free(&trainer);
-    /* The keeper ends as the run does. */
-    if (trainer.keeper >= 0) {
+    /* The server ends as the run does. */
+    if (trainer.server >= 0) {
         int ended_with = status;
         MPI_Bcast(&ended_with, 1, MPI_INT, 0, world->comm);
         status = (Status)ended_with;

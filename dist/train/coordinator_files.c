@@ -1,0 +1,44 @@
+#include <stdio.h>
+
+#include "core/base/file.h"
+#include "dist/train/coordinator_internal.h"
+#include "dist/train/run_folder.h"
+
+bool coordinator_sharded(const CoordinatorSetup *setup)
+{
+    return setup->config->zero == 1 && setup->world->size > 1;
+}
+
+Status coordinator_files(CoordinatorFiles *files, const CoordinatorSetup *setup, Error *error)
+{
+    char path[CHECKPOINT_PATH];
+    size_t size;
+    Status status = run_path(files->folder, sizeof files->folder, setup->output, "checkpoints", error);
+    if (!status) status = run_path(path, sizeof path, setup->output, "config.yaml", error);
+    if (!status) status = file_read(path, 1 << 20, &files->config, &size, error);
+    if (status) return status;
+    snprintf(files->layout, sizeof files->layout, "%d ranks x %d threads", setup->world->size,
+             pool_threads(setup->pool));
+    return STATUS_OK;
+}
+
+WriterConfig coordinator_writer_config(const CoordinatorSetup *setup, const CoordinatorFiles *files,
+                                       const CheckpointShare *share)
+{
+    return (WriterConfig){.folder = files->folder,
+                          .run = setup->output,
+                          .table = setup->table,
+                          .config = files->config,
+                          .layout = files->layout,
+                          .metadata = setup->metadata,
+                          .keep = setup->config->keep,
+                          .ema = setup->config->optim.ema_decay > 0,
+                          .moment1 = share->moments,
+                          .moment2 = share->moments && setup->config->optim.kind == OPT_ADAMW,
+                          .begin = share->begin,
+                          .end = share->end,
+                          .head = share->head,
+                          .part = share->part,
+                          .parts = share->parts,
+                          .others = share->others};
+}
