@@ -242,6 +242,9 @@ static Status run(const World *team, ConvertConfig config, Error *error)
     Status status = team_agree(team, convert_create(&convert, &config, error));
     if (status) goto free_convert;
     bool done = convert_is_done(convert);
+    if (team->rank == 0 && !done && !convert_is_locked(convert))
+        fprintf(stderr, "t2t convert: %s: its file system has no locks; do not start a second conversion into it\n",
+                config.dest);
     status = team_agree(team, convert_run(convert, error));
     if (status || team->rank != 0) goto free_convert;
     status = convert_finish(convert, error);

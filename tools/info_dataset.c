@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/base/file.h"
+#include "core/base/printable.h"
 #include "data/dataset/manifest.h"
 #include "tools/info.h"
 #include "tools/contact_sheet.h"
@@ -82,8 +83,9 @@ static void print_classes(const Manifest *manifest, bool all)
     int shown = all || manifest->classes <= SHOWN ? manifest->classes : SHOWN;
     printf("\n%d classes\n", manifest->classes);
     for (int i = 0; i < shown; i++) {
-        printf("  %5d  %s", i, manifest->class_names[i]);
-        if (manifest->class_words[i]) printf("  %s", manifest->class_words[i]);
+        char text[512];
+        printf("  %5d  %s", i, printable(text, sizeof text, manifest->class_names[i]));
+        if (manifest->class_words[i]) printf("  %s", printable(text, sizeof text, manifest->class_words[i]));
         for (int split = 0; split < manifest->split_count; split++)
             printf("%s%s %" PRId64, split ? ", " : "  ", manifest->splits[split].name,
                    manifest->splits[split].tally.per_class[i]);
@@ -97,7 +99,9 @@ Status info_dataset(const char *path, const InfoOptions *options, Error *error)
     Manifest manifest;
     Status status = manifest_read(&manifest, path, error);
     if (status) return status;
-    printf("%s: a data set made from %s, seed %" PRIu64, path, manifest.source, manifest.seed);
+    char from[64];
+    printf("%s: a data set made from %s, seed %" PRIu64, path, printable(from, sizeof from, manifest.source),
+           manifest.seed);
     if (manifest.resize)
         printf(", shorter side at most %d, quality %d\n", manifest.resize, manifest.quality);
     else

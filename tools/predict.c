@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "core/base/printable.h"
 #include "tools/inference_model.h"
 #include "tools/image_input.h"
 #include "tools/tools.h"
@@ -107,12 +108,12 @@ static void print_top(Predictor *predictor, const char *path, int k)
     for (int c = 0; c < classes; c++) sum += exp(logits[c] - largest);
     printf("%s\n", path);
     for (int i = 0; i < k && i < classes; i++) {
-        char name[256];
+        char name[256], shown[1024];
         int best = 0;
         for (int c = 1; c < classes; c++)
             if (logits[c] > logits[best]) best = c;
         classifier_name(&predictor->classifier, best, name, sizeof name);
-        printf("  %6.2f %%  %s\n", 100 * exp(logits[best] - largest) / sum, name);
+        printf("  %6.2f %%  %s\n", 100 * exp(logits[best] - largest) / sum, printable(shown, sizeof shown, name));
         logits[best] = -INFINITY;
     }
 }

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "core/base/suggest.h"
+#include "tools/bus_error.h"
 #include "tools/tools.h"
 #include "version.h"
 
@@ -57,6 +58,7 @@ int main(int argc, char **argv)
     for (int i = 0; i < TOOL_COUNT; i++) {
         if (strcmp(argv[1], TOOLS[i].name) != 0) continue;
         Error error = {0};
+        bus_error_explain();
         Status status = TOOLS[i].main(argc - 1, argv + 1, &error);
         if (error.message[0]) fprintf(stderr, "t2t %s: %s\n", argv[1], error.message);
         return status;

@@ -30,7 +30,8 @@ typedef struct Error {
     char message[2048];
 } Error;
 
-/* Writes the message and returns `status`. A message that is already there is kept: the first detector knows best. */
+/* Writes the message and returns `status`. A message that is already there is kept: the first detector knows best.
+ * Control characters in it, as a file's name may have them, become \xNN (printable.h). */
 Status error_set(Error *error, Status status, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
 /* Appends a line ("  while ..." or "  hint: ...") to the message and returns the status already set. */

@@ -1,5 +1,6 @@
 #include "data/convert/convert.h"
 
+#include <dirent.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,12 +9,15 @@
 #include <unistd.h>
 
 #include "core/base/file.h"
+#include "core/base/printable.h"
+#include "data/convert/convert_lock.h"
 #include "data/convert/convert_plan.h"
 
 struct Convert {
     ConvertConfig config;
     Source source;
     Plan plan;
+    ConvertLock folder; /* held by the first process, for all */
     bool done;
 
     /* while running */
@@ -76,11 +80,78 @@ static Status look_at_dest(Convert *convert, Error *error)
     return status;
 }
 
-static Status make_folders(const ConvertConfig *config, Error *error)
+/* ---- what an interrupted attempt, or a finished one, has left */
+
+static bool is_left_over(const char *name)
 {
-    char path[4096];
-    snprintf(path, sizeof path, "%s/.partial", config->dest);
-    return file_make_folders(path, error);
+    const char *end = strrchr(name, '.');
+    return strstr(name, ".json.tmp.") || (end && (strcmp(end, ".json") == 0 || strcmp(end, ".mdb") == 0));
+}
+
+static bool is_temporary(const char *name)
+{
+    return strncmp(name, "manifest.json.tmp.", 18) == 0 || strncmp(name, "rejected.tsv.tmp.", 17) == 0;
+}
+
+static void remove_files(const char *path, bool (*chosen)(const char *name))
+{
+    DIR *folder = opendir(path);
+    if (!folder) return;
+    for (struct dirent *entry; (entry = readdir(folder));)
+        if (chosen(entry->d_name)) unlinkat(dirfd(folder), entry->d_name, 0);
+    closedir(folder);
+}
+
+/* With the lock held, and the manifest there. What cannot be removed does no harm. */
+static void sweep(Convert *convert)
+{
+    remove_files(convert->folder.folder, is_left_over);
+    remove_files(convert->config.dest, is_temporary);
+    convert_lock_release(&convert->folder);
+}
+
+static Status sweep_finished(Convert *convert, Error *error)
+{
+    char path[PATH_SIZE];
+    Error ignored = {0}; /* the data set is whole: who may not write there, or comes second, leaves it */
+    Status status = path_join(path, sizeof path, convert->config.dest, ".partial", error);
+    if (!status && access(path, W_OK) == 0 &&
+        convert_lock_take(&convert->folder, convert->config.dest, &ignored) == STATUS_OK)
+        sweep(convert);
+    return status;
+}
+
+/* Only the first process takes the lock. */
+static Status enter_dest(Convert *convert, Error *error)
+{
+    Status status = look_at_dest(convert, error);
+    if (status) return status;
+    if (convert->config.rank != 0) return convert->done ? status : convert_make_folder(convert->config.dest, error);
+    if (convert->done) return sweep_finished(convert, error);
+    status = convert_lock_take(&convert->folder, convert->config.dest, error);
+    if (!status) status = look_at_dest(convert, error); /* another conversion may have ended meanwhile */
+    if (!status && convert->done) sweep(convert);
+    return status;
+}
+
+/* A manifest is JSON, which has no place for other bytes. Words only explain a name: what is odd in them is escaped. */
+static Status check_class_names(const Source *source, const char *file, Error *error)
+{
+    for (int i = 0; i < source->classes; i++) {
+        char *words = source->class_words[i];
+        if (!is_utf8(source->class_names[i])) {
+            error_set(error, STATUS_DATA, "%s: the name of class %d, '%s', is not UTF-8", file ? file : source->root, i,
+                      source->class_names[i]);
+            return error_add(error, "  hint: convert it (iconv -t UTF-8, convmv for folders), or rename the class");
+        }
+        if (!words || is_utf8(words)) continue;
+        size_t size = 4 * strlen(words) + 1;
+        source->class_words[i] = malloc(size);
+        if (source->class_words[i]) printable(source->class_words[i], size, words);
+        free(words);
+        if (!source->class_words[i]) return error_set(error, STATUS_FAILED, "no memory for the classes");
+    }
+    return STATUS_OK;
 }
 
 Status convert_create(Convert **result, const ConvertConfig *config, Error *error)
@@ -95,9 +166,9 @@ Status convert_create(Convert **result, const ConvertConfig *config, Error *erro
     status = config->synthetic ? source_open_synthetic(&convert->source, config->synthetic, config->seed, error)
                                : source_open(&convert->source, config->source, error);
     if (!status && config->class_names) status = source_read_class_names(&convert->source, config->class_names, error);
+    if (!status) status = check_class_names(&convert->source, config->class_names, error);
     if (!status) status = plan_create(&convert->plan, &convert->source, config, error);
-    if (!status) status = look_at_dest(convert, error);
-    if (!status && !convert->done) status = make_folders(config, error);
+    if (!status) status = enter_dest(convert, error);
     if (status) {
         convert_free(convert);
         return status;
@@ -109,6 +180,7 @@ Status convert_create(Convert **result, const ConvertConfig *config, Error *erro
 void convert_free(Convert *convert)
 {
     if (!convert) return;
+    convert_lock_release(&convert->folder);
     plan_free(&convert->plan);
     source_close(&convert->source);
     pthread_mutex_destroy(&convert->lock);
@@ -118,6 +190,11 @@ void convert_free(Convert *convert)
 bool convert_is_done(const Convert *convert)
 {
     return convert->done;
+}
+
+bool convert_is_locked(const Convert *convert)
+{
+    return convert->folder.works;
 }
 
 /* ---- running */
@@ -272,17 +349,6 @@ static Status write_rejected(const Convert *convert, const char *text, size_t si
     return file_write(path, text, size, error);
 }
 
-static void remove_partial(const Convert *convert)
-{
-    char path[4096];
-    for (int i = 0; i < convert->plan.shard_count; i++) {
-        snprintf(path, sizeof path, "%s/.partial/%s.json", convert->config.dest, convert->plan.shards[i].file);
-        unlink(path);
-    }
-    snprintf(path, sizeof path, "%s/.partial", convert->config.dest);
-    rmdir(path);
-}
-
 Status convert_finish(Convert *convert, Error *error)
 {
     if (convert->done) return STATUS_OK;
@@ -306,7 +372,7 @@ Status convert_finish(Convert *convert, Error *error)
     manifest.class_names = convert->source.class_names;
     manifest.class_words = convert->source.class_words;
     if (!status) status = manifest_write(&manifest, convert->config.dest, error);
-    if (!status) remove_partial(convert);
+    if (!status) sweep(convert);
     manifest.classes = 0;
     manifest.class_names = manifest.class_words = NULL;
     manifest_free(&manifest);

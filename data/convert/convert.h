@@ -12,6 +12,9 @@
  *     if (!status && config.rank == 0) status = convert_finish(convert, error);    // rejected.tsv, manifest.json
  *     convert_free(convert);
  *
+ * Two conversions at once into one folder are not possible: the first process holds a lock (convert_lock.h) from
+ * convert_create until the data set is finished. Names of classes have to be UTF-8.
+ *
  * Memory: the index (about 100 bytes an image) and, per thread, some 20 MiB and one image.
  */
 #ifndef DATA_CONVERT_CONVERT_H
@@ -55,6 +58,9 @@ typedef struct Convert Convert;
 Status convert_create(Convert **convert, const ConvertConfig *config, Error *error);
 void convert_free(Convert *convert);          /* accepts NULL */
 bool convert_is_done(const Convert *convert); /* an earlier run finished this very conversion: nothing is left to do */
+/* Whether nobody else can convert into the folder: in the first process, unless it is done. A file system without locks
+ * cannot promise it. */
+bool convert_is_locked(const Convert *convert);
 Status convert_run(Convert *convert, Error *error);
 Status convert_finish(Convert *convert, Error *error);
 

@@ -3,19 +3,17 @@
 #include <string.h>
 
 #include "core/base/file.h"
+#include "core/base/printable.h"
 #include "data/convert/convert_plan.h"
 
 enum { RECEIPT_LIMIT = 512 << 20 };
 
 /* Names of files are any bytes; JSON and a table in a text file are not. */
-static char *printable(const char *text)
+static char *copy_printable(const char *text)
 {
-    char *copy = strdup(text);
-    json_t *string = json_string(text);
-    for (char *p = copy; p && *p; p++)
-        if ((unsigned char)*p < ' ' || (!string && (unsigned char)*p >= 0x7f)) *p = '?';
-    json_decref(string);
-    return copy;
+    size_t size = 4 * strlen(text) + 1;
+    char *copy = malloc(size);
+    return copy ? printable(copy, size, text) : NULL;
 }
 
 Status receipt_reject(Receipt *receipt, const char *name, const char *reason, Error *error)
@@ -24,8 +22,8 @@ Status receipt_reject(Receipt *receipt, const char *name, const char *reason, Er
     char **rejected = realloc(receipt->rejected, (count + 2) * sizeof *rejected);
     if (!rejected) return error_set(error, STATUS_FAILED, "no memory for the list of rejected images");
     receipt->rejected = rejected;
-    rejected[count] = printable(name);
-    rejected[count + 1] = printable(reason);
+    rejected[count] = copy_printable(name);
+    rejected[count + 1] = copy_printable(reason);
     receipt->rejected_count++;
     if (!rejected[count] || !rejected[count + 1]) return error_set(error, STATUS_FAILED, "no memory for a name");
     return STATUS_OK;

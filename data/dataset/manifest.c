@@ -29,9 +29,12 @@ static json_t *split_to_json(const ManifestSplit *split)
 static json_t *classes_to_json(const Manifest *manifest)
 {
     json_t *classes = json_array();
-    for (int i = 0; i < manifest->classes; i++)
-        json_array_append_new(
-            classes, json_pack("{s:s, s:s*}", "name", manifest->class_names[i], "words", manifest->class_words[i]));
+    for (int i = 0; i < manifest->classes; i++) {
+        json_t *class = json_pack("{s:s, s:s*}", "name", manifest->class_names[i], "words", manifest->class_words[i]);
+        if (json_array_append_new(classes, class) == 0) continue;
+        json_decref(classes);
+        return NULL; /* no memory, or a name that is not UTF-8 */
+    }
     return classes;
 }
 
@@ -109,7 +112,8 @@ static Status read_split(ManifestSplit *split, const char *key, json_t *json, in
     json_int_t count, rejected;
     json_t *tally, *shards;
     json_error_t why;
-    if (strlen(key) >= sizeof split->name) return refuse(error, name, "a split's name is too long");
+    if (strlen(key) >= sizeof split->name || strspn(key, "abcdefghijklmnopqrstuvwxyz0123456789_-") != strlen(key))
+        return error_set(error, STATUS_DATA, "%s: '%.80s' is not the name of a split", name, key);
     snprintf(split->name, sizeof split->name, "%s", key);
     if (json_unpack_ex(json, &why, 0, "{s:I, s:I, s:o, s:o}", "count", &count, "rejected", &rejected, "tally", &tally,
                        "shards", &shards) != 0)

@@ -176,7 +176,8 @@ static Status create_slots(Loader *loader, Error *error)
     return STATUS_OK;
 }
 
-/* Signals are the main thread's business: a handler that runs in a worker would not interrupt what it waits in. */
+/* Signals are the main thread's business: a handler that runs in a worker would not interrupt what it waits in. But a
+ * bus error is the worker's own, and one that is blocked ends the process without a word. */
 static Status start_threads(Loader *loader, Error *error)
 {
     loader->threads = calloc((size_t)loader->config.workers + 1, sizeof *loader->threads);
@@ -184,6 +185,7 @@ static Status start_threads(Loader *loader, Error *error)
         return error_set(error, STATUS_FAILED, "out of memory: %d loader threads", loader->config.workers);
     sigset_t all, before;
     sigfillset(&all);
+    sigdelset(&all, SIGBUS);
     pthread_sigmask(SIG_BLOCK, &all, &before);
     Status status = STATUS_OK;
     for (int i = 0; i < loader->config.workers && !status; i++) {

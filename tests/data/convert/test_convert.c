@@ -145,6 +145,60 @@ Test(convert, refuses_to_mix_two_conversions, .init = make_whole)
 
 /* ---- many hands */
 
+/* ---- two at once */
+
+/* In a child: takes the folder, says so, and stays. */
+static pid_t hold_folder(void)
+{
+    int ready[2];
+    char byte;
+    cr_assert_eq(pipe(ready), 0);
+    pid_t child = fork();
+    if (child == 0) {
+        ConvertConfig config = convert_config(source, other, SHARDS);
+        Error error = {0};
+        Convert *convert;
+        if (convert_create(&convert, &config, &error) == STATUS_OK && write(ready[1], "", 1) == 1) pause();
+        _exit(1);
+    }
+    close(ready[1]);
+    cr_assert_eq(read(ready[0], &byte, 1), 1, "the child does not get the folder");
+    close(ready[0]);
+    return child;
+}
+
+Test(convert, a_second_one_into_the_same_folder_is_refused, .init = make_whole)
+{
+    pid_t child = hold_folder();
+    ConvertConfig config = convert_config(source, other, SHARDS);
+    Error error = {0};
+    char holder[64];
+    snprintf(holder, sizeof holder, "process %ld on ", (long)child);
+    cr_assert_eq(convert_all(&config, &error), STATUS_FAILED);
+    cr_assert(strstr(error.message, holder) && strstr(error.message, "is converting into this folder"), "%s",
+              error.message);
+    kill(child, SIGKILL);
+    waitpid(child, NULL, 0);
+    finish_and_compare("the first one was killed");
+}
+
+Test(convert, leaves_nothing_of_earlier_attempts, .init = make_whole)
+{
+    convert_until(IMAGES / 2);
+    run_or_fail("cd %s && touch .partial/train-999.mdb .partial/train-001.mdb.json.tmp.77 manifest.json.tmp.77 "
+                "rejected.tsv.tmp.77",
+                other);
+    finish_and_compare("interrupted, with other files left over");
+}
+
+/* Killed between the manifest and the end of the sweep: the next start sees to it. */
+Test(convert, sweeps_after_one_that_is_finished, .init = make_whole)
+{
+    convert_or_fail(source, other, SHARDS);
+    run_or_fail("mkdir %s/.partial && touch %s/.partial/train-000.mdb.json %s/.partial/lock", other, other, other);
+    finish_and_compare("finished, but not swept");
+}
+
 Test(convert, threads_do_not_matter, .init = make_whole)
 {
     ConvertConfig config = convert_config(source, other, SHARDS);

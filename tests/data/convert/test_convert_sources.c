@@ -303,6 +303,25 @@ Test(convert_sources, the_same_name_twice_is_refused, .init = make_tars)
     cr_assert(strstr(error.message, "two images named val/ILSVRC2012_val_00000002.JPEG"), "%s", error.message);
 }
 
+/* ---- names that are any bytes */
+
+Test(convert_sources, class_names_that_are_not_utf_8_are_refused, .init = make_folder)
+{
+    run_or_fail("cd %s && mv train/n01 train/\"$(printf 'caf\\351')\" && mv val/n01 val/\"$(printf 'caf\\351')\"",
+                folder);
+    Error error = expect_failure(folder, STATUS_DATA);
+    cr_assert(strstr(error.message, "the name of class 0, 'caf\\xE9', is not UTF-8"), "%s", error.message);
+    run_or_fail("test ! -e %s/manifest.json", dest);
+}
+
+Test(convert_sources, the_list_of_rejected_images_is_text, .init = make_folder)
+{
+    run_or_fail("mv %s/train/n02/text.JPEG \"$(printf '%s/train/n02/\\033[31m\\351.JPEG')\"", folder, folder);
+    convert_or_fail(folder, dest, 1);
+    run_or_fail("grep -F 'train/n02/\\x1B[31m\\xE9.JPEG\t' %s/rejected.tsv", dest);
+    run_or_fail("! LC_ALL=C grep -aP '[\\x00-\\x08\\x0b-\\x1f\\x7f-\\xff]' %s/rejected.tsv", dest);
+}
+
 /* ---- IDX, CIFAR, drawn shapes */
 
 Test(convert_sources, idx_may_be_compressed, .init = make_names)

@@ -73,7 +73,8 @@ Test(manifest, says_what_is_wrong)
         {"[3, 2]", "[\"3\", 2]", "one for each class"},
         {"{\"name\": \"b\"}", "{\"name\": 7}", "class 1"},
         {"[{\"name\": \"a\", \"words\": \"cat, tom\"}, {\"name\": \"b\"}]", "[]", "at least one class"},
-        {"\"train\": {\"count\"", "\"a_very_long_split_name\": {\"count\"", "name is too long"},
+        {"\"train\": {\"count\"", "\"\\u001b[31m\": {\"count\"", "is not the name of a split"},
+        {"\"train\": {\"count\"", "\"a_very_long_split_name\": {\"count\"", "is not the name of a split"},
         {"\"source\": \"folder\"", "\"source\": \"folder\", \"source\": \"tar\"", "duplicate"},
     };
     for (size_t i = 0; i < sizeof CHANGES / sizeof CHANGES[0]; i++) {
