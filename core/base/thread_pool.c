@@ -118,6 +118,12 @@ int pool_allowed_cpus(void)
     return count > 0 ? count : 1;
 }
 
+int pool_useful_threads(int wanted)
+{
+    int allowed = pool_allowed_cpus();
+    return wanted > 0 && wanted < allowed ? wanted : allowed;
+}
+
 Status pool_create(Pool **out, int threads, Error *error)
 {
     if (threads < 0 || threads > 4096)

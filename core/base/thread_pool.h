@@ -48,4 +48,8 @@ void pool_stop_when(Pool *pool, const atomic_int *stop);
 
 int pool_allowed_cpus(void); /* processors in this process's affinity mask */
 
+/* How many threads a setting means: at most as many as there are allowed processors, which is also what 0 means. More
+ * would only take turns. */
+int pool_useful_threads(int wanted);
+
 #endif

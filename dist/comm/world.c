@@ -142,7 +142,7 @@ static void print_affinity(char *text, size_t room)
     }
 }
 
-void world_report(const World *world, int threads, Log *log)
+void world_report(const World *world, int wanted, int threads, Log *log)
 {
     char affinity[256];
     print_affinity(affinity, sizeof affinity);
@@ -158,11 +158,14 @@ void world_report(const World *world, int threads, Log *log)
     MPI_Allreduce(&threads, &node_threads, 1, MPI_INT, MPI_SUM, node);
     MPI_Comm_free(&node);
     long online = sysconf(_SC_NPROCESSORS_ONLN);
-    if (threads > world->cores)
+    if (wanted > online)
+        log_write(log, LOG_WARNING, "threads: %d, but %s has %ld core%s, of which the process may use %d: %d compute",
+                  wanted, world->host, online, online > 1 ? "s" : "", world->cores, threads);
+    else if (wanted > world->cores)
         log_write(log, LOG_WARNING,
-                  "on %s, %d threads compute but the process is bound to %d core%s (%s); mpirun binds to one core by "
-                  "default for up to two ranks: try `--bind-to none` or `--map-by slot:PE=%d`",
-                  world->host, threads, world->cores, world->cores > 1 ? "s" : "", affinity, threads);
+                  "threads: %d, but on %s the process is bound to %d core%s (%s): %d compute; mpirun binds to one core "
+                  "by default for up to two ranks: try `--bind-to none` or `--map-by slot:PE=%d`",
+                  wanted, world->host, world->cores, world->cores > 1 ? "s" : "", affinity, threads, wanted);
     else if (world->local_rank == 0 && node_threads > online)
         log_write(log, LOG_WARNING, "the %d ranks on %s have %d threads in all, but the node has %ld cores",
                   world->local_size, world->host, node_threads, online);

@@ -2,7 +2,7 @@
  *
  *     World world = {0};
  *     Status status = world_start(&world, error);          // MPI_Init_thread
- *     if (status == STATUS_OK) world_report(&world, threads, &log);
+ *     if (status == STATUS_OK) world_report(&world, config.threads, threads, &log);
  *     ...
  *     world_end(&world);                                   // MPI_Finalize
  *
@@ -31,8 +31,9 @@ typedef struct World {
 Status world_start(World *world, Error *error);
 void world_end(World *world); /* accepts a zeroed world */
 
-/* Collective. Rank 0 tells ranks, nodes, cores and threads; any rank warns when its threads outnumber its cores. */
-void world_report(const World *world, int threads, Log *log);
+/* Collective. Rank 0 tells ranks, nodes, cores and threads; any rank warns when more threads are wanted than it has
+ * cores, of which `threads` compute. */
+void world_report(const World *world, int wanted, int threads, Log *log);
 
 /* What the environment `get` (getenv) says of ranks when MPI itself counts `size`: NULL when that agrees, else what is
  * wrong and how to launch instead, in `message`. */

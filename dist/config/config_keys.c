@@ -146,7 +146,7 @@ static const Key KEYS[] = {
     {OPTIMIZER, "seed", UINT64(seed), FIXED, "of everything random"},
 
     {MACHINE, "threads", INT(threads, BETWEEN(0, 4096)), FREE,
-     "that compute, per rank; 0: as the affinity mask allows"},
+     "that compute, per rank; 0: one per core that the process may use; more are cut to that"},
     {MACHINE, "accumulate", INT(accumulate, BETWEEN(1, 1 << 20)), FREE,
      "micro-batches per update; more of them need less memory"},
     {MACHINE, "recompute", CHOICE(model.recompute, RECOMPUTES), FREE,

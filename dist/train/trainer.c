@@ -200,7 +200,7 @@ static Status trainer_create(Trainer *trainer, Error *error)
 {
     Status status = run_folder_open(trainer, error);
     if (status) return status;
-    status = pool_create(&trainer->pool, trainer->config->threads, error);
+    status = pool_create(&trainer->pool, pool_useful_threads(trainer->config->threads), error);
     if (!status) status = datasets_open(trainer, error);
     if (!status && (trainer->world->rank == 0 || trainer->world->rank == trainer->server))
         status = metadata_make(trainer, error);
@@ -405,7 +405,7 @@ Status train(const World *world, Log *log, const Config *config, const TrainOpti
     if (status) return status;
     status = trainer_create(&trainer, error);
     if (!status) {
-        world_report(world, pool_threads(trainer.pool), trainer.log);
+        world_report(world, config->threads, pool_threads(trainer.pool), trainer.log);
         status = world->rank == trainer.server ? serve(&trainer, error) : train_here(&trainer, result, error);
     }
     trainer_free(&trainer);

@@ -535,6 +535,12 @@ Test(train, bad_data_is_refused)
     EXPECT(train(2, "run", broken), 3, "train-000.mdb");
 }
 
+Test(train, more_threads_than_cores_are_cut_with_a_warning)
+{
+    make_data();
+    EXPECT(train(1, "run", "--set epochs=1 --set threads=4096"), 0, "warning", "threads: 4096, but ", " compute");
+}
+
 Test(train, the_folder_of_another_run_is_refused)
 {
     char path[1000];

@@ -136,3 +136,19 @@ Test(pool, refuses_a_negative_count)
     cr_assert_eq(pool_create(&pool, -1, &error), STATUS_USAGE);
     cr_assert(error.message[0]);
 }
+
+/* 0 is all that the mask allows, and more than that would take turns. */
+Test(pool, a_setting_is_cut_to_the_allowed_processors)
+{
+    cpu_set_t one;
+    int allowed = pool_allowed_cpus();
+    cr_assert_eq(pool_useful_threads(0), allowed);
+    cr_assert_eq(pool_useful_threads(1), 1);
+    cr_assert_eq(pool_useful_threads(allowed), allowed);
+    cr_assert_eq(pool_useful_threads(4096), allowed);
+    CPU_ZERO(&one);
+    CPU_SET(sched_getcpu(), &one);
+    cr_assert_eq(sched_setaffinity(0, sizeof one, &one), 0);
+    cr_assert_eq(pool_useful_threads(0), 1);
+    cr_assert_eq(pool_useful_threads(2), 1);
+}
