@@ -13,7 +13,7 @@
  *     Log log;
  *     log_open(&log, rank, LOG_INFO, error);
  *     log_file(&log, "RUN/log.txt", error);
- *     log_write(&log, LOG_INFO, "model %s, %lld parameters", name, count);
+ *     log_write(&log, LOG_INFO, "model %s, %" PRId64 " parameters", name, count);
  *     log_close(&log);
  */
 #ifndef DIST_MONITOR_LOG_H

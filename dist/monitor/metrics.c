@@ -1,6 +1,7 @@
 #include "dist/monitor/metrics.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <jansson.h>
 #include <math.h>
 #include <stdio.h>
@@ -12,11 +13,6 @@
 #include "dist/monitor/record_file.h"
 
 static const size_t LARGEST_FILE = (size_t)1 << 30;
-
-static void path_of(char *path, size_t size, const char *folder, const char *name)
-{
-    snprintf(path, size, "%s/%s", folder, name);
-}
 
 /* ---- the training loss of an epoch, for summary.csv */
 
@@ -103,7 +99,7 @@ static bool row_stays(void *context, const char *line, size_t size)
 {
     const Cut *cut = context;
     char *end;
-    long long epoch = strtoll(line, &end, 10);
+    int64_t epoch = strtoll(line, &end, 10);
     bool heading = size > 5 && memcmp(line, "epoch", 5) == 0;
     return heading || (end > line && *end == ',' && epoch <= cut->metrics->validated_epoch);
 }
@@ -124,19 +120,19 @@ static Status write_heading(const Metrics *metrics, const char *summary, Error *
         "epoch,train_loss,eval_loss,eval_top1,eval_top5,eval_loss_ema,eval_top1_ema,eval_top5_ema\n";
     if (file_size(summary) > 0) return STATUS_OK;
     const char *heading = metrics->ema ? WITH_EMA : RAW;
-    return append_record(metrics->summary, heading, strlen(heading), "summary.csv", error);
+    return record_file_append(metrics->summary, heading, strlen(heading), "summary.csv", error);
 }
 
 Status metrics_open(Metrics *metrics, const char *folder, int64_t step, bool ema, Error *error)
 {
-    char lines[1100], summary[1100], events[1100];
+    char lines[PATH_SIZE], summary[PATH_SIZE], events[PATH_SIZE];
     *metrics = (Metrics){.lines = -1, .summary = -1, .ema = ema, .board = {-1}, .validated_epoch = -1};
-    path_of(lines, sizeof lines, folder, "metrics.jsonl");
-    path_of(summary, sizeof summary, folder, "summary.csv");
-    path_of(events, sizeof events, folder, "tb");
-    Status status = cut_files(metrics, lines, summary, step, error);
-    if (!status) status = append_open(&metrics->lines, lines, error);
-    if (!status) status = append_open(&metrics->summary, summary, error);
+    Status status = path_join(lines, sizeof lines, folder, "metrics.jsonl", error);
+    if (!status) status = path_join(summary, sizeof summary, folder, "summary.csv", error);
+    if (!status) status = path_join(events, sizeof events, folder, "tb", error);
+    if (!status) status = cut_files(metrics, lines, summary, step, error);
+    if (!status) status = record_file_open(&metrics->lines, lines, error);
+    if (!status) status = record_file_open(&metrics->summary, summary, error);
     if (!status) status = write_heading(metrics, summary, error);
     if (!status) status = tensorboard_open(&metrics->board, events, step, error);
     if (status) metrics_close(metrics);
@@ -172,7 +168,7 @@ static Status append_object(const Metrics *metrics, json_t *object, Error *error
     if (!text) return error_set(error, STATUS_FAILED, "metrics.jsonl: out of memory");
     size_t size = strlen(text);
     text[size] = '\n'; /* in place of the terminating zero */
-    Status status = append_record(metrics->lines, text, size + 1, "metrics.jsonl", error);
+    Status status = record_file_append(metrics->lines, text, size + 1, "metrics.jsonl", error);
     free(text);
     return status;
 }
@@ -195,14 +191,14 @@ Status metrics_train(Metrics *metrics, const TrainRecord *record, Error *error)
 
 static Status append_row(const Metrics *metrics, const ValidationRecord *record, Error *error)
 {
-    char row[512];
-    int size = snprintf(row, sizeof row, "%lld,%.6f,%.6f,%.4f,%.4f", (long long)record->epoch,
+    char row[4096]; /* the largest double has 309 digits before its point */
+    int size = snprintf(row, sizeof row, "%" PRId64 ",%.6f,%.6f,%.4f,%.4f", record->epoch,
                         epoch_loss(metrics, record->epoch), record->loss, record->top1, record->top5);
     if (metrics->ema)
         size += snprintf(row + size, sizeof row - (size_t)size, ",%.6f,%.4f,%.4f", record->loss_ema, record->top1_ema,
                          record->top5_ema);
     row[size++] = '\n';
-    return append_record(metrics->summary, row, (size_t)size, "summary.csv", error);
+    return record_file_append(metrics->summary, row, (size_t)size, "summary.csv", error);
 }
 
 Status metrics_validation(Metrics *metrics, const ValidationRecord *record, Error *error)

@@ -43,7 +43,6 @@ enum { METRICS_EPOCHS = 4 };
 
 typedef struct Metrics {
     int lines, summary; /* file descriptors, appending */
-    char folder[1024];
     bool ema;
     TensorBoard board;
     int64_t last_step;       /* of the last train record */
@@ -63,7 +62,8 @@ Status metrics_train(Metrics *metrics, const TrainRecord *record, Error *error);
 Status metrics_validation(Metrics *metrics, const ValidationRecord *record, Error *error);
 Status metrics_sync(Metrics *metrics, Error *error); /* on disk when it returns */
 
-/* Reading one line of metrics.jsonl back. */
+/* Reading one line of metrics.jsonl back. Steps up to 10^12 and epochs up to 2*10^6 are a record, other numbers
+ * METRICS_BROKEN; a figure beyond the range of a float is NAN. */
 typedef enum MetricsEvent { METRICS_TRAIN, METRICS_VALIDATION, METRICS_OTHER, METRICS_BROKEN } MetricsEvent;
 MetricsEvent metrics_parse(const char *line, size_t size, TrainRecord *train, ValidationRecord *validation);
 
@@ -74,6 +74,7 @@ typedef struct MetricsHistory {
     int64_t trains, validations;
 } MetricsHistory;
 Status metrics_read(MetricsHistory *history, const char *folder, Error *error);
+Status metrics_parse_all(MetricsHistory *history, const char *text, size_t size, Error *error); /* from its text */
 void metrics_history_free(MetricsHistory *history); /* accepts a zeroed one */
 
 #endif

@@ -1,4 +1,5 @@
 /* metrics_read.c: metrics.jsonl back into records. */
+#include <inttypes.h>
 #include <jansson.h>
 #include <math.h>
 #include <stdio.h>
@@ -10,10 +11,24 @@
 
 static const size_t LARGEST_FILE = (size_t)1 << 30;
 
+/* The file may come from anywhere. A position beyond these is no record of a run, and a figure beyond the range of a float
+ * none that training computed; within them no sum or product of the readers overflows. */
+static const int64_t LARGEST_STEP = INT64_C(1000000000000), LARGEST_EPOCH = 2000000;
+static const double LARGEST_FIGURE = 3.5e38;
+
 static double real_of(const json_t *object, const char *key)
 {
     const json_t *value = json_object_get(object, key);
-    return json_is_number(value) ? json_number_value(value) : NAN;
+    double number = json_is_number(value) ? json_number_value(value) : NAN;
+    return fabs(number) <= LARGEST_FIGURE ? number : NAN;
+}
+
+/* -1: not there, or not within 0 .. most. */
+static int64_t whole_of(const json_t *object, const char *key, int64_t most)
+{
+    const json_t *value = json_object_get(object, key);
+    int64_t number = json_is_integer(value) ? json_integer_value(value) : -1;
+    return number >= 0 && number <= most ? number : -1;
 }
 
 static TrainRecord train_of(const json_t *object, int64_t step, int64_t epoch)
@@ -32,10 +47,11 @@ static TrainRecord train_of(const json_t *object, int64_t step, int64_t epoch)
 
 static ValidationRecord validation_of(const json_t *object, int64_t step, int64_t epoch)
 {
+    int64_t count = whole_of(object, "count", LARGEST_STEP);
     return (ValidationRecord){
         .step = step,
         .epoch = epoch,
-        .count = json_integer_value(json_object_get(object, "count")),
+        .count = count > 0 ? count : 0,
         .loss = real_of(object, "loss"),
         .top1 = real_of(object, "top1"),
         .top5 = real_of(object, "top5"),
@@ -51,15 +67,14 @@ MetricsEvent metrics_parse(const char *line, size_t size, TrainRecord *train, Va
     MetricsEvent kind = METRICS_BROKEN;
     json_t *object = json_loadb(line, size, 0, NULL);
     const char *event = json_string_value(json_object_get(object, "event"));
-    const json_t *step = json_object_get(object, "step"), *epoch = json_object_get(object, "epoch");
-    bool placed = json_is_integer(step) && json_is_integer(epoch) && json_integer_value(step) >= 0 &&
-                  json_integer_value(epoch) >= 0;
+    int64_t step = whole_of(object, "step", LARGEST_STEP), epoch = whole_of(object, "epoch", LARGEST_EPOCH);
+    bool placed = step >= 0 && epoch >= 0;
     if (event && strcmp(event, "train") == 0) {
         if (placed) kind = METRICS_TRAIN;
-        *train = train_of(object, json_integer_value(step), json_integer_value(epoch));
+        *train = train_of(object, step, epoch);
     } else if (event && strcmp(event, "validation") == 0) {
         if (placed) kind = METRICS_VALIDATION;
-        *validation = validation_of(object, json_integer_value(step), json_integer_value(epoch));
+        *validation = validation_of(object, step, epoch);
     } else if (event) {
         kind = METRICS_OTHER;
     }
@@ -86,23 +101,30 @@ static void read_lines(MetricsHistory *history, const char *text, size_t size)
     }
 }
 
-Status metrics_read(MetricsHistory *history, const char *folder, Error *error)
+Status metrics_parse_all(MetricsHistory *history, const char *text, size_t size, Error *error)
 {
-    char path[1100], *text;
-    size_t size;
     *history = (MetricsHistory){0};
-    snprintf(path, sizeof path, "%s/metrics.jsonl", folder);
-    Status status = file_read(path, LARGEST_FILE, &text, &size, error);
-    if (status) return status;
     read_lines(history, text, size);
     history->train = calloc((size_t)history->trains + 1, sizeof *history->train);
     history->validation = calloc((size_t)history->validations + 1, sizeof *history->validation);
-    if (history->train && history->validation) {
-        read_lines(history, text, size);
-    } else {
+    if (!history->train || !history->validation) {
+        int64_t records = history->trains + history->validations;
         metrics_history_free(history);
-        status = error_set(error, STATUS_FAILED, "%s: out of memory", path);
+        return error_set(error, STATUS_FAILED, "out of memory for %" PRId64 " records of metrics.jsonl", records);
     }
+    read_lines(history, text, size);
+    return STATUS_OK;
+}
+
+Status metrics_read(MetricsHistory *history, const char *folder, Error *error)
+{
+    char path[PATH_SIZE], *text;
+    size_t size;
+    *history = (MetricsHistory){0};
+    Status status = path_join(path, sizeof path, folder, "metrics.jsonl", error);
+    if (!status) status = file_read(path, LARGEST_FILE, &text, &size, error);
+    if (status) return status;
+    status = metrics_parse_all(history, text, size, error);
     free(text);
     return status;
 }

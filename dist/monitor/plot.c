@@ -61,7 +61,9 @@ static bool find_range(Chart *chart)
     if (!isfinite(chart->x_max)) return false;
     if (chart->plot->from_zero) chart->y_min = fmin(chart->y_min, 0);
     if (chart->x_max <= chart->x_min) chart->x_max = chart->x_min + 1;
-    if (chart->y_max <= chart->y_min) chart->y_max = chart->y_min + (chart->y_min != 0 ? fabs(chart->y_min) : 1);
+    /* Less than this between them is rounding, of which no steps can be made. */
+    double size = fmax(fabs(chart->y_min), fabs(chart->y_max)), least = fmax(1e-12 * size, 1e-300);
+    if (chart->y_max - chart->y_min < least) chart->y_max = chart->y_min + (size > 1e-200 ? size : 1);
     chart->y_step = nice_step(chart->y_max - chart->y_min, 5);
     chart->y_min = floor(chart->y_min / chart->y_step) * chart->y_step;
     chart->y_max = ceil(chart->y_max / chart->y_step) * chart->y_step;

@@ -1,5 +1,6 @@
 #include "dist/monitor/progress.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -9,15 +10,16 @@ static const double DRAW_INTERVAL = 0.1; /* seconds between rewritings of the st
 
 void progress_duration(double seconds, char *text, size_t size)
 {
-    long long whole = seconds > 0 ? (long long)(seconds + 0.5) : 0;
+    static const double MOST = 86400e6; /* a million days; speeds of almost 0 give more than an integer holds */
+    int64_t whole = !(seconds > 0) ? 0 : (int64_t)((seconds < MOST ? seconds : MOST) + 0.5);
     if (whole >= 86400)
-        snprintf(text, size, "%lldd %02lldh", whole / 86400, whole % 86400 / 3600);
+        snprintf(text, size, "%" PRId64 "d %02" PRId64 "h", whole / 86400, whole % 86400 / 3600);
     else if (whole >= 3600)
-        snprintf(text, size, "%lldh %02lldm", whole / 3600, whole % 3600 / 60);
+        snprintf(text, size, "%" PRId64 "h %02" PRId64 "m", whole / 3600, whole % 3600 / 60);
     else if (whole >= 60)
-        snprintf(text, size, "%lldm %02llds", whole / 60, whole % 60);
+        snprintf(text, size, "%" PRId64 "m %02" PRId64 "s", whole / 60, whole % 60);
     else
-        snprintf(text, size, "%llds", whole);
+        snprintf(text, size, "%" PRId64 "s", whole);
 }
 
 void progress_begin(Progress *progress, Log *log, const ProgressPlan *plan, int64_t first_step)
@@ -57,6 +59,8 @@ static void eta_text(const Progress *progress, int64_t step, char *text, size_t 
     progress_duration(per_step * (double)(progress->plan.total_steps - step), text, size);
 }
 
+#define PLACE "epoch %" PRId64 "/%" PRId64 " step %" PRId64 "/%" PRId64 " "
+
 /* A line of the batch log; `brief` for the status line, most of which should fit 80 columns. */
 static void describe(const Progress *progress, const TrainRecord *record, bool brief, char *line, size_t size)
 {
@@ -64,11 +68,10 @@ static void describe(const Progress *progress, const TrainRecord *record, bool b
     char eta[32];
     eta_text(progress, record->step, eta, sizeof eta);
     snprintf(line, size,
-             brief ? "epoch %lld/%lld step %lld/%lld loss %.3f lr %.2g %.0f img/s eta %s data %.0f%% net %.0f%%"
-                   : "epoch %lld/%lld step %lld/%lld loss %.4f lr %.4g %.1f img/s eta %s wait: data %.1f%% net %.1f%%",
-             (long long)record->epoch + 1, (long long)plan->epochs, (long long)record->step,
-             (long long)plan->total_steps, record->loss, record->lr, record->images_per_s, eta, 100 * record->data_wait,
-             100 * record->comm_wait);
+             brief ? PLACE "loss %.3f lr %.2g %.0f img/s eta %s data %.0f%% net %.0f%%"
+                   : PLACE "loss %.4f lr %.4g %.1f img/s eta %s wait: data %.1f%% net %.1f%%",
+             record->epoch + 1, plan->epochs, record->step, plan->total_steps, record->loss, record->lr,
+             record->images_per_s, eta, 100 * record->data_wait, 100 * record->comm_wait);
 }
 
 /* The text, then a bar in what is left of the line. */
@@ -135,8 +138,8 @@ void progress_validation(Progress *progress, int64_t done, int64_t total)
 {
     if (log_columns(progress->log) == 0 || (done < total && clock_seconds() - progress->drawn < DRAW_INTERVAL)) return;
     char line[128];
-    snprintf(line, sizeof line, "epoch %lld/%lld validating %lld/%lld", (long long)progress->last.epoch + 1,
-             (long long)progress->plan.epochs, (long long)done, (long long)total);
+    snprintf(line, sizeof line, "epoch %" PRId64 "/%" PRId64 " validating %" PRId64 "/%" PRId64,
+             progress->last.epoch + 1, progress->plan.epochs, done, total);
     draw(progress, line);
 }
 
@@ -146,8 +149,9 @@ void progress_validated(Progress *progress, const ValidationRecord *record)
     if (record->has_ema)
         snprintf(ema, sizeof ema, ", ema: top1 %.2f top5 %.2f loss %.4f", record->top1_ema, record->top5_ema,
                  record->loss_ema);
-    log_write(progress->log, LOG_INFO, "epoch %lld validated on %lld images: top1 %.2f top5 %.2f loss %.4f%s",
-              (long long)record->epoch + 1, (long long)record->count, record->top1, record->top5, record->loss, ema);
+    log_write(progress->log, LOG_INFO,
+              "epoch %" PRId64 " validated on %" PRId64 " images: top1 %.2f top5 %.2f loss %.4f%s", record->epoch + 1,
+              record->count, record->top1, record->top5, record->loss, ema);
 }
 
 void progress_end(Progress *progress)

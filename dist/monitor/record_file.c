@@ -6,14 +6,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-Status append_open(int *fd, const char *path, Error *error)
+Status record_file_open(int *fd, const char *path, Error *error)
 {
     *fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
     if (*fd >= 0) return STATUS_OK;
     return error_set(error, STATUS_FAILED, "%s: cannot open for writing: %s", path, strerror(errno));
 }
 
-Status append_record(int fd, const void *bytes, size_t size, const char *what, Error *error)
+Status record_file_append(int fd, const void *bytes, size_t size, const char *what, Error *error)
 {
     struct stat before;
     if (fstat(fd, &before) != 0) return error_set(error, STATUS_FAILED, "%s: %s", what, strerror(errno));

@@ -6,10 +6,10 @@
 #include "core/base/status.h"
 
 /* Opens (and makes) `path` for appending. */
-Status append_open(int *fd, const char *path, Error *error);
+Status record_file_open(int *fd, const char *path, Error *error);
 
 /* On failure (a full disk) what was written of the record is taken back, so that the next one starts cleanly. `what`
  * names the file in the message. */
-Status append_record(int fd, const void *bytes, size_t size, const char *what, Error *error);
+Status record_file_append(int fd, const void *bytes, size_t size, const char *what, Error *error);
 
 #endif

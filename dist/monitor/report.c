@@ -1,5 +1,6 @@
 #include "dist/monitor/report.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -147,10 +148,10 @@ static void write_cards(FILE *out, const RunSummary *summary)
 {
     fprintf(out, "<div class=\"cards\">\n");
     char label[64];
-    snprintf(label, sizeof label, "of %lld steps done", (long long)summary->total_steps);
-    write_card(out, summary->total_steps > 0 ? label : "steps done", "%lld", (long long)summary->step);
-    snprintf(label, sizeof label, "of %lld epochs validated", (long long)summary->epochs);
-    write_card(out, label, "%lld", (long long)summary->epochs_done);
+    snprintf(label, sizeof label, "of %" PRId64 " steps done", summary->total_steps);
+    write_card(out, summary->total_steps > 0 ? label : "steps done", "%" PRId64, summary->step);
+    snprintf(label, sizeof label, "of %" PRId64 " epochs validated", summary->epochs);
+    write_card(out, label, "%" PRId64, summary->epochs_done);
     snprintf(label, sizeof label, "best top-1, weights, epoch %.0f", summary->best_epoch + 1);
     if (!isnan(summary->best_top1)) write_card(out, label, "%.2f %%", summary->best_top1);
     snprintf(label, sizeof label, "best top-1, EMA, epoch %.0f", summary->best_ema_epoch + 1);
@@ -201,9 +202,8 @@ static void write_table(FILE *out, const MetricsHistory *history, const RunSumma
     double best = isnan(summary->best_ema) ? summary->best_epoch : summary->best_ema_epoch;
     for (int64_t i = history->validations - 1; i >= 0; i--) {
         const ValidationRecord *record = &history->validation[i];
-        fprintf(out, "<tr%s><td>%lld</td><td>%lld</td><td>%lld</td>",
-                (double)record->epoch == best ? " class=\"best\"" : "", (long long)record->epoch + 1,
-                (long long)record->step, (long long)record->count);
+        fprintf(out, "<tr%s><td>%" PRId64 "</td><td>%" PRId64 "</td><td>%" PRId64 "</td>",
+                (double)record->epoch == best ? " class=\"best\"" : "", record->epoch + 1, record->step, record->count);
         write_cell(out, training_loss(history, record->epoch), "%.4f");
         write_cell(out, record->loss, "%.4f");
         write_cell(out, record->top1, "%.2f");
@@ -229,8 +229,8 @@ static void write_page(FILE *out, const char *folder, const Config *config, cons
     write_escaped(out, folder);
     char model[128];
     config_describe_model(config, model, sizeof model);
-    fprintf(out, "</h1>\n<p>%s, at %d pixels, %d classes, global batch %lld, peak learning rate %g</p>\n", model,
-            config->model.img_size, config->model.num_classes, (long long)config->batch_size, config->schedule.lr);
+    fprintf(out, "</h1>\n<p>%s, at %d pixels, %d classes, global batch %" PRId64 ", peak learning rate %g</p>\n", model,
+            config->model.img_size, config->model.num_classes, config->batch_size, config->schedule.lr);
     write_cards(out, summary);
     fprintf(out, "<div class=\"plots\">\n");
     write_plots(out, columns, ema);
@@ -264,13 +264,14 @@ static Status save_page(const char *folder, const char *path, const Config *conf
 
 Status report_write(const char *folder, const char *path, Error *error)
 {
-    char config_path[1100];
+    char config_path[PATH_SIZE];
     Config config;
     MetricsHistory history;
-    snprintf(config_path, sizeof config_path, "%s/config.yaml", folder);
+    Status status = path_join(config_path, sizeof config_path, folder, "config.yaml", error);
+    if (status) return status;
     if (!file_exists(config_path))
         return error_set(error, STATUS_USAGE, "%s: not a run folder: it has no config.yaml", folder);
-    Status status = config_load(&config, config_path, NULL, 0, error);
+    status = config_load(&config, config_path, NULL, 0, error);
     if (!status) status = metrics_read(&history, folder, error);
     if (status) return status;
     status = save_page(folder, path, &config, &history, error);

@@ -1,5 +1,6 @@
 #include "dist/monitor/tensorboard.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -100,7 +101,7 @@ static Status write_record(TensorBoard *board, const Buffer *event, Error *error
     Buffer tail = {.size = 0};
     put_little(&tail, tensorboard_masked_crc(event->bytes, event->size), 4);
     memcpy(record + 12 + event->size, tail.bytes, 4);
-    return append_record(board->fd, record, event->size + 16, "tb/", error);
+    return record_file_append(board->fd, record, event->size + 16, "tb/", error);
 }
 
 Status tensorboard_open(TensorBoard *board, const char *folder, int64_t step, Error *error)
@@ -108,11 +109,11 @@ Status tensorboard_open(TensorBoard *board, const char *folder, int64_t step, Er
     board->fd = -1;
     Status status = file_make_folders(folder, error);
     if (status) return status;
-    char path[1400], host[256] = "";
+    char path[PATH_SIZE], name[320], host[256] = "";
     gethostname(host, sizeof host - 1);
-    snprintf(path, sizeof path, "%s/events.out.tfevents.%lld.%s.%d", folder, (long long)time(NULL), host,
-             (int)getpid());
-    status = append_open(&board->fd, path, error);
+    snprintf(name, sizeof name, "events.out.tfevents.%" PRId64 ".%s.%d", (int64_t)time(NULL), host, (int)getpid());
+    status = path_join(path, sizeof path, folder, name, error);
+    if (!status) status = record_file_open(&board->fd, path, error);
     if (status) return status;
 
     Buffer event;

@@ -188,6 +188,27 @@ Test(metrics, history_reads_back)
     metrics_history_free(&history);
 }
 
+Test(metrics, numbers_that_no_run_can_have_are_no_record)
+{
+    static const char LINES[] = "{\"event\":\"validation\",\"step\":5,\"epoch\":9223372036854775807,\"top1\":1}\n"
+                                "{\"event\":\"validation\",\"step\":9223372036854775807,\"epoch\":0,\"top1\":1}\n"
+                                "{\"event\":\"train\",\"step\":1000000000001,\"epoch\":0,\"loss\":1}\n"
+                                "{\"event\":\"train\",\"step\":7,\"epoch\":2000001,\"loss\":1}\n"
+                                "{\"event\":\"train\",\"step\":1000000000000,\"epoch\":2000000,\"loss\":1e300,"
+                                "\"images_per_s\":-1e39}\n"
+                                "{\"event\":\"validation\",\"step\":8,\"epoch\":1,\"count\":-5,\"top1\":1e39}\n";
+    MetricsHistory history;
+    Error error = {0};
+    cr_assert_eq(metrics_parse_all(&history, LINES, strlen(LINES), &error), STATUS_OK, "%s", error.message);
+    cr_assert_eq(history.trains, 1);
+    cr_assert_eq(history.validations, 1);
+    cr_expect_eq(history.train[0].step, 1000000000000);
+    cr_expect(isnan(history.train[0].loss) && isnan(history.train[0].images_per_s));
+    cr_expect_eq(history.validation[0].count, 0);
+    cr_expect(isnan(history.validation[0].top1));
+    metrics_history_free(&history);
+}
+
 /* Lines that are no record; a file that ends within a line counts too. */
 static int broken_lines(const char *folder)
 {

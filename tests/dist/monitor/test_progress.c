@@ -202,7 +202,14 @@ Test(progress, durations)
     const struct {
         double seconds;
         const char *text;
-    } cases[] = {{-1, "0s"}, {8.6, "9s"}, {750, "12m 30s"}, {11100, "3h 05m"}, {93600, "1d 02h"}};
+    } cases[] = {{-1, "0s"},
+                 {8.6, "9s"},
+                 {750, "12m 30s"},
+                 {11100, "3h 05m"},
+                 {93600, "1d 02h"},
+                 {1e300, "1000000d 00h"},
+                 {INFINITY, "1000000d 00h"},
+                 {NAN, "0s"}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         char text[32];
         progress_duration(cases[i].seconds, text, sizeof text);

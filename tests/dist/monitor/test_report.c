@@ -129,6 +129,26 @@ Test(report, refuses_what_is_no_run)
     cr_assert_not_null(strstr(error.message, "not a run folder"));
 }
 
+Test(report, a_summary_of_hostile_numbers)
+{
+    static const char LINES[] =
+        "{\"event\":\"train\",\"step\":1000000000000,\"epoch\":0,\"loss\":1,\"images_per_s\":1e-300}\n"
+        "{\"event\":\"validation\",\"step\":1000000000000,\"epoch\":0,\"top1\":1}\n"
+        "{\"event\":\"validation\",\"step\":1,\"epoch\":9223372036854775807,\"top1\":1}\n";
+    Config config;
+    MetricsHistory history;
+    Error error = {0};
+    config_defaults(&config);
+    config.schedule.epochs = 1000000;
+    config.schedule.cooldown_epochs = 1000000;
+    cr_assert_eq(metrics_parse_all(&history, LINES, strlen(LINES), &error), STATUS_OK, "%s", error.message);
+    RunSummary summary = run_summarise(&config, &history);
+    cr_expect_eq(summary.epoch_steps, 1000000000000);
+    cr_expect_eq(summary.total_steps, 2000000000000000000);
+    cr_expect_eq(summary.epochs_done, 1);
+    metrics_history_free(&history);
+}
+
 Test(report, summary)
 {
     Config config;
@@ -179,6 +199,16 @@ Test(plot, degenerate_series)
         expect_well_formed(text);
         cr_assert_null(strstr(text, "nan"));
         cr_assert_null(strstr(text, "inf"));
+        free(text);
+    }
+    static const double PAIRS[][2] = {{0, 5e-324}, {1, 1 + 2.3e-16}, {-3e38, 3e38}, {1e15, 1e15 + 0.125}, {1e-310, 0}};
+    const double apart[] = {0, 1e12};
+    for (size_t i = 0; i < sizeof PAIRS / sizeof PAIRS[0]; i++) {
+        text = plotted(apart, PAIRS[i], 2);
+        expect_well_formed(text);
+        cr_expect_null(strstr(text, "nan"), "pair %zu", i);
+        cr_expect_null(strstr(text, "inf"), "pair %zu", i);
+        cr_expect_lt(strlen(text), 4000, "pair %zu: %zu bytes", i, strlen(text));
         free(text);
     }
 }
