@@ -7,7 +7,7 @@
 
 /* ---- building */
 
-static void add_sum(Block *block, int64_t grad, int64_t count)
+static void block_add_sum(Block *block, int64_t grad, int64_t count)
 {
     if (grad < 0) return;
     block->row_sums[block->row_sum_count++] = (PartialSum){.at = block->row_sum_size, .count = count, .grad = grad};
@@ -16,19 +16,19 @@ static void add_sum(Block *block, int64_t grad, int64_t count)
 
 static void list_sums(Block *block)
 {
-    if (block->linear.weight >= 0) add_sum(block, block->linear.bias, block->linear.out);
+    if (block->linear.weight >= 0) block_add_sum(block, block->linear.bias, block->linear.out);
     if (block->transition) return;
-    add_sum(block, block->fc2.bias, block->dim);
-    add_sum(block, block->fc1.bias, block->fc1.out);
-    add_sum(block, block->norm2.weight, block->dim);
-    add_sum(block, block->norm2.bias, block->dim);
-    add_sum(block, block->proj.bias, block->dim);
-    add_sum(block, block->norm1.weight, block->dim);
-    add_sum(block, block->norm1.bias, block->dim);
-    for (int i = 0; i < block->qkv_parts; i++) add_sum(block, block->qkv[i].bias, block->qkv[i].out);
+    block_add_sum(block, block->fc2.bias, block->dim);
+    block_add_sum(block, block->fc1.bias, block->fc1.out);
+    block_add_sum(block, block->norm2.weight, block->dim);
+    block_add_sum(block, block->norm2.bias, block->dim);
+    block_add_sum(block, block->proj.bias, block->dim);
+    block_add_sum(block, block->norm1.weight, block->dim);
+    block_add_sum(block, block->norm1.bias, block->dim);
+    for (int i = 0; i < block->qkv_parts; i++) block_add_sum(block, block->qkv[i].bias, block->qkv[i].out);
     if (!block->ghost) return;
-    for (int i = 0; i < 3; i++) add_sum(block, block->widen[i], block->dim / 2);
-    for (int i = 0; i < 2; i++) add_sum(block, block->expand[i], block->dim);
+    for (int i = 0; i < 3; i++) block_add_sum(block, block->widen[i], block->dim / 2);
+    for (int i = 0; i < 2; i++) block_add_sum(block, block->expand[i], block->dim);
 }
 
 static void find_attention(Block *block, Finder *finder)
@@ -183,7 +183,7 @@ int block_tile_rows(int64_t rows, int64_t tile)
     return (int)(left < ROW_TILE ? left : ROW_TILE);
 }
 
-static void qkv_task(void *context, int64_t task, int thread)
+static void block_qkv_task(void *context, int64_t task, int thread)
 {
     const ForwardJob *job = context;
     const Block *block = job->block;
@@ -239,7 +239,7 @@ AttentionHead block_head(const Block *block, const Step *step, int64_t task)
     return at;
 }
 
-static void attention_task(void *context, int64_t task, int thread)
+static void block_attention_task(void *context, int64_t task, int thread)
 {
     const ForwardJob *job = context;
     const Block *block = job->block;
@@ -357,7 +357,7 @@ static void mlp(const ForwardJob *job, int64_t first, int rows, float *branch_ou
     step_lap(step, thread, PART_LINEARS);
 }
 
-static void rest_task(void *context, int64_t task, int thread)
+static void block_rest_task(void *context, int64_t task, int thread)
 {
     const ForwardJob *job = context;
     const Block *block = job->block;
@@ -379,7 +379,7 @@ static void rest_task(void *context, int64_t task, int thread)
     step->kernels->add_bias(rows, block->linear.out, linear_bias(step, &block->linear), out + dim, block->out);
 }
 
-static void transition_task(void *context, int64_t task, int thread)
+static void block_transition_task(void *context, int64_t task, int thread)
 {
     (void)thread;
     const ForwardJob *job = context;
@@ -397,7 +397,7 @@ void block_forward(Block *block, const Step *step, const float *x, float *out)
     ForwardJob job = {.block = block, .step = step, .x = x, .out = out, .rows = (int64_t)step->batch * block->tokens};
     int64_t tiles = tile_count(job.rows);
     if (block->transition) {
-        step_run(step, tiles, transition_task, &job, PART_LINEARS);
+        step_run(step, tiles, block_transition_task, &job, PART_LINEARS);
         return;
     }
     Kept *kept = block->saved.kept;
@@ -409,11 +409,11 @@ void block_forward(Block *block, const Step *step, const float *x, float *out)
         return;
     }
     int64_t images = kept[BRANCH_ATTENTION].count;
-    step_run(step, tiles, qkv_task, &job, PART_LINEARS);
-    step_run(step, images * block->heads, attention_task, &job, PART_ATTENTION);
+    step_run(step, tiles, block_qkv_task, &job, PART_LINEARS);
+    step_run(step, images * block->heads, block_attention_task, &job, PART_ATTENTION);
     if (block->se) {
         step_run(step, tile_count(images * block->tokens), se_project_task, &job, PART_LINEARS);
         step_run(step, images, se_gate_task, &job, PART_NORMS);
     }
-    step_run(step, tiles, rest_task, &job, PART_LINEARS);
+    step_run(step, tiles, block_rest_task, &job, PART_LINEARS);
 }

@@ -21,7 +21,7 @@ float *block_sum(const Block *block, float *sums, int64_t grad)
     return NULL;
 }
 
-static float *row_sum(const BackwardJob *job, int64_t tile, int64_t grad)
+static float *block_row_sum(const BackwardJob *job, int64_t tile, int64_t grad)
 {
     return block_sum(job->block, job->buffers->row_sums + tile * job->block->row_sum_size, grad);
 }
@@ -29,7 +29,7 @@ static float *row_sum(const BackwardJob *job, int64_t tile, int64_t grad)
 static void sum_bias(const BackwardJob *job, int64_t tile, const Linear *linear, int rows, const float *dy, int lddy)
 {
     if (linear->bias < 0) return;
-    job->step->kernels->column_sums(rows, linear->out, dy, lddy, row_sum(job, tile, linear->bias));
+    job->step->kernels->column_sums(rows, linear->out, dy, lddy, block_row_sum(job, tile, linear->bias));
 }
 
 /* ---- regions, in the order they run */
@@ -60,8 +60,9 @@ static void activation_tile(const BackwardJob *job, int64_t tile, int64_t first,
     }
     block_activate(block, step, first, rows, hidden, act);
     ghost_expand_backward(step->kernels, dense, block->dim, hidden, block->dim, step->weights + block->expand[0],
-                          step->weights + block->expand[1], dact, width, hidden, row_sum(job, tile, block->expand[0]),
-                          row_sum(job, tile, block->expand[1]), scratch);
+                          step->weights + block->expand[1], dact, width, hidden,
+                          block_row_sum(job, tile, block->expand[0]), block_row_sum(job, tile, block->expand[1]),
+                          scratch);
 }
 
 /* fc1's output with its bias once more; norm (kept rows, dim) is scratch. */
@@ -76,7 +77,7 @@ static void hidden_tile(const BackwardJob *job, int64_t first, int rows, Span sp
     job->step->kernels->add_bias(span.rows, width, linear_bias(job->step, &block->fc1), hidden, width);
 }
 
-static void mlp_tile(const BackwardJob *job, int64_t tile, int64_t first, int rows, int thread)
+static void block_mlp_backward_tile(const BackwardJob *job, int64_t tile, int64_t first, int rows, int thread)
 {
     const Block *block = job->block;
     const Step *step = job->step;
@@ -103,7 +104,7 @@ static void mlp_tile(const BackwardJob *job, int64_t tile, int64_t first, int ro
     step_lap(step, thread, PART_LINEARS);
     norm_backward(step, &block->norm2, kept, first, rows, saved->x2 + first * dim, dim, saved->mean2 + span.first,
                   saved->rstd2 + span.first, dnorm, job->buffers->norm + span.first * dim, stream, dim,
-                  row_sum(job, tile, block->norm2.weight), row_sum(job, tile, block->norm2.bias));
+                  block_row_sum(job, tile, block->norm2.weight), block_row_sum(job, tile, block->norm2.bias));
     step_lap(step, thread, PART_NORMS);
 }
 
@@ -118,7 +119,7 @@ static void proj_tile(const BackwardJob *job, int64_t tile, int64_t first, int r
     linear_backward(job->step, &block->proj, rows, dz, dim, 0.0f, job->buffers->dattention + first * dim, dim);
 }
 
-static void upper_task(void *context, int64_t tile, int thread)
+static void block_upper_backward_task(void *context, int64_t tile, int thread)
 {
     const BackwardJob *job = context;
     const Block *block = job->block;
@@ -126,7 +127,7 @@ static void upper_task(void *context, int64_t tile, int thread)
     int rows = block_tile_rows(job->rows, tile), dim = block->dim;
     memset(job->buffers->row_sums + tile * block->row_sum_size, 0, (size_t)block->row_sum_size * sizeof(float));
     if (block->dense) dense_tile(job, tile, first, rows);
-    mlp_tile(job, tile, first, rows, thread);
+    block_mlp_backward_tile(job, tile, first, rows, thread);
     Branch branch = block_branch(block, BRANCH_ATTENTION);
     Span span = kept_span(&branch.kept, first, rows);
     branch_backward(job->step, &branch, first, rows, dim, job->dx + first * dim, dim,
@@ -163,7 +164,7 @@ static void proj_task(void *context, int64_t tile, int thread)
     proj_tile(job, tile, tile * ROW_TILE, block_tile_rows(block_rows(job->block, BRANCH_ATTENTION), tile));
 }
 
-static void attention_task(void *context, int64_t task, int thread)
+static void block_attention_backward_task(void *context, int64_t task, int thread)
 {
     const BackwardJob *job = context;
     const Block *block = job->block;
@@ -191,18 +192,18 @@ static void qkv_tile(const BackwardJob *job, int64_t tile, int64_t first, int ro
         if (block->ghost)
             ghost_widen_backward(span.rows, dim / 2, step->weights + block->widen[i],
                                  saved->qkv + span.first * 3 * dim + (int64_t)i * dim, 3 * dim, part, 3 * dim,
-                                 row_sum(job, tile, block->widen[i]));
+                                 block_row_sum(job, tile, block->widen[i]));
         sum_bias(job, tile, &block->qkv[i], span.rows, part, 3 * dim);
         linear_backward(step, &block->qkv[i], span.rows, part, 3 * dim, i > 0 ? 1.0f : 0.0f, dnorm, dim);
     }
     step_lap(step, thread, PART_LINEARS);
     norm_backward(step, &block->norm1, kept, first, rows, job->x + first * dim, dim, saved->mean1 + span.first,
                   saved->rstd1 + span.first, dnorm, job->buffers->norm + span.first * dim, job->dx + first * dim, dim,
-                  row_sum(job, tile, block->norm1.weight), row_sum(job, tile, block->norm1.bias));
+                  block_row_sum(job, tile, block->norm1.weight), block_row_sum(job, tile, block->norm1.bias));
     step_lap(step, thread, PART_NORMS);
 }
 
-static void qkv_task(void *context, int64_t tile, int thread)
+static void block_qkv_backward_task(void *context, int64_t tile, int thread)
 {
     const BackwardJob *job = context;
     const Block *block = job->block;
@@ -215,7 +216,7 @@ static void qkv_task(void *context, int64_t tile, int thread)
                                      stream, dim);
 }
 
-static void transition_task(void *context, int64_t tile, int thread)
+static void block_transition_backward_task(void *context, int64_t tile, int thread)
 {
     (void)thread;
     const BackwardJob *job = context;
@@ -259,7 +260,7 @@ static void transition_backward(BackwardJob *job)
     const Block *block = job->block;
     WeightGrad grad = {&block->linear, job->rows, block->saved.hidden, block->out, job->x, block->dim, NULL};
     PartialSumJob sums = row_sums_job(job);
-    step_run(job->step, tile_count(job->rows), transition_task, job, PART_LINEARS);
+    step_run(job->step, tile_count(job->rows), block_transition_backward_task, job, PART_LINEARS);
     run_with_grads(job, &grad, 1, partial_sums_work(&sums));
 }
 
@@ -279,7 +280,7 @@ static void middle_region(BackwardJob *job)
         grads[count++] =
             (WeightGrad){&block->linear, job->rows, job->dout + dim, block->out, block->saved.y, dim, NULL};
     int64_t heads = (int64_t)block->saved.kept[BRANCH_ATTENTION].count * block->heads;
-    run_with_grads(job, grads, count, (Work){heads, attention_task, job, PART_ATTENTION});
+    run_with_grads(job, grads, count, (Work){heads, block_attention_backward_task, job, PART_ATTENTION});
 }
 
 static void last_region(const BackwardJob *job)
@@ -314,7 +315,7 @@ void block_backward(Block *block, const Step *step, const BlockBuffers *buffers,
         class_block_backward(block, step, buffers, x, dx);
         return;
     }
-    step_run(step, tiles, upper_task, &job, PART_LINEARS);
+    step_run(step, tiles, block_upper_backward_task, &job, PART_LINEARS);
     if (block->se) {
         int64_t images = block->saved.kept[BRANCH_ATTENTION].count;
         int64_t size = (int64_t)block->dim * block->se_hidden;
@@ -324,6 +325,6 @@ void block_backward(Block *block, const Step *step, const BlockBuffers *buffers,
         step_run(step, tile_count(images * block->tokens), proj_task, &job, PART_LINEARS);
     }
     middle_region(&job);
-    step_run(step, tiles, qkv_task, &job, PART_LINEARS);
+    step_run(step, tiles, block_qkv_backward_task, &job, PART_LINEARS);
     last_region(&job);
 }

@@ -46,7 +46,7 @@ typedef struct EmbedJob {
     float *dsource;
 } EmbedJob;
 
-static void forward_task(void *context, int64_t image, int thread)
+static void embed_forward_task(void *context, int64_t image, int thread)
 {
     const EmbedJob *job = context;
     const Embed *embed = job->embed;
@@ -66,7 +66,7 @@ static void forward_task(void *context, int64_t image, int thread)
 void embed_forward(const Embed *embed, const Step *step, TokenChunk chunk, const float *source, float *out)
 {
     EmbedJob job = {.embed = embed, .step = step, .chunk = chunk, .source = source, .out = out};
-    step_run(step, chunk.images, forward_task, &job, PART_LINEARS);
+    step_run(step, chunk.images, embed_forward_task, &job, PART_LINEARS);
 }
 
 /* Rows to their places for the weight gradient, and this image's share of the bias. */

@@ -46,7 +46,7 @@ static int images_of(const HeadJob *job, int64_t tile)
     return left < HEAD_TILE ? left : HEAD_TILE;
 }
 
-static void forward_task(void *context, int64_t tile, int thread)
+static void head_forward_task(void *context, int64_t tile, int thread)
 {
     (void)thread;
     const HeadJob *job = context;
@@ -65,7 +65,7 @@ static void forward_task(void *context, int64_t tile, int thread)
 void head_forward(const Head *head, const Step *step, const float *x, float *logits)
 {
     HeadJob job = {.head = head, .step = step, .x = x, .logits = logits};
-    step_run(step, head_tiles(step->batch), forward_task, &job, PART_LINEARS);
+    step_run(step, head_tiles(step->batch), head_forward_task, &job, PART_LINEARS);
 }
 
 static void backward_task(void *context, int64_t tile, int thread)

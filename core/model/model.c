@@ -3,13 +3,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "core/base/numeric.h"
 
 /* ---- building: what the layers are */
-
-static int min_int(int a, int b)
-{
-    return a < b ? a : b;
-}
 
 static Status build_layers(Model *model, Error *error)
 {
@@ -37,12 +33,12 @@ static Status build_layers(Model *model, Error *error)
     return error_set(error, STATUS_FAILED, "%s: the parameter table has no '%s'", config->name, finder.missing);
 }
 
-/* Those whose transposed copies stay. In training a block's are made when it runs, in memory that all blocks share. */
+/* Lists the linear layers whose transposed copies stay. In training a block makes its own copies when it runs, in memory
+ * that all blocks share. */
 static void list_linears(Model *model)
 {
     Linear **out = model->linears;
-    out += token_layer_linears(&model->layers[0], out) * (model->token_layers > 0);
-    out += model->token_layers > 1 ? token_layer_linears(&model->layers[1], out) : 0;
+    for (int i = 0; i < model->token_layers; i++) out += token_layer_linears(&model->layers[i], out);
     *out++ = &model->embed.project;
     for (int i = 0; model->mode == MODEL_EVAL && i < model->block_count; i++)
         out += block_linears(&model->blocks[i], out);

@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include "core/base/numeric.h"
 
 /* ---- finding parameters */
 
@@ -181,11 +182,6 @@ size_t weight_grads_partials(int64_t rows, const Linear *linear)
     return plan.chunks > 1 ? (size_t)plan.chunks * floats_aligned((size_t)linear->out * (size_t)linear->in) : 0;
 }
 
-static int min_int(int64_t a, int64_t b)
-{
-    return (int)(a < b ? a : b);
-}
-
 static void grad_task(void *context, int64_t task, int thread)
 {
     (void)thread;
@@ -197,8 +193,8 @@ static void grad_task(void *context, int64_t task, int thread)
     int out = grad->linear->out, in = grad->linear->in;
     int64_t chunk = task % plan->chunks, tile = task / plan->chunks, first = chunk * plan->chunk_rows;
     int i = (int)(tile / plan->tile_cols) * plan->rows, j = (int)(tile % plan->tile_cols) * plan->cols;
-    int m = min_int(plan->rows, out - i), n = min_int(plan->cols, in - j);
-    int k = min_int(plan->chunk_rows, grad->rows - first);
+    int m = (int)min_i64(plan->rows, out - i), n = (int)min_i64(plan->cols, in - j);
+    int k = (int)min_i64(plan->chunk_rows, grad->rows - first);
     float *to = grad->to ? grad->to : job->step->grads + grad->linear->weight, beta = job->add ? 1.0f : 0.0f;
     if (plan->chunks > 1) {
         to = job->partials + plan->partial + chunk * (int64_t)floats_aligned((size_t)out * (size_t)in);
@@ -254,7 +250,7 @@ static void sum_task(void *context, int64_t task, int thread)
     const PartialSum *sum = job->sums;
     while (task >= ceil_div(sum->count, SUM_CHUNK)) task -= ceil_div((sum++)->count, SUM_CHUNK);
     int64_t first = task * SUM_CHUNK;
-    int n = min_int(SUM_CHUNK, sum->count - first);
+    int n = (int)min_i64(SUM_CHUNK, sum->count - first);
     float *to = job->to + sum->grad + first;
     if (!job->add) memset(to, 0, (size_t)n * sizeof(float));
     job->step->kernels->column_sums((int)job->slots, n, job->partials + sum->at + first, (int)job->stride, to);

@@ -41,7 +41,7 @@ TokenTile token_tile(const TokenTiles *tiles, int images, int64_t tile)
 
 /* ---- building */
 
-static void add_sum(TokenLayer *layer, int64_t grad, int64_t count)
+static void t2t_add_sum(TokenLayer *layer, int64_t grad, int64_t count)
 {
     if (grad < 0) return;
     layer->row_sums[layer->row_sum_count++] = (PartialSum){.at = layer->row_sum_size, .count = count, .grad = grad};
@@ -79,16 +79,16 @@ void token_layer_build(TokenLayer *layer, Finder *finder, const ModelConfig *con
         layer->fc1 = find_linear(finder, "mlp.fc1", width, width);
         layer->fc2 = find_linear(finder, "mlp.fc2", width, width);
     }
-    add_sum(layer, layer->fc2.bias, width);
-    add_sum(layer, layer->fc1.bias, width);
-    add_sum(layer, layer->norm2.weight, width);
-    add_sum(layer, layer->norm2.bias, width);
-    add_sum(layer, layer->proj.bias, width);
+    t2t_add_sum(layer, layer->fc2.bias, width);
+    t2t_add_sum(layer, layer->fc1.bias, width);
+    t2t_add_sum(layer, layer->norm2.weight, width);
+    t2t_add_sum(layer, layer->norm2.bias, width);
+    t2t_add_sum(layer, layer->proj.bias, width);
     layer->upper_sum_count = layer->row_sum_count;
-    add_sum(layer, layer->norm1.weight, in);
-    add_sum(layer, layer->norm1.bias, in);
+    t2t_add_sum(layer, layer->norm1.weight, in);
+    t2t_add_sum(layer, layer->norm1.bias, in);
     layer->qkv_sum_at = layer->row_sum_size;
-    add_sum(layer, layer->qkv.bias, 3 * width);
+    t2t_add_sum(layer, layer->qkv.bias, 3 * width);
     if (layer->qkv.bias < 0) layer->row_sum_size += (int64_t)floats_aligned(3 * (size_t)width);
 }
 
@@ -186,7 +186,7 @@ void token_split(const TokenLayer *layer, const TokenTile *tile, const float *so
                    out + (int64_t)i * rows * layer->in, layer->in);
 }
 
-static void qkv_task(void *context, int64_t task, int thread)
+static void t2t_qkv_task(void *context, int64_t task, int thread)
 {
     const ForwardJob *job = context;
     const TokenLayer *layer = job->layer;
@@ -225,7 +225,7 @@ typedef struct SumJob {
     int size;
 } SumJob;
 
-static void sum_task(void *context, int64_t image, int thread)
+static void t2t_sum_task(void *context, int64_t image, int thread)
 {
     (void)thread;
     const SumJob *job = context;
@@ -239,7 +239,7 @@ void token_sum_tiles(const TokenLayer *layer, const Step *step, int images, cons
 {
     Performer performer = token_performer(layer, step);
     SumJob job = {layer, step->kernels, tile_sums, total, (int)performer_sums_size(&performer)};
-    step_run(step, images, sum_task, &job, PART_TOKENS);
+    step_run(step, images, t2t_sum_task, &job, PART_TOKENS);
 }
 
 AttentionHead token_head(const TokenLayer *layer, int64_t image)
@@ -273,7 +273,7 @@ AttentionPart token_attention_part(const TokenLayer *layer, int64_t task)
     return at;
 }
 
-static void attention_task(void *context, int64_t task, int thread)
+static void t2t_attention_task(void *context, int64_t task, int thread)
 {
     const ForwardJob *job = context;
     const TokenLayer *layer = job->layer;
@@ -289,7 +289,7 @@ Branch token_branch(const TokenLayer *layer, int site)
     return (Branch){.layer = layer->layer, .site = site, .drop = layer->drop, .kept = kept_all(layer->tokens)};
 }
 
-static void rest_task(void *context, int64_t task, int thread)
+static void t2t_rest_task(void *context, int64_t task, int thread)
 {
     const ForwardJob *job = context;
     const TokenLayer *layer = job->layer;
@@ -337,13 +337,13 @@ void token_layer_forward(TokenLayer *layer, const Step *step, const TokenBuffers
 {
     ForwardJob job = {layer, step, buffers, chunk, source, out};
     int64_t tiles = token_tiles_count(&layer->tiles, chunk.images);
-    step_run(step, tiles, qkv_task, &job, PART_LINEARS);
+    step_run(step, tiles, t2t_qkv_task, &job, PART_LINEARS);
     if (layer->performer) {
         Performer performer = token_performer(layer, step);
         token_sum_tiles(layer, step, chunk.images, buffers->tile_sums,
                         layer->saved.sums + (size_t)chunk.slot * performer_sums_size(&performer));
     } else if (!again) {
-        step_run(step, (int64_t)chunk.images * token_attention_parts(layer), attention_task, &job, PART_TOKENS);
+        step_run(step, (int64_t)chunk.images * token_attention_parts(layer), t2t_attention_task, &job, PART_TOKENS);
     }
-    step_run(step, tiles, rest_task, &job, PART_LINEARS);
+    step_run(step, tiles, t2t_rest_task, &job, PART_LINEARS);
 }

@@ -32,7 +32,7 @@ static TileAt tile_at(const BackwardJob *job, int64_t task)
     return at;
 }
 
-static float *row_sum(const TokenLayer *layer, const TileAt *at, int64_t grad)
+static float *t2t_row_sum(const TokenLayer *layer, const TileAt *at, int64_t grad)
 {
     for (int i = 0; i < layer->row_sum_count; i++)
         if (layer->row_sums[i].grad == grad) return at->row_sums + layer->row_sums[i].at;
@@ -40,7 +40,7 @@ static float *row_sum(const TokenLayer *layer, const TileAt *at, int64_t grad)
 }
 
 /* From dout to the gradient of x2, in place. */
-static void mlp_tile(const BackwardJob *job, const TileAt *at, int thread)
+static void t2t_mlp_backward_tile(const BackwardJob *job, const TileAt *at, int thread)
 {
     const TokenLayer *layer = job->layer;
     const Step *step = job->step;
@@ -53,19 +53,20 @@ static void mlp_tile(const BackwardJob *job, const TileAt *at, int thread)
     const float *mean = saved->mean2 + at->saved, *rstd = saved->rstd2 + at->saved;
     Branch branch = token_branch(layer, SITE_OUTPUT);
     branch_backward(step, &branch, at->batch, rows, width, stream, width, dz);
-    step->kernels->column_sums(rows, width, dz, width, row_sum(layer, at, layer->fc2.bias));
+    step->kernels->column_sums(rows, width, dz, width, t2t_row_sum(layer, at, layer->fc2.bias));
     step_lap(step, thread, PART_NORMS);
     linear_backward(step, &layer->fc2, rows, dz, width, 0.0f, dact, width);
     step_lap(step, thread, PART_LINEARS);
     step->kernels->gelu_backward((int64_t)rows * width, hidden, dact, act, hidden);
-    step->kernels->column_sums(rows, width, hidden, width, row_sum(layer, at, layer->fc1.bias));
+    step->kernels->column_sums(rows, width, hidden, width, t2t_row_sum(layer, at, layer->fc1.bias));
     step_lap(step, thread, PART_NORMS);
     linear_backward(step, &layer->fc1, rows, hidden, width, 0.0f, dact, width);
     step_lap(step, thread, PART_LINEARS);
     step->kernels->layernorm_apply(rows, width, x2, width, mean, rstd, weight, step->weights + layer->norm2.bias, norm,
                                    width);
     step->kernels->layernorm_backward(rows, width, x2, width, mean, rstd, weight, dact, width, true, stream, width,
-                                      row_sum(layer, at, layer->norm2.weight), row_sum(layer, at, layer->norm2.bias));
+                                      t2t_row_sum(layer, at, layer->norm2.weight),
+                                      t2t_row_sum(layer, at, layer->norm2.bias));
 }
 
 static void performer_tile(const BackwardJob *job, const TileAt *at, int64_t task, float *scratch)
@@ -89,7 +90,7 @@ static void performer_tile(const BackwardJob *job, const TileAt *at, int64_t tas
     }
 }
 
-static void upper_task(void *context, int64_t task, int thread)
+static void t2t_upper_backward_task(void *context, int64_t task, int thread)
 {
     const BackwardJob *job = context;
     const TokenLayer *layer = job->layer;
@@ -98,10 +99,10 @@ static void upper_task(void *context, int64_t task, int thread)
     int width = layer->width;
     float *scratch = step_scratch(step, thread), *dz = job->buffers->dz_attention + at.chunk * width;
     memset(at.row_sums, 0, (size_t)layer->row_sum_size * sizeof(float));
-    mlp_tile(job, &at, thread);
+    t2t_mlp_backward_tile(job, &at, thread);
     Branch branch = token_branch(layer, SITE_PROJECTION);
     branch_backward(step, &branch, at.batch, at.rows, width, job->stream + at.chunk * width, width, dz);
-    step->kernels->column_sums(at.rows, width, dz, width, row_sum(layer, &at, layer->proj.bias));
+    step->kernels->column_sums(at.rows, width, dz, width, t2t_row_sum(layer, &at, layer->proj.bias));
     step_lap(step, thread, PART_NORMS);
     linear_backward(step, &layer->proj, at.rows, dz, width, 0.0f, job->buffers->dattention + at.chunk * width, width);
     step_lap(step, thread, PART_LINEARS);
@@ -109,15 +110,17 @@ static void upper_task(void *context, int64_t task, int thread)
     step_lap(step, thread, PART_TOKENS);
 }
 
-/* Each part of the keys has its own sums of dq, in buffers that upper_task's weight gradients no longer need. */
+/* Each part of the keys has its own sums of dq. They lie in buffers that t2t_upper_backward_task's weight gradients no
+ * longer need; a new part needs a buffer of (tokens, width) of its own. */
 static float *queries_part(const TokenBuffers *buffers, int part)
 {
-    float *const parts[ATTENTION_PARTS] = {buffers->dz_mlp, buffers->dz_attention, buffers->act, buffers->norm2};
+    float *const parts[] = {buffers->dz_mlp, buffers->dz_attention, buffers->act, buffers->norm2};
+    _Static_assert(sizeof parts / sizeof *parts == ATTENTION_PARTS, "a buffer for each part of the keys");
     return parts[part];
 }
 
 /* dk and dv take the place of k and v, which no other part needs. */
-static void attention_task(void *context, int64_t task, int thread)
+static void t2t_attention_backward_task(void *context, int64_t task, int thread)
 {
     const BackwardJob *job = context;
     const TokenLayer *layer = job->layer;
@@ -173,7 +176,7 @@ static void values_tile(const BackwardJob *job, const TileAt *at, float *dv, flo
     }
 }
 
-static void qkv_task(void *context, int64_t task, int thread)
+static void t2t_qkv_backward_task(void *context, int64_t task, int thread)
 {
     const BackwardJob *job = context;
     const TokenLayer *layer = job->layer;
@@ -203,7 +206,8 @@ static void qkv_task(void *context, int64_t task, int thread)
                                    step->weights + layer->norm1.bias, norm, in);
     step->kernels->layernorm_backward(rows, in, split, in, saved->mean1 + at.saved, saved->rstd1 + at.saved, weight,
                                       dnorm, in, false, job->buffers->dsplit + at.chunk * in, in,
-                                      row_sum(layer, &at, layer->norm1.weight), row_sum(layer, &at, layer->norm1.bias));
+                                      t2t_row_sum(layer, &at, layer->norm1.weight),
+                                      t2t_row_sum(layer, &at, layer->norm1.bias));
     step_lap(step, thread, PART_NORMS);
 }
 
@@ -256,7 +260,7 @@ void token_layer_backward(TokenLayer *layer, const Step *step, const TokenBuffer
         buffers->plain[c] = 1.0f;
         buffers->plain[layer->in + c] = 0.0f;
     }
-    step_run(step, tiles, upper_task, &job, PART_LINEARS);
+    step_run(step, tiles, t2t_upper_backward_task, &job, PART_LINEARS);
     if (layer->performer) token_sum_tiles(layer, step, chunk.images, buffers->tile_sums, buffers->image_sums);
     const float *attention = buffers->attention;
     if (!layer->performer) attention = layer->saved.attention + (int64_t)chunk.attention * layer->tokens * width;
@@ -265,8 +269,9 @@ void token_layer_backward(TokenLayer *layer, const Step *step, const TokenBuffer
                           {&layer->proj, rows, buffers->dz_attention, width, attention, width, NULL}};
     weight_grads(step, upper, 3, add, buffers->weight_sums);
     if (!layer->performer)
-        step_run(step, (int64_t)chunk.images * token_attention_parts(layer), attention_task, &job, PART_TOKENS);
-    step_run(step, tiles, qkv_task, &job, PART_LINEARS);
+        step_run(step, (int64_t)chunk.images * token_attention_parts(layer), t2t_attention_backward_task, &job,
+                 PART_TOKENS);
+    step_run(step, tiles, t2t_qkv_backward_task, &job, PART_LINEARS);
     int sums = layer->pixels ? layer->upper_sum_count : layer->row_sum_count;
     partial_sums(step, buffers->row_sums, tiles, layer->row_sum_size, layer->row_sums, sums, add, step->grads);
     WeightGrad qkv = {&layer->qkv, rows, layer->saved.qkv + first * 3 * width, 3 * width, buffers->norm1,
