@@ -1,7 +1,7 @@
 /* mix.h: mixup (Zhang et al., 2018) and cutmix (Yun et al., 2019) on bytes, as timm's collating loader does them.
  *
  * An image is mixed with a partner: mixup weighs the two, cutmix pastes a box of the partner. Targets are mixed in the
- * same proportion, label smoothing folded in. Nothing here knows batches: loader.c says who is whose partner.
+ * same proportion, label smoothing folded in. Nothing here knows batches: the loader says who is whose partner.
  */
 #ifndef DATA_AUGMENT_MIX_H
 #define DATA_AUGMENT_MIX_H

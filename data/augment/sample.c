@@ -189,23 +189,31 @@ static void augment(const Preprocess *preprocess, SampleKey key, Canvas *canvas)
     }
 }
 
-Status preprocess_train(const Preprocess *preprocess, PreprocessScratch *scratch, const void *bytes, size_t size,
-                        SampleKey key, Canvas *canvas, Error *error)
+/* Vertical flips are rare, mirroring is not: that is done by the resizer on the way. */
+static Status decode_crop_flip(const Preprocess *preprocess, PreprocessScratch *scratch, const void *bytes, size_t size,
+                               SampleKey key, Canvas *canvas, Error *error)
 {
     const PipelineConfig *config = &preprocess->config;
-    if (config->no_aug) return preprocess_evaluate(preprocess, scratch, bytes, size, canvas, error);
     Rng crops = key_rng(key, RNG_CROP), flips = key_rng(key, RNG_FLIP);
     bool mirror = rng_uniform(&flips) < config->hflip, turn = rng_uniform(&flips) < config->vflip;
     Status status = config->crop_padding > 0
                         ? padded_crop(preprocess, scratch, bytes, size, &crops, mirror, canvas, error)
                         : resized_crop(preprocess, scratch, bytes, size, &crops, mirror, canvas, error);
-    if (status) return status;
-    if (turn) imageops_flip_vertical(canvas->pixels, canvas->width, canvas->height);
-    augment(preprocess, key, canvas);
-    return STATUS_OK;
+    if (!status && turn) imageops_flip_vertical(canvas->pixels, canvas->width, canvas->height);
+    return status;
 }
 
-void preprocess_rows(const Preprocess *preprocess, const uint8_t *pixels, int first, int rows, float *out)
+Status preprocess_train(const Preprocess *preprocess, PreprocessScratch *scratch, const void *bytes, size_t size,
+                        SampleKey key, Canvas *canvas, Error *error)
+{
+    if (preprocess->config.no_aug) return preprocess_evaluate(preprocess, scratch, bytes, size, canvas, error);
+    Status status = decode_crop_flip(preprocess, scratch, bytes, size, key, canvas, error);
+    if (!status) augment(preprocess, key, canvas);
+    return status;
+}
+
+/* Rows first .. first+rows-1: pixels (rows, S, 3) -> their place in out. */
+static void normalise_rows(const Preprocess *preprocess, const uint8_t *pixels, int first, int rows, float *out)
 {
     const int64_t size = preprocess->config.img_size;
     normalise_apply(&preprocess->normalise, pixels, rows * size, out + first * size, size * size);
@@ -213,7 +221,24 @@ void preprocess_rows(const Preprocess *preprocess, const uint8_t *pixels, int fi
 
 void preprocess_floats(const Preprocess *preprocess, const uint8_t *pixels, float *out)
 {
-    preprocess_rows(preprocess, pixels, 0, preprocess->config.img_size, out);
+    normalise_rows(preprocess, pixels, 0, preprocess->config.img_size, out);
+}
+
+/* Mixes and normalises a few rows at a time, which stay in the first cache in between. */
+static void mix_and_normalise(const Preprocess *preprocess, const Canvas *canvas, const uint8_t *partner,
+                              const Mix *mix, float *out)
+{
+    enum { STRIP = 8 };
+    const int size = canvas->width;
+    for (int first = 0; first < size; first += STRIP) {
+        int rows = size - first < STRIP ? size - first : STRIP;
+        int64_t at = 3 * (int64_t)first * size;
+        const Mix part = mix_rows(mix, first, rows);
+        const uint8_t *pixels = canvas->pixels + at;
+        bool mixed = mix->lam < 1.0 && (!part.cutmix || part.top < part.bottom);
+        if (mixed) mix_pixels(&part, rows, size, pixels, partner + at, canvas->spare);
+        normalise_rows(preprocess, mixed ? canvas->spare : pixels, first, rows, out);
+    }
 }
 
 void preprocess_erase(const Preprocess *preprocess, SampleKey key, float *image)
@@ -225,4 +250,41 @@ void preprocess_erase(const Preprocess *preprocess, SampleKey key, float *image)
     int count = erase_sample(&rng, config->img_size, config->reprob, config->recount, boxes);
     for (int i = 0; i < count; i++)
         erase_fill(&preprocess->normal, &rng, image, config->img_size, boxes[i], config->remode);
+}
+
+/* Who is mixed with whom never depends on ranks: timm mixes position i of a loader's batch with its mirror image, which
+ * would; here the two images of a pair are neighbours in the global batch. Order being random, that is the same in
+ * distribution. What is drawn is keyed by step (batch mode), by the pair's first position (pair) or by position. */
+Mix preprocess_draw_mix(const Preprocess *preprocess, SampleKey own, SampleKey partner, uint64_t step)
+{
+    const PipelineConfig *config = &preprocess->config;
+    if (config->mixup_off_epoch > 0 && own.epoch >= (uint64_t)config->mixup_off_epoch) return (Mix){.lam = 1.0};
+    uint64_t drawn_by = own.position;
+    if (config->mixup_mode == MIX_BATCH) drawn_by = step;
+    if (config->mixup_mode == MIX_PAIR && partner.position < own.position) drawn_by = partner.position;
+    Rng rng = rng_make(own.seed, RNG_MIX, own.epoch, drawn_by);
+    return mix_sample(config, &rng, config->img_size);
+}
+
+Status preprocess_pair(const Preprocess *preprocess, PreprocessScratch *scratch, Canvas canvases[2],
+                       const TrainImage images[2], int *broken, Error *error)
+{
+    for (int i = 0; i < 2; i++) {
+        const TrainImage *image = &images[i];
+        if (!image->bytes) continue;
+        *broken = i;
+        Status status =
+            preprocess->config.no_aug
+                ? preprocess_evaluate(preprocess, scratch, image->bytes, image->size, &canvases[i], error)
+                : decode_crop_flip(preprocess, scratch, image->bytes, image->size, image->key, &canvases[i], error);
+        if (status) return status;
+        if (!preprocess->config.no_aug) augment(preprocess, image->key, &canvases[i]);
+    }
+    for (int i = 0; i < 2; i++) {
+        const TrainImage *image = &images[i];
+        if (!image->out) continue;
+        mix_and_normalise(preprocess, &canvases[i], canvases[1 - i].pixels, &image->mix, image->out);
+        preprocess_erase(preprocess, image->key, image->out);
+    }
+    return STATUS_OK;
 }

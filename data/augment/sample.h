@@ -1,8 +1,8 @@
 /* sample.h: the bytes of one image file -> the pixels that a model is fed.
  *
  * Evaluation: resize the shorter side to floor(img_size / crop_pct), centre crop, normalise.
- * Training: random resized crop (or pad and crop) -> flips -> RandAugment or colour jitter; then, in loader.c's hands,
- * mixup or cutmix on bytes; then normalise -> random erasing. The order is that of timm with its prefetching loader.
+ * Training, in preprocess_pair: decode -> random resized crop (or pad and crop) -> flips -> RandAugment or colour jitter ->
+ * mixup or cutmix, on bytes -> normalise -> random erasing. The order is that of timm with its prefetching loader.
  *
  *     Preprocess preprocess;                             // shared by threads, read-only
  *     preprocess_init(&preprocess, &config, error);
@@ -17,6 +17,7 @@
 
 #include "data/image/image.h"
 #include "data/augment/gaussian.h"
+#include "data/augment/mix.h"
 #include "data/augment/normalise.h"
 #include "data/augment/augment.h"
 #include "data/augment/randaugment.h"
@@ -50,13 +51,28 @@ void preprocess_scratch_free(PreprocessScratch *scratch); /* accepts a zeroed on
 /* Both fill canvas->pixels; the canvas has the size img_size. STATUS_DATA when the image cannot be decoded. */
 Status preprocess_evaluate(const Preprocess *preprocess, PreprocessScratch *scratch, const void *bytes, size_t size,
                            Canvas *canvas, Error *error);
+/* Up to the pixels that are mixed. */
 Status preprocess_train(const Preprocess *preprocess, PreprocessScratch *scratch, const void *bytes, size_t size,
                         SampleKey key, Canvas *canvas, Error *error);
 
 /* pixels: (S, S, 3) -> out: (3, S, S) */
 void preprocess_floats(const Preprocess *preprocess, const uint8_t *pixels, float *out);
-/* Only `rows` rows, from `first` on: pixels (rows, S, 3) -> their place in out. */
-void preprocess_rows(const Preprocess *preprocess, const uint8_t *pixels, int first, int rows, float *out);
 void preprocess_erase(const Preprocess *preprocess, SampleKey key, float *image); /* (3, S, S), in place */
+
+typedef struct TrainImage { /* one of the two that may be mixed with each other */
+    SampleKey key;
+    Mix mix;           /* with the other one; lam 1: not mixed */
+    const void *bytes; /* of the file; NULL: not wanted at all */
+    size_t size;
+    float *out; /* (3, S, S); NULL: wanted only as the other's partner */
+} TrainImage;
+
+/* What is drawn for `own` when it may be mixed with `partner`. */
+Mix preprocess_draw_mix(const Preprocess *preprocess, SampleKey own, SampleKey partner, uint64_t step);
+
+/* All of training's pipeline, for two images. STATUS_DATA: images[*broken] cannot be decoded; nothing is written then,
+ * and the same call with another file in its place gives the same result for the other image. */
+Status preprocess_pair(const Preprocess *preprocess, PreprocessScratch *scratch, Canvas canvases[2],
+                       const TrainImage images[2], int *broken, Error *error);
 
 #endif

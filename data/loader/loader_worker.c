@@ -1,6 +1,8 @@
 #include "data/loader/loader_worker.h"
 
-enum { MAX_BAD_RUN = 16, STRIP = 8 };
+#include <inttypes.h>
+
+enum { MAX_BAD_RUN = 16 };
 
 Status worker_create(Worker *worker, const WorkSettings *settings, Error *error)
 {
@@ -20,13 +22,19 @@ void worker_free(Worker *worker)
     *worker = (Worker){0};
 }
 
-static Status prepare(Worker *worker, const WorkSettings *settings, const Record *record, SampleKey key, Canvas *canvas,
-                      Error *error)
+/* One image of a unit while its record is looked for. */
+typedef struct Candidate {
+    const WorkImage *image;
+    bool wanted;
+    Record record;
+    int64_t index; /* in the data set, of the record; image->index unless that one is unusable */
+    int attempts;  /* records that were not usable */
+    Error first;   /* what was wrong with the first of them */
+} Candidate;
+
+static SampleKey sample_key(const WorkSettings *settings, const WorkUnit *unit, int which)
 {
-    return settings->config->training ? preprocess_train(&settings->preprocess, &worker->scratch, record->bytes,
-                                                         record->size, key, canvas, error)
-                                      : preprocess_evaluate(&settings->preprocess, &worker->scratch, record->bytes,
-                                                            record->size, canvas, error);
+    return (SampleKey){settings->config->seed, (uint64_t)unit->batch->epoch, (uint64_t)unit->images[which].position};
 }
 
 static void note_bad(WorkResult *result, const WorkImage *image, const Error *why)
@@ -39,123 +47,122 @@ static void note_bad(WorkResult *result, const WorkImage *image, const Error *wh
     result->bad++;
 }
 
-static SampleKey sample_key(const WorkSettings *settings, const WorkUnit *unit, int which)
+/* The record is unusable, for the reason in *why: STATUS_OK when another may take its place. */
+static Status give_up_record(Candidate *candidate, WorkResult *result, Status status, Error *why, Error *error)
 {
-    return (SampleKey){settings->config->seed, (uint64_t)unit->batch->epoch, (uint64_t)unit->images[which].position};
-}
-
-/* Fills the image's canvas and tells label and number of the image that is there in the end; label -1: none. */
-static Status load(Worker *worker, const WorkSettings *settings, const WorkUnit *unit, int which, int64_t *index,
-                   int64_t *label, WorkResult *result, Error *error)
-{
-    const WorkImage *image = &unit->images[which];
-    const int64_t count = dataset_count(settings->dataset);
-    SampleKey key = sample_key(settings, unit, which);
-    Error first = {0};
-    for (int attempt = 0; attempt < MAX_BAD_RUN; attempt++) {
-        Record record = {0};
-        Error why = {0};
-        *index = (image->index + attempt) % count;
-        Status status = dataset_read(worker->reader, *index, &record, &why);
-        if (!status) status = prepare(worker, settings, &record, key, &worker->canvases[which], &why);
-        if (!status) {
-            *label = record.label;
-            return STATUS_OK;
-        }
-        error_add(&why, "  image %lld of the data set", (long long)*index);
-        if (status != STATUS_DATA) return error_set(error, status, "%s", why.message);
-        if (attempt == 0) {
-            first = why;
-            note_bad(result, image, &why);
-        }
-        if (!settings->config->training) {
-            *label = -1;
-            return STATUS_OK;
-        }
+    error_add(why, "  image %" PRId64 " of the data set", candidate->index);
+    if (status != STATUS_DATA) return error_set(error, status, "%s", why->message);
+    if (candidate->attempts == 0) {
+        candidate->first = *why;
+        note_bad(result, candidate->image, why);
     }
+    if (++candidate->attempts < MAX_BAD_RUN) return STATUS_OK;
     return error_set(error, STATUS_DATA,
-                     "%d unusable records in a row from image %lld on; `t2t verify` names them all. The first: %s",
-                     MAX_BAD_RUN, (long long)image->index, first.message);
+                     "%d unusable records in a row from image %" PRId64
+                     " on; `t2t verify` names them all. The first: %s",
+                     MAX_BAD_RUN, candidate->image->index, candidate->first.message);
 }
 
-/* Who is mixed with whom never depends on ranks: timm mixes position i of a loader's batch with its mirror image, which
- * would; here the two images of a unit are neighbours in the global batch. Order being random, that is the same in
- * distribution. What is drawn is keyed by step (batch mode), by the pair's first position (pair) or by position. */
-static Mix draw_mix(const WorkSettings *settings, const WorkUnit *unit, int which)
+/* The first readable record from the image's own on, leaving out those that were given up. */
+static Status find_record(Worker *worker, const WorkSettings *settings, Candidate *candidate, WorkResult *result,
+                          Error *error)
 {
-    const LoaderConfig *config = settings->config;
-    const PipelineConfig *pipeline = &config->pipeline;
-    const Mix none = {.lam = 1.0};
-    int64_t epoch = unit->batch->epoch;
-    if (!config->training || unit->count < 2) return none;
-    if (pipeline->mixup_off_epoch > 0 && epoch >= pipeline->mixup_off_epoch) return none;
-    int64_t sample = unit->images[which].position;
-    if (pipeline->mixup_mode == MIX_BATCH) sample = unit->batch->step;
-    if (pipeline->mixup_mode == MIX_PAIR && unit->images[0].position < unit->images[1].position)
-        sample = unit->images[0].position;
-    Rng rng = rng_make(config->seed, RNG_MIX, (uint64_t)epoch, (uint64_t)sample);
-    return mix_sample(pipeline, &rng, pipeline->img_size);
-}
-
-/* Mixes and normalises a few rows at a time, which stay in the first cache in between. */
-static void finish_mixed(const WorkSettings *settings, const Canvas *canvas, const uint8_t *partner, const Mix *mix,
-                         float *out)
-{
-    const int size = canvas->width;
-    for (int first = 0; first < size; first += STRIP) {
-        int rows = size - first < STRIP ? size - first : STRIP;
-        int64_t at = 3 * (int64_t)first * size;
-        const Mix part = mix_rows(mix, first, rows);
-        const uint8_t *pixels = canvas->pixels + at;
-        if (!part.cutmix || part.top < part.bottom) {
-            mix_pixels(&part, rows, size, pixels, partner + at, canvas->spare);
-            pixels = canvas->spare;
-        }
-        preprocess_rows(&settings->preprocess, pixels, first, rows, out);
+    for (;;) {
+        Error why = {0};
+        candidate->index = (candidate->image->index + candidate->attempts) % dataset_count(settings->dataset);
+        Status status = dataset_read(worker->reader, candidate->index, &candidate->record, &why);
+        if (!status) return STATUS_OK;
+        status = give_up_record(candidate, result, status, &why, error);
+        if (status) return status;
     }
 }
 
-/* One image of the batch, from its canvas and its partner's. */
-static void finish(const Worker *worker, const WorkSettings *settings, const WorkUnit *unit, int which, const Mix *mix,
-                   const int64_t labels[2])
+static void draw_mixes(const WorkSettings *settings, const WorkUnit *unit, TrainImage images[2])
 {
+    for (int i = 0; i < 2; i++) {
+        images[i] = (TrainImage){.mix = {.lam = 1.0}};
+        if (i < unit->count) images[i].key = sample_key(settings, unit, i);
+    }
+    for (int i = 0; i < unit->count && unit->count == 2; i++)
+        if (unit->images[i].place >= 0)
+            images[i].mix = preprocess_draw_mix(&settings->preprocess, images[i].key, images[1 - i].key,
+                                                (uint64_t)unit->batch->step);
+}
+
+static float *image_of(const WorkSettings *settings, const WorkUnit *unit, int which)
+{
+    const int64_t size = settings->config->pipeline.img_size;
+    return unit->batch->images + 3 * unit->images[which].place * size * size;
+}
+
+static Status train_unit(Worker *worker, const WorkSettings *settings, const WorkUnit *unit, Candidate candidates[2],
+                         WorkResult *result, Error *error)
+{
+    TrainImage images[2];
     const LoaderConfig *config = settings->config;
-    const WorkImage *image = &unit->images[which];
-    const Canvas *canvas = &worker->canvases[which];
-    const int size = config->pipeline.img_size;
-    float *out = unit->batch->images + 3 * (int64_t)image->place * size * size;
-    if (mix->lam < 1.0)
-        finish_mixed(settings, canvas, worker->canvases[1 - which].pixels, mix, out);
-    else
-        preprocess_floats(&settings->preprocess, canvas->pixels, out);
-    if (!config->training) return;
-    preprocess_erase(&settings->preprocess, sample_key(settings, unit, which), out);
-    mix_target(unit->batch->targets + (int64_t)image->place * config->classes, config->classes, labels[which],
-               labels[1 - which], mix->lam, config->pipeline.smoothing);
+    Status status = STATUS_OK;
+    draw_mixes(settings, unit, images);
+    for (int i = 0; i < unit->count && !status; i++) {
+        candidates[i].wanted = unit->images[i].place >= 0 || images[1 - i].mix.lam < 1.0;
+        if (unit->images[i].place >= 0) images[i].out = image_of(settings, unit, i);
+        if (candidates[i].wanted) status = find_record(worker, settings, &candidates[i], result, error);
+    }
+    for (bool done = false; !done && !status;) {
+        int broken = 0;
+        Error why = {0};
+        for (int i = 0; i < unit->count; i++)
+            if (candidates[i].wanted) {
+                images[i].bytes = candidates[i].record.bytes;
+                images[i].size = candidates[i].record.size;
+            }
+        Status made = preprocess_pair(&settings->preprocess, &worker->scratch, worker->canvases, images, &broken, &why);
+        done = made == STATUS_OK;
+        if (!done) status = give_up_record(&candidates[broken], result, made, &why, error);
+        if (!done && !status) status = find_record(worker, settings, &candidates[broken], result, error);
+    }
+    for (int i = 0; i < unit->count && !status; i++)
+        if (images[i].out)
+            mix_target(unit->batch->targets + (int64_t)unit->images[i].place * config->classes, config->classes,
+                       candidates[i].record.label, candidates[1 - i].record.label, images[i].mix.lam,
+                       config->pipeline.smoothing);
+    return status;
+}
+
+/* An unusable record gets label -1. */
+static Status evaluate_unit(Worker *worker, const WorkSettings *settings, const WorkUnit *unit, Candidate *candidate,
+                            WorkResult *result, Error *error)
+{
+    Error why = {0};
+    Canvas *canvas = &worker->canvases[0];
+    Record *record = &candidate->record;
+    candidate->index = candidate->image->index;
+    Status status = dataset_read(worker->reader, candidate->index, record, &why);
+    if (!status)
+        status =
+            preprocess_evaluate(&settings->preprocess, &worker->scratch, record->bytes, record->size, canvas, &why);
+    if (!status) {
+        preprocess_floats(&settings->preprocess, canvas->pixels, image_of(settings, unit, 0));
+        return STATUS_OK;
+    }
+    record->label = -1;
+    return give_up_record(candidate, result, status, &why, error);
 }
 
 Status worker_do(Worker *worker, const WorkSettings *settings, const WorkUnit *unit, WorkResult *result, Error *error)
 {
     Batch *batch = unit->batch;
-    Mix mixes[2] = {{.lam = 1.0}, {.lam = 1.0}};
-    int64_t labels[2] = {-1, -1}, indices[2] = {-1, -1};
+    Candidate candidates[2] = {{.image = &unit->images[0]}, {.image = &unit->images[1]}};
     *result = (WorkResult){0};
     for (int i = 0; i < 2; i++)
         if (unit->ahead[i] >= 0) dataset_prefetch(worker->reader, unit->ahead[i]);
-    for (int i = 0; i < unit->count; i++)
-        if (unit->images[i].place >= 0) mixes[i] = draw_mix(settings, unit, i);
-    for (int i = 0; i < unit->count; i++) {
-        if (unit->images[i].place < 0 && mixes[1 - i].lam >= 1.0) continue;
-        Status status = load(worker, settings, unit, i, &indices[i], &labels[i], result, error);
-        if (status) return status;
-    }
-    for (int i = 0; i < unit->count; i++) {
+    Status status = settings->config->training ? train_unit(worker, settings, unit, candidates, result, error)
+                                               : evaluate_unit(worker, settings, unit, &candidates[0], result, error);
+    for (int i = 0; i < unit->count && !status; i++) {
         const WorkImage *image = &unit->images[i];
         if (image->place < 0) continue;
-        batch->labels[image->place] = labels[i];
+        batch->labels[image->place] = candidates[i].record.label;
         batch->samples[image->place] = (uint64_t)image->position;
-        batch->indices[image->place] = indices[i];
-        if (labels[i] >= 0) finish(worker, settings, unit, i, &mixes[i], labels);
+        batch->indices[image->place] = candidates[i].index;
     }
-    return STATUS_OK;
+    return status;
 }
