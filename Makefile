@@ -73,7 +73,7 @@ KEEP_LIBRARIES := $(if $(findstring address,$(SANITIZER)),$(BUILD)/tests/support
 objects = $(patsubst %.c,$(BUILD)/%.o,$(1))
 ROOM_OBJECTS := $(call objects,$(ROOM_SOURCES))
 ALL_OBJECTS  := $(call objects,$(ROOM_SOURCES) $(TOOL_SOURCES) $(UNIT_SOURCES) $(SUPPORT_SOURCES) \
-                  $(wildcard tests/mpi/*.c tests/bench/*.c tests/fuzz/*.c))
+                  $(wildcard tests/mpi/*.c tests/bench/*.c tests/fuzz/*.c tests/stories/*.c))
 
 ifeq ($(V),1)
 say =
@@ -112,6 +112,10 @@ $(BUILD)/tests/unit: $(call objects,$(UNIT_SOURCES) $(SUPPORT_SOURCES)) $(KEEP_L
 
 $(MPI_TESTS) $(BENCHES): $(BUILD)/%: $(BUILD)/%.o $(KEEP_LIBRARIES) $(BUILD)/libt2t.a
 	$(call say,LINK,$@)$(CC) $(T2T_CFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+
+# What the stories need to make an ImageNet of their own.
+$(BUILD)/tests/stories/write_meta: $(BUILD)/tests/stories/write_meta.o $(BUILD)/tests/support/devkit.o $(KEEP_LIBRARIES)
+	$(call say,LINK,$@)$(CC) $(T2T_CFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lz
 
 # Its own calloc and so on, which fail when told to.
 $(BUILD)/tests/mpi/creation: LDFLAGS += -Wl,--wrap=calloc,--wrap=aligned_alloc,--wrap=pthread_create,--wrap=MPI_Win_allocate_shared

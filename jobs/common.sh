@@ -11,9 +11,9 @@
 # The network of all traffic between ranks and between launchers: names (eth0, ib0) or networks (10.0.0.0/8), with commas.
 # Empty: Open MPI listens on every interface of a host and tries all that it finds.
 NETWORK_INTERFACE=${NETWORK_INTERFACE:-}
-# Open MPI's mpirun, when it is told to end its ranks or when one of them has died, sends them TERM and, so many seconds
-# later (by itself: 1), KILL. It always waits that long, so a crash is noticed later by as much.
-KILL_TIMEOUT=${KILL_TIMEOUT:-5}
+# Open MPI's mpirun, when it is told to end its ranks or when the first of them has ended with another status than 0, sends
+# TERM and, so many seconds later (by itself: 1), KILL. It waits that long whether ranks are left or not.
+KILL_TIMEOUT=${KILL_TIMEOUT:-3}
 # An mpirun that has lost all its processes, and processes that outlive their mpirun, are ended after so many seconds.
 LINGER=${LINGER:-20}
 # ==== to here

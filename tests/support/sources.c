@@ -10,6 +10,7 @@
 
 #include "core/base/file.h"
 #include "tests/support/command.h"
+#include "tests/support/devkit.h"
 
 enum { WIDTH = 10, HEIGHT = 8, BITS = 10 };
 
@@ -158,91 +159,16 @@ void write_folder_source(const char *folder)
 
 /* ---- tars and devkit */
 
-typedef struct Mat {
-    unsigned char bytes[16384];
-    size_t used;
-} Mat;
-
-static void mat_u32(Mat *mat, unsigned value)
-{
-    for (int i = 0; i < 4; i++) mat->bytes[mat->used++] = (unsigned char)(value >> 8 * i);
-}
-
-static void mat_element(Mat *mat, unsigned type, const void *data, size_t size)
-{
-    mat_u32(mat, type);
-    mat_u32(mat, (unsigned)size);
-    memcpy(mat->bytes + mat->used, data, size);
-    mat->used += (size + 7) / 8 * 8;
-}
-
-/* The head of an array; returns where its size has to be put when it is complete. */
-static size_t mat_begin(Mat *mat, unsigned class, unsigned rows, unsigned columns, const char *name)
-{
-    unsigned flags[2] = {class, 0}, dims[2] = {rows, columns};
-    mat_u32(mat, 14);
-    size_t at = mat->used;
-    mat_u32(mat, 0);
-    mat_element(mat, 6, flags, 8);
-    mat_element(mat, 5, dims, 8);
-    mat_element(mat, 1, name, strlen(name));
-    return at;
-}
-
-static void mat_end(Mat *mat, size_t at)
-{
-    size_t end = mat->used;
-    mat->used = at;
-    mat_u32(mat, (unsigned)(end - at - 4));
-    mat->used = end;
-}
-
-static void mat_number(Mat *mat, double value)
-{
-    size_t at = mat_begin(mat, 6, 1, 1, "");
-    mat_element(mat, 9, &value, 8);
-    mat_end(mat, at);
-}
-
-static void mat_text(Mat *mat, const char *text)
-{
-    unsigned short wide[64];
-    size_t length = strlen(text);
-    for (size_t i = 0; i < length; i++) wide[i] = (unsigned char)text[i];
-    size_t at = mat_begin(mat, 4, 1, (unsigned)length, "");
-    mat_element(mat, 4, wide, 2 * length);
-    mat_end(mat, at);
-}
-
-/* ids 1, 2 are n02, n01: not the sorted order; id 3 is an ancestor. Compressed, as MATLAB writes it. */
+/* ids 1, 2 are n02, n01: not the sorted order; id 3 is an ancestor. */
 static void write_meta(const char *folder)
 {
-    static const char FIELDS[4][16] = {"ILSVRC2012_ID", "WNID", "words", "num_children"};
     static const char *const ROWS[3][2] = {
         {"n02", "tench, Tinca tinca"}, {"n01", "great white shark"}, {"n00", "thing"}};
-    static Mat mat, file;
-    unsigned width = 16;
-    mat = file = (Mat){0};
-    size_t at = mat_begin(&mat, 2, 3, 1, "synsets");
-    mat_u32(&mat, 4u << 16 | 5); /* a small element */
-    mat_u32(&mat, width);
-    mat_element(&mat, 1, FIELDS, sizeof FIELDS);
-    for (int i = 0; i < 3; i++) {
-        mat_number(&mat, i + 1);
-        mat_text(&mat, ROWS[i][0]);
-        mat_text(&mat, ROWS[i][1]);
-        mat_number(&mat, i == 2 ? 2 : 0);
-    }
-    mat_end(&mat, at);
-    memcpy(file.bytes, "MATLAB 5.0 MAT-file", 19);
-    memcpy(file.bytes + 124, "\0\1IM", 4);
-    file.used = 136;
-    uLongf size = sizeof file.bytes - file.used;
-    cr_assert_eq(compress(file.bytes + file.used, &size, mat.bytes, mat.used), Z_OK);
-    file.used = 128;
-    mat_u32(&file, 15);
-    mat_u32(&file, (unsigned)size);
-    write_file(folder, "ILSVRC2012_devkit_t12/data/meta.mat", file.bytes, file.used + size);
+    size_t size;
+    unsigned char *bytes = devkit_meta(ROWS, 3, 2, &size);
+    cr_assert(bytes);
+    write_file(folder, "ILSVRC2012_devkit_t12/data/meta.mat", bytes, size);
+    free(bytes);
 }
 
 void write_tar_source(const char *folder, const char *tars)

@@ -236,7 +236,7 @@ Test(jobs, open_mpi_is_told_the_network_in_one_place)
     file_put("bin/mpirun", SHOWS);
     SUCCEEDS(command_run(SECONDS, "cd %s/bin && cp mpirun srun && chmod +x *", folder));
     EXPECT(job("0\n", "NETWORK_INTERFACE=ib0 jobs/train.mpirun c.yaml runs/r"), 0, "OMPI_MCA_btl_tcp_if_include=ib0",
-           "OMPI_MCA_oob_tcp_if_include=ib0", "OMPI_MCA_odls_base_sigkill_timeout=5");
+           "OMPI_MCA_oob_tcp_if_include=ib0", "OMPI_MCA_odls_base_sigkill_timeout=3");
     EXPECT(job("0\n", "NETWORK_INTERFACE=ib0 OMPI_MCA_btl_tcp_if_include=eth1 OMPI_MCA_odls_base_sigkill_timeout=9 "
                       "jobs/train.sbatch c.yaml runs/r"),
            0, "OMPI_MCA_btl_tcp_if_include=eth1", "OMPI_MCA_oob_tcp_if_include=ib0",
@@ -283,7 +283,7 @@ Test(jobs, ctrl_c_in_a_terminal_leaves_the_ranks_their_time)
         job("", "export T2T=$FAKE/rank OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 "
                 "OMPI_MCA_rmaps_base_oversubscribe=1; "
                 "{ until [ -e ../up.0 ] && [ -e ../up.1 ]; do sleep 0.1; done; printf '\\003'; sleep 6; } | "
-                "script -qec 'jobs/train.mpirun c.yaml runs/r' /dev/null");
+                "script -qec 'exec jobs/train.mpirun c.yaml runs/r' /dev/null");
     cr_expect_eq(command.exit_status, 75, "%d\n%s", command.exit_status, command.output);
     cr_expect(strstr(command.output, "the same command continues"), "%s", command.output);
     command_free(&command);
