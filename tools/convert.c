@@ -56,12 +56,12 @@ static Status team_join(World *team, Error *error)
     return world_launch_problem(1, getenv, message, sizeof message) ? world_start(team, error) : STATUS_OK;
 }
 
-/* Waits for all and returns the worst status of any. */
-static Status team_agree(const World *team, Status status)
+/* Collective: the failure of one process is that of all; the first one tells it. */
+static Status team_agree(const World *team, Status status, Error *error)
 {
-    int mine = status, worst = status;
-    if (team->started) MPI_Allreduce(&mine, &worst, 1, MPI_INT, MPI_MAX, MPI_COMM_WORLD);
-    return (Status)worst;
+    if (team->started) status = world_agree(team->comm, status, error);
+    if (team->rank != 0) error->message[0] = 0;
+    return status;
 }
 
 /* ---- the command line */
@@ -218,7 +218,7 @@ static void print_result(const char *dest)
         const ManifestSplit *split = &manifest.splits[i];
         printf("%s %s %" PRId64 " images in %d shard%s", i ? "," : "", split->name, split->count, split->shard_count,
                split->shard_count == 1 ? "" : "s");
-        exif += split->tally.corrupt_exif;
+        exif += split->stats.corrupt_exif;
         rejected += split->rejected;
     }
     printf(", %d classes\n", manifest.classes);
@@ -239,13 +239,13 @@ static Status run(const World *team, ConvertConfig config, Error *error)
     if (!config.threads) config.threads = threads < 1 ? 1 : threads;
 
     Convert *convert;
-    Status status = team_agree(team, convert_create(&convert, &config, error));
+    Status status = team_agree(team, convert_create(&convert, &config, error), error);
     if (status) goto free_convert;
     bool done = convert_is_done(convert);
     if (team->rank == 0 && !done && !convert_is_locked(convert))
         fprintf(stderr, "t2t convert: %s: its file system has no locks; do not start a second conversion into it\n",
                 config.dest);
-    status = team_agree(team, convert_run(convert, error));
+    status = team_agree(team, convert_run(convert, error), error);
     if (status || team->rank != 0) goto free_convert;
     status = convert_finish(convert, error);
     if (status) goto free_convert;
@@ -253,7 +253,7 @@ static Status run(const World *team, ConvertConfig config, Error *error)
     print_result(config.dest);
 free_convert:
     convert_free(convert);
-    return team_agree(team, status);
+    return team_agree(team, status, error);
 }
 
 Status tool_convert(int argc, char **argv, Error *error)

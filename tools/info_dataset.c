@@ -26,32 +26,32 @@ static void print_bar(int64_t count, int64_t most)
     putchar('\n');
 }
 
-static void print_sides(const Tally *tally)
+static void print_sides(const DatasetStats *stats)
 {
     int64_t most = 0;
     int first = SIDE_BINS, last = -1;
     for (int i = 0; i < SIDE_BINS; i++) {
-        if (tally->sides[i] == 0) continue;
+        if (stats->sides[i] == 0) continue;
         if (first == SIDE_BINS) first = i;
         last = i;
-        if (tally->sides[i] > most) most = tally->sides[i];
+        if (stats->sides[i] > most) most = stats->sides[i];
     }
     printf("  shorter side, pixels\n");
     for (int i = first; i <= last; i++) {
-        int low = i ? tally_side_bound(i - 1) : 1, high = tally_side_bound(i);
+        int low = i ? dataset_stats_side_bound(i - 1) : 1, high = dataset_stats_side_bound(i);
         char range[32];
         snprintf(range, sizeof range, high == INT_MAX ? "%d or more" : "%d to %d", low, high - 1);
-        printf("  %14s %9" PRId64 "  ", range, tally->sides[i]);
-        print_bar(tally->sides[i], most);
+        printf("  %14s %9" PRId64 "  ", range, stats->sides[i]);
+        print_bar(stats->sides[i], most);
     }
 }
 
-static void print_per_class(const Tally *tally)
+static void print_per_class(const DatasetStats *stats)
 {
     int64_t least = INT64_MAX, most = 0;
     int empty = 0;
-    for (int i = 0; i < tally->classes; i++) {
-        int64_t count = tally->per_class[i];
+    for (int i = 0; i < stats->classes; i++) {
+        int64_t count = stats->per_class[i];
         if (count < least) least = count;
         if (count > most) most = count;
         empty += count == 0;
@@ -63,18 +63,18 @@ static void print_per_class(const Tally *tally)
 
 static void print_split(const ManifestSplit *split)
 {
-    const Tally *tally = &split->tally;
+    const DatasetStats *stats = &split->stats;
     double bytes = 0;
     for (int i = 0; i < split->shard_count; i++) bytes += (double)split->shards[i].summary.size;
     printf("\n%s: %" PRId64 " images in %d shard%s of %.1f MB in all\n", split->name, split->count, split->shard_count,
            split->shard_count == 1 ? "" : "s", bytes / 1e6);
     if (split->count == 0) return;
     printf("  %.1f KB an image; %" PRId64 " JPEG, %" PRId64 " PNG; of these %" PRId64 " gray, %" PRId64 " CMYK\n",
-           (double)tally->bytes / (double)split->count / 1e3, tally->jpeg, tally->png, tally->gray, tally->cmyk);
-    if (tally->corrupt_exif) printf("  %" PRId64 " with damaged EXIF data, which does no harm\n", tally->corrupt_exif);
+           (double)stats->bytes / (double)split->count / 1e3, stats->jpeg, stats->png, stats->gray, stats->cmyk);
+    if (stats->corrupt_exif) printf("  %" PRId64 " with damaged EXIF data, which does no harm\n", stats->corrupt_exif);
     if (split->rejected) printf("  %" PRId64 " broken images were left out: see rejected.tsv\n", split->rejected);
-    print_per_class(tally);
-    print_sides(tally);
+    print_per_class(stats);
+    print_sides(stats);
 }
 
 static void print_classes(const Manifest *manifest, bool all)
@@ -88,7 +88,7 @@ static void print_classes(const Manifest *manifest, bool all)
         if (manifest->class_words[i]) printf("  %s", printable(text, sizeof text, manifest->class_words[i]));
         for (int split = 0; split < manifest->split_count; split++)
             printf("%s%s %" PRId64, split ? ", " : "  ", manifest->splits[split].name,
-                   manifest->splits[split].tally.per_class[i]);
+                   manifest->splits[split].stats.per_class[i]);
         putchar('\n');
     }
     if (shown < manifest->classes) printf("  ... (all with --classes)\n");

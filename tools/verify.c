@@ -29,7 +29,7 @@ static void show_problem(void *context, const char *problem)
     if (display->told++ < MAX_TOLD) printf("%s%s\n", display->bar.terminal ? "\r\033[K" : "", problem);
 }
 
-static void show_progress(void *context, const VerifyCounts *counts)
+static void show_verify_progress(void *context, const VerifyCounts *counts)
 {
     Display *display = context;
     bar_show(&display->bar, &(BarState){.done = counts->images,
@@ -47,7 +47,7 @@ Status tool_verify(int argc, char **argv, Error *error)
                                             {0}};
     Display display = {.bar = bar_begin(false)};
     VerifyOptions options = {
-        .threads = pool_allowed_cpus(), .found = show_problem, .progress = show_progress, .context = &display};
+        .threads = pool_allowed_cpus(), .found = show_problem, .progress = show_verify_progress, .context = &display};
     for (int option; (option = getopt_long(argc, argv, "", OPTIONS, NULL)) != -1;) {
         if (option == '?') return error_set(error, STATUS_USAGE, "see `t2t verify --help`");
         if (option == 'd') options.decode = true;

@@ -9,10 +9,10 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include "data/image/interpolation.h"
 
 typedef enum MixMode { MIX_BATCH, MIX_PAIR, MIX_ELEM } MixMode;
 typedef enum EraseMode { ERASE_CONST, ERASE_RAND, ERASE_PIXEL } EraseMode;
-typedef enum Interpolation { INTERPOLATION_RANDOM, INTERPOLATION_BILINEAR, INTERPOLATION_BICUBIC } Interpolation;
 
 typedef struct PipelineConfig {
     int img_size;

@@ -6,15 +6,15 @@
 #include <stdint.h>
 #include "core/base/rng.h"
 
-typedef enum JitterKind { JITTER_BRIGHTNESS, JITTER_CONTRAST, JITTER_SATURATION, JITTER_KINDS } JitterKind;
+typedef enum ColorJitterKind { JITTER_BRIGHTNESS, JITTER_CONTRAST, JITTER_SATURATION, JITTER_KINDS } ColorJitterKind;
 
-typedef struct Jitter {
-    JitterKind order[JITTER_KINDS];
+typedef struct ColorJitter {
+    ColorJitterKind order[JITTER_KINDS];
     double factor[JITTER_KINDS]; /* by kind */
-} Jitter;
+} ColorJitter;
 
 /* Factors uniform in max(0, 1 - strength) .. 1 + strength, in a random order. */
-Jitter jitter_sample(Rng *rng, double strength);
-void jitter_apply(const Jitter *jitter, uint8_t *pixels, int64_t count); /* pixels: (count, 3), in place */
+ColorJitter color_jitter_sample(Rng *rng, double strength);
+void color_jitter_apply(const ColorJitter *jitter, uint8_t *pixels, int64_t count); /* pixels: (count, 3), in place */
 
 #endif

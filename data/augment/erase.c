@@ -25,14 +25,14 @@ int erase_sample(Rng *rng, int size, double probability, int count, EraseBox box
     return found;
 }
 
-void erase_fill(const NormalTable *table, Rng *rng, float *image, int size, EraseBox box, EraseMode mode)
+void erase_fill(const GaussianTable *table, Rng *rng, float *image, int size, EraseBox box, EraseMode mode)
 {
     for (int c = 0; c < 3; c++) {
-        float color = mode == ERASE_RAND ? (float)normal_draw(table, rng) : 0.0f;
+        float color = mode == ERASE_RAND ? (float)gaussian_draw(table, rng) : 0.0f;
         for (int y = box.top; y < box.top + box.height; y++) {
             float *row = image + ((int64_t)c * size + y) * size + box.left;
             if (mode == ERASE_PIXEL)
-                normal_fill(table, rng, row, box.width);
+                gaussian_fill(table, rng, row, box.width);
             else
                 for (int x = 0; x < box.width; x++) row[x] = color;
         }

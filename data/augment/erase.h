@@ -17,6 +17,6 @@ typedef struct EraseBox {
 int erase_sample(Rng *rng, int size, double probability, int count, EraseBox boxes[ERASE_MAX_COUNT]);
 
 /* image: (3, size, size). ERASE_CONST: 0; ERASE_RAND: one normal number per channel; ERASE_PIXEL: one per value. */
-void erase_fill(const NormalTable *table, Rng *rng, float *image, int size, EraseBox box, EraseMode mode);
+void erase_fill(const GaussianTable *table, Rng *rng, float *image, int size, EraseBox box, EraseMode mode);
 
 #endif

@@ -10,14 +10,14 @@ static double density(double x)
     return exp(-0.5 * x * x);
 }
 
-void normal_table(NormalTable *table)
+void gaussian_table(GaussianTable *table)
 {
     double *edge = table->edge;
     edge[0] = AREA / density(TAIL); /* the base as if it were a box of the same area */
     edge[1] = TAIL;
-    for (int i = 2; i < NORMAL_LAYERS; i++) edge[i] = sqrt(-2.0 * log(AREA / edge[i - 1] + density(edge[i - 1])));
-    edge[NORMAL_LAYERS] = 0.0;
-    for (int i = 0; i < NORMAL_LAYERS; i++) table->inner[i] = edge[i + 1] / edge[i];
+    for (int i = 2; i < GAUSSIAN_LAYERS; i++) edge[i] = sqrt(-2.0 * log(AREA / edge[i - 1] + density(edge[i - 1])));
+    edge[GAUSSIAN_LAYERS] = 0.0;
+    for (int i = 0; i < GAUSSIAN_LAYERS; i++) table->inner[i] = edge[i + 1] / edge[i];
 }
 
 /* Beyond TAIL (Marsaglia 1964). */
@@ -39,16 +39,16 @@ typedef struct Draw {
 static inline Draw next_draw(Rng *rng)
 {
     const uint64_t bits = rng_at(rng->key, rng->counter++);
-    return (Draw){(int)(bits % NORMAL_LAYERS), (double)((int64_t)bits >> 11) * 0x1p-52};
+    return (Draw){(int)(bits % GAUSSIAN_LAYERS), (double)((int64_t)bits >> 11) * 0x1p-52};
 }
 
 /* 98.8 % of the draws lie where the layer is under the curve everywhere. */
-static inline bool is_inside(const NormalTable *table, Draw draw)
+static inline bool is_inside(const GaussianTable *table, Draw draw)
 {
     return fabs(draw.u) < table->inner[draw.layer];
 }
 
-static double draw_rarely(const NormalTable *table, Rng *rng, Draw draw)
+static double draw_rarely(const GaussianTable *table, Rng *rng, Draw draw)
 {
     for (;; draw = next_draw(rng)) {
         const double x = draw.u * table->edge[draw.layer];
@@ -59,12 +59,12 @@ static double draw_rarely(const NormalTable *table, Rng *rng, Draw draw)
     }
 }
 
-double normal_draw(const NormalTable *table, Rng *rng)
+double gaussian_draw(const GaussianTable *table, Rng *rng)
 {
     return draw_rarely(table, rng, next_draw(rng));
 }
 
-void normal_fill(const NormalTable *table, Rng *rng, float *out, int count)
+void gaussian_fill(const GaussianTable *table, Rng *rng, float *out, int count)
 {
     Rng own = *rng;
     for (int i = 0; i < count; i++) {

@@ -6,15 +6,15 @@
 #include <stdbool.h>
 #include "core/base/rng.h"
 
-enum { NORMAL_LAYERS = 128 };
+enum { GAUSSIAN_LAYERS = 128 };
 
-typedef struct NormalTable {
-    double edge[NORMAL_LAYERS + 1]; /* right edges of the layers, from the base outwards to 0 */
-    double inner[NORMAL_LAYERS];    /* share of a layer's width that lies under the curve everywhere */
-} NormalTable;
+typedef struct GaussianTable {
+    double edge[GAUSSIAN_LAYERS + 1]; /* right edges of the layers, from the base outwards to 0 */
+    double inner[GAUSSIAN_LAYERS];    /* share of a layer's width that lies under the curve everywhere */
+} GaussianTable;
 
-void normal_table(NormalTable *table);
-double normal_draw(const NormalTable *table, Rng *rng);
-void normal_fill(const NormalTable *table, Rng *rng, float *out, int count); /* the next `count` of them */
+void gaussian_table(GaussianTable *table);
+double gaussian_draw(const GaussianTable *table, Rng *rng);
+void gaussian_fill(const GaussianTable *table, Rng *rng, float *out, int count); /* the next `count` of them */
 
 #endif

@@ -49,7 +49,7 @@ void mix_pixels(const Mix *mix, int height, int width, const uint8_t *own, const
 {
     const int64_t row = 3 * (int64_t)width;
     if (!mix->cutmix && mix->lam < 1.0) {
-        loops()->mixup(own, partner, row * height, (float)mix->lam, (float)(1.0 - mix->lam), out);
+        pixel_kernels()->mixup(own, partner, row * height, (float)mix->lam, (float)(1.0 - mix->lam), out);
         return;
     }
     if (out != own) memcpy(out, own, (size_t)(row * height));

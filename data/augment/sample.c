@@ -55,7 +55,7 @@ Status preprocess_init(Preprocess *preprocess, const PipelineConfig *config, Err
     if (!status) status = randaugment_parse(&preprocess->policy, config->aa, error);
     if (status) return status;
     preprocess->normalise = normalise_make(config->mean, config->std);
-    normal_table(&preprocess->normal);
+    gaussian_table(&preprocess->normal);
     for (int c = 0; c < 3; c++) preprocess->fill[c] = (uint8_t)fmin(255.0, rint(255.0 * config->mean[c]));
     return STATUS_OK;
 }
@@ -184,8 +184,8 @@ static void augment(const Preprocess *preprocess, SampleKey key, Canvas *canvas)
         for (int i = 0; i < count; i++) augment_apply(&steps[i], preprocess->fill, canvas);
     } else if (config->color_jitter > 0.0) {
         Rng rng = key_rng(key, RNG_JITTER);
-        Jitter jitter = jitter_sample(&rng, config->color_jitter);
-        jitter_apply(&jitter, canvas->pixels, (int64_t)canvas->width * canvas->height);
+        ColorJitter jitter = color_jitter_sample(&rng, config->color_jitter);
+        color_jitter_apply(&jitter, canvas->pixels, (int64_t)canvas->width * canvas->height);
     }
 }
 

@@ -27,7 +27,7 @@ typedef struct Preprocess {
     PipelineConfig config;
     RandAugment policy;
     Normalise normalise;
-    NormalTable normal;
+    GaussianTable normal;
     uint8_t fill[3]; /* what geometric operations leave outside the image: the mean colour */
 } Preprocess;
 

@@ -215,27 +215,27 @@ static void image_done(void *context, int64_t bytes, bool rejected)
     pthread_mutex_unlock(&convert->lock);
 }
 
-/* Whether an earlier attempt finished this shard: its receipt is of this plan, its file has the receipt's hash. */
+/* Whether an earlier attempt finished this shard: its marker is of this plan, its file has the marker's hash. */
 static Status is_finished(Convert *convert, const PlanShard *shard, bool *finished, Error *error)
 {
     char path[4096], hash[33] = "";
     snprintf(path, sizeof path, "%s/%s", convert->config.dest, shard->file);
-    Receipt receipt;
-    Status status = receipt_read(&receipt, convert->config.dest, shard, convert->plan.fingerprint,
-                                 convert->source.classes, finished, error);
+    DoneMarker marker;
+    Status status = done_marker_read(&marker, convert->config.dest, shard, convert->plan.fingerprint,
+                                     convert->source.classes, finished, error);
     if (status || !*finished) return status;
-    *finished = file_exists(path) && file_size(path) == receipt.shard.summary.size;
+    *finished = file_exists(path) && file_size(path) == marker.shard.summary.size;
     if (*finished) status = shard_hash_file(path, hash, error);
-    *finished = *finished && !status && strcmp(hash, receipt.shard.summary.hash) == 0;
+    *finished = *finished && !status && strcmp(hash, marker.shard.summary.hash) == 0;
     if (*finished) {
         pthread_mutex_lock(&convert->lock);
-        convert->progress.images += receipt.shard.summary.count + receipt.rejected_count;
-        convert->progress.kept += receipt.shard.summary.count + receipt.rejected_count;
-        convert->progress.rejected += receipt.rejected_count;
+        convert->progress.images += marker.shard.summary.count + marker.rejected_count;
+        convert->progress.kept += marker.shard.summary.count + marker.rejected_count;
+        convert->progress.rejected += marker.rejected_count;
         report(convert);
         pthread_mutex_unlock(&convert->lock);
     }
-    receipt_free(&receipt);
+    done_marker_free(&marker);
     return status;
 }
 
@@ -307,24 +307,25 @@ Status convert_run(Convert *convert, Error *error)
 
 /* ---- finishing */
 
-static Status add_receipt(Convert *convert, const PlanShard *shard, ManifestSplit *split, FILE *rejected, Error *error)
+static Status add_finished_shard(Convert *convert, const PlanShard *shard, ManifestSplit *split, FILE *rejected,
+                                 Error *error)
 {
-    Receipt receipt;
+    DoneMarker marker;
     bool found;
-    Status status = receipt_read(&receipt, convert->config.dest, shard, convert->plan.fingerprint,
-                                 convert->source.classes, &found, error);
+    Status status = done_marker_read(&marker, convert->config.dest, shard, convert->plan.fingerprint,
+                                     convert->source.classes, &found, error);
     if (status) return status;
     if (!found)
         return error_set(error, STATUS_FAILED,
                          "%s/.partial/%s.json: not there; does every process see the same folder %s?",
                          convert->config.dest, shard->file, convert->config.dest);
-    split->shards[split->shard_count++] = receipt.shard;
-    split->count += receipt.shard.summary.count;
-    split->rejected += receipt.rejected_count;
-    tally_add(&split->tally, &receipt.tally);
-    for (int i = 0; i < receipt.rejected_count; i++)
-        fprintf(rejected, "%s\t%s\n", receipt.rejected[2 * i], receipt.rejected[2 * i + 1]);
-    receipt_free(&receipt);
+    split->shards[split->shard_count++] = marker.shard;
+    split->count += marker.shard.summary.count;
+    split->rejected += marker.rejected_count;
+    dataset_stats_add(&split->stats, &marker.stats);
+    for (int i = 0; i < marker.rejected_count; i++)
+        fprintf(rejected, "%s\t%s\n", marker.rejected[2 * i], marker.rejected[2 * i + 1]);
+    done_marker_free(&marker);
     return STATUS_OK;
 }
 
@@ -335,10 +336,10 @@ static Status add_split(Convert *convert, Manifest *manifest, SourceSplitKind ki
     snprintf(split->name, sizeof split->name, "%s", source_split_name(kind));
     split->shards = calloc((size_t)convert->plan.shard_count, sizeof *split->shards);
     if (!split->shards) return error_set(error, STATUS_FAILED, "no memory for the manifest");
-    Status status = tally_create(&split->tally, convert->source.classes, error);
+    Status status = dataset_stats_create(&split->stats, convert->source.classes, error);
     for (int i = 0; i < convert->plan.shard_count && !status; i++)
         if (convert->plan.shards[i].split == kind)
-            status = add_receipt(convert, &convert->plan.shards[i], split, rejected, error);
+            status = add_finished_shard(convert, &convert->plan.shards[i], split, rejected, error);
     return status;
 }
 

@@ -2,8 +2,8 @@
  *
  * What is written is a pure function of source and options: the training images are shuffled by the seed and dealt to
  * shards, each shard's bytes depend on its images alone. So any number of processes and threads may share the shards,
- * and an interrupted conversion goes on where it was: a finished shard is kept when its receipt (DEST/.partial/
- * SHARD.json) fits the plan and the file's hash fits the receipt.
+ * and an interrupted conversion goes on where it was: a finished shard is kept when its done marker (DEST/.partial/
+ * SHARD.json) fits the plan and the file's hash fits the marker.
  *
  *     Convert *convert;
  *     Status status = convert_create(&convert, &config, error);     // indexes the source, makes the plan

@@ -25,19 +25,19 @@ void plan_free(Plan *plan); /* accepts a zeroed one */
 
 /* ---- what a finished shard says about itself */
 
-typedef struct Receipt {
+typedef struct DoneMarker {
     ManifestShard shard;
-    Tally tally;
+    DatasetStats stats;
     char **rejected; /* name, reason, name, reason ... */
     int rejected_count;
-} Receipt;
+} DoneMarker;
 
-Status receipt_reject(Receipt *receipt, const char *name, const char *reason, Error *error);
-Status receipt_write(const Receipt *receipt, const char *dest, const char *fingerprint, Error *error);
+Status done_marker_reject(DoneMarker *marker, const char *name, const char *reason, Error *error);
+Status done_marker_write(const DoneMarker *marker, const char *dest, const char *fingerprint, Error *error);
 /* *found is false when there is none. One of another plan is STATUS_USAGE. */
-Status receipt_read(Receipt *receipt, const char *dest, const PlanShard *shard, const char *fingerprint, int classes,
-                    bool *found, Error *error);
-void receipt_free(Receipt *receipt); /* accepts a zeroed one */
+Status done_marker_read(DoneMarker *marker, const char *dest, const PlanShard *shard, const char *fingerprint,
+                        int classes, bool *found, Error *error);
+void done_marker_free(DoneMarker *marker); /* accepts a zeroed one */
 
 /* ---- one shard */
 
@@ -51,7 +51,7 @@ typedef struct ShardJob {
     void *context;
 } ShardJob;
 
-/* Writes DEST/.partial/SHARD.mdb, moves it to DEST/SHARD.mdb, writes its receipt. */
+/* Writes DEST/.partial/SHARD.mdb, moves it to DEST/SHARD.mdb, writes its marker. */
 Status convert_shard(const ShardJob *job, Error *error);
 
 #endif

@@ -12,7 +12,7 @@
 typedef struct Work {
     const ShardJob *job;
     ShardWriter *writer;
-    Receipt receipt;
+    DoneMarker marker;
     SourceImage image;
     Image pixels, resized;
     Resizer resizer;
@@ -90,7 +90,7 @@ static Status reject(Work *work, const SourceItem *item, Error *why, Error *erro
         return error_add(error, "  hint: without --strict, broken images are left out and listed in rejected.tsv");
     }
     why->message[strcspn(why->message, "\n")] = 0;
-    return receipt_reject(&work->receipt, name, why->message, error);
+    return done_marker_reject(&work->marker, name, why->message, error);
 }
 
 static Status convert_item(Work *work, const SourceItem *item, Error *error)
@@ -104,7 +104,7 @@ static Status convert_item(Work *work, const SourceItem *item, Error *error)
     if (!status) {
         record.label = item->label;
         status = shard_writer_append(work->writer, &record, error);
-        if (!status) tally_count(&work->receipt.tally, item->label, record.size, &info);
+        if (!status) dataset_stats_count(&work->marker.stats, item->label, record.size, &info);
     } else if (status == STATUS_DATA) {
         status = reject(work, item, &why, error);
         if (!status) job->done(job->context, 0, true);
@@ -162,9 +162,9 @@ Status convert_shard(const ShardJob *job, Error *error)
     snprintf(path, sizeof path, "%s/%s", dest, job->shard->file);
     snprintf(partial, sizeof partial, "%s/.partial/%s", dest, job->shard->file);
     Work work = {.job = job};
-    ManifestShard *shard = &work.receipt.shard;
+    ManifestShard *shard = &work.marker.shard;
     snprintf(shard->file, sizeof shard->file, "%s", job->shard->file);
-    Status status = tally_create(&work.receipt.tally, job->source->classes, error);
+    Status status = dataset_stats_create(&work.marker.stats, job->source->classes, error);
     if (!status) status = shard_writer_create(&work.writer, partial, error);
     if (status) goto free_work;
     status = convert_items(&work, error);
@@ -173,13 +173,13 @@ Status convert_shard(const ShardJob *job, Error *error)
     if (rename(partial, path) != 0)
         status = error_set(error, STATUS_FAILED, "%s: cannot rename to %s: %m", partial, path);
     if (!status) status = file_sync_folder(path, error);
-    if (!status) status = receipt_write(&work.receipt, dest, job->plan->fingerprint, error);
+    if (!status) status = done_marker_write(&work.marker, dest, job->plan->fingerprint, error);
 free_work:
     free(work.encoded);
     source_image_free(&work.image);
     image_free(&work.pixels);
     image_free(&work.resized);
     resizer_free(&work.resizer);
-    receipt_free(&work.receipt);
+    done_marker_free(&work.marker);
     return status;
 }

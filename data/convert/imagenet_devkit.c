@@ -78,7 +78,7 @@ static Status find_files(Files *files, const char *folder, char path[4096], Erro
     return status;
 }
 
-static void keep_classes(Devkit *devkit)
+static void keep_classes(ImagenetDevkit *devkit)
 {
     int kept = 0;
     for (int i = 0; i < devkit->synset_count; i++)
@@ -86,14 +86,14 @@ static void keep_classes(Devkit *devkit)
     devkit->synset_count = kept;
 }
 
-static const Synset *find_id(const Devkit *devkit, long id)
+static const Synset *find_id(const ImagenetDevkit *devkit, long id)
 {
     for (int i = 0; i < devkit->synset_count; i++)
         if (devkit->synsets[i].id == id) return &devkit->synsets[i];
     return NULL;
 }
 
-static Status read_truth(Devkit *devkit, char *text, const char *path, Error *error)
+static Status read_truth(ImagenetDevkit *devkit, char *text, const char *path, Error *error)
 {
     Status status = STATUS_OK;
     int number = 0;
@@ -111,7 +111,7 @@ static Status read_truth(Devkit *devkit, char *text, const char *path, Error *er
     return status;
 }
 
-static Status read_wnids(Devkit *devkit, const char *folder, Error *error)
+static Status read_wnids(ImagenetDevkit *devkit, const char *folder, Error *error)
 {
     char path[4096], *text;
     size_t size;
@@ -128,9 +128,9 @@ static Status read_wnids(Devkit *devkit, const char *folder, Error *error)
     return status;
 }
 
-Status devkit_load(Devkit *devkit, const char *folder, Error *error)
+Status imagenet_devkit_load(ImagenetDevkit *devkit, const char *folder, Error *error)
 {
-    *devkit = (Devkit){0};
+    *devkit = (ImagenetDevkit){0};
     char path[4096];
     Files files = {0};
     Status status = find_files(&files, folder, path, error);
@@ -141,18 +141,18 @@ Status devkit_load(Devkit *devkit, const char *folder, Error *error)
     if (!status) status = read_wnids(devkit, folder, error);
     free(files.meta);
     free(files.truth);
-    if (status) devkit_free(devkit);
+    if (status) imagenet_devkit_free(devkit);
     return status;
 }
 
-void devkit_free(Devkit *devkit)
+void imagenet_devkit_free(ImagenetDevkit *devkit)
 {
     free(devkit->synsets);
     name_list_free(&devkit->val_wnids);
-    *devkit = (Devkit){0};
+    *devkit = (ImagenetDevkit){0};
 }
 
-const char *devkit_words(const Devkit *devkit, const char *wnid)
+const char *imagenet_devkit_words(const ImagenetDevkit *devkit, const char *wnid)
 {
     for (int i = 0; i < devkit->synset_count; i++)
         if (strcmp(devkit->synsets[i].wnid, wnid) == 0)
@@ -160,11 +160,12 @@ const char *devkit_words(const Devkit *devkit, const char *wnid)
     return NULL;
 }
 
-Status devkit_set_classes(const Devkit *devkit, Source *source, char *const *names, int count, Error *error)
+Status imagenet_devkit_set_classes(const ImagenetDevkit *devkit, Source *source, char *const *names, int count,
+                                   Error *error)
 {
     char **words = calloc((size_t)count + 1, sizeof *words);
     if (!words) return error_set(error, STATUS_FAILED, "no memory for the classes");
-    for (int i = 0; i < count; i++) words[i] = (char *)(uintptr_t)devkit_words(devkit, names[i]);
+    for (int i = 0; i < count; i++) words[i] = (char *)(uintptr_t)imagenet_devkit_words(devkit, names[i]);
     Status status = source_set_classes(source, names, words, count, error);
     free(words);
     return status;

@@ -10,21 +10,22 @@
 #include "data/convert/matfile.h"
 #include "data/convert/source.h"
 
-typedef struct Devkit {
+typedef struct ImagenetDevkit {
     Synset *synsets; /* of the classes only */
     int synset_count;
     NameList val_wnids; /* of the validation images, in the order of their names */
-} Devkit;
+} ImagenetDevkit;
 
-/* Leaves a zeroed Devkit where there is none. */
-Status devkit_load(Devkit *devkit, const char *folder, Error *error);
-void devkit_free(Devkit *devkit);                                 /* accepts a zeroed one */
-const char *devkit_words(const Devkit *devkit, const char *wnid); /* NULL: unknown */
+/* Leaves a zeroed ImagenetDevkit where there is none. */
+Status imagenet_devkit_load(ImagenetDevkit *devkit, const char *folder, Error *error);
+void imagenet_devkit_free(ImagenetDevkit *devkit);                                 /* accepts a zeroed one */
+const char *imagenet_devkit_words(const ImagenetDevkit *devkit, const char *wnid); /* NULL: unknown */
 
 /* source_set_classes with the devkit's words. */
-Status devkit_set_classes(const Devkit *devkit, Source *source, char *const *names, int count, Error *error);
+Status imagenet_devkit_set_classes(const ImagenetDevkit *devkit, Source *source, char *const *names, int count,
+                                   Error *error);
 
 /* Adds the images of ROOT/train/CLASS or ROOT/val/CLASS; nothing when there is no such folder. */
-Status source_add_folders(Source *source, SourceSplitKind split, const Devkit *devkit, Error *error);
+Status source_add_folders(Source *source, SourceSplitKind split, const ImagenetDevkit *devkit, Error *error);
 
 #endif

@@ -34,7 +34,7 @@ typedef struct CifarState {
     int count;
 } CifarState;
 
-static Status read_image(const Source *source, const SourceItem *item, SourceImage *image, Error *error)
+static Status cifar_read_image(const Source *source, const SourceItem *item, SourceImage *image, Error *error)
 {
     const CifarState *state = source->state;
     Status status = image_reserve(&image->pixels, SIDE, SIDE, error);
@@ -91,7 +91,7 @@ static Status add_file(Source *source, CifarState *state, SourceSplitKind split,
     return status;
 }
 
-static void free_state(void *pointer)
+static void cifar_free_state(void *pointer)
 {
     CifarState *state = pointer;
     for (int i = 0; i < state->count; i++) free(state->files[i]);
@@ -118,9 +118,9 @@ Status source_open_cifar(Source *source, Error *error)
     if (!state) return error_set(error, STATUS_FAILED, "%s: no memory", source->root);
     source->kind = "cifar";
     source->encode_as = IMAGE_PNG; /* small images do not bear a second lossy coding */
-    source->read = read_image;
+    source->read = cifar_read_image;
     source->state = state;
-    source->free_state = free_state;
+    source->free_state = cifar_free_state;
     if (!find_layout(source->root, state)) return STATUS_OK;
     Status status = read_classes(source, state, error);
     for (int i = 0; state->layout->train[i] && !status; i++)

@@ -91,14 +91,15 @@ static Status list_classes(const Source *source, SourceSplitKind split, NameList
     return status;
 }
 
-Status source_add_folders(Source *source, SourceSplitKind split, const Devkit *devkit, Error *error)
+Status source_add_folders(Source *source, SourceSplitKind split, const ImagenetDevkit *devkit, Error *error)
 {
     char path[8192];
     snprintf(path, sizeof path, "%s/%s", source->root, source_split_name(split));
     if (!file_exists(path)) return STATUS_OK;
     NameList list = {0};
     Status status = list_classes(source, split, &list, error);
-    if (!status && !source->classes) status = devkit_set_classes(devkit, source, list.names, list.count, error);
+    if (!status && !source->classes)
+        status = imagenet_devkit_set_classes(devkit, source, list.names, list.count, error);
     NameList known = {source->class_names, source->classes, 0};
     for (int i = 0; i < list.count && !status; i++) {
         int label = name_list_find(&known, list.names[i]);
@@ -117,10 +118,10 @@ Status source_open_folder(Source *source, Error *error)
     source->kind = "folder";
     source->encode_as = IMAGE_JPEG; /* what --resize makes smaller */
     source->read = source_read_file;
-    Devkit devkit;
-    Status status = devkit_load(&devkit, source->root, error);
+    ImagenetDevkit devkit;
+    Status status = imagenet_devkit_load(&devkit, source->root, error);
     for (int split = 0; split < SOURCE_SPLITS && !status; split++)
         status = source_add_folders(source, (SourceSplitKind)split, &devkit, error);
-    devkit_free(&devkit);
+    imagenet_devkit_free(&devkit);
     return status;
 }

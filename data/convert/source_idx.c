@@ -115,8 +115,8 @@ static Status find_file(const NameList *list, const char *folder, const char *co
     return STATUS_OK;
 }
 
-static Status add_split(Source *source, SourceSplitKind split, const IdxFile *images, const IdxFile *labels,
-                        int *classes, Error *error)
+static Status idx_add_split(Source *source, SourceSplitKind split, const IdxFile *images, const IdxFile *labels,
+                            int *classes, Error *error)
 {
     if (images->dims[0] != labels->dims[0])
         return error_set(error, STATUS_DATA, "%s has %u images, but %s has %u labels", images->path, images->dims[0],
@@ -153,12 +153,12 @@ static Status open_split(Source *source, SourceSplitKind split, const NameList *
                          images->path[0] ? "labels-idx1" : "images-idx3");
     status = idx_read(images, 3, error);
     if (!status) status = idx_read(&labels, 1, error);
-    if (!status) status = add_split(source, split, images, &labels, classes, error);
+    if (!status) status = idx_add_split(source, split, images, &labels, classes, error);
     free(labels.data);
     return status;
 }
 
-static Status read_image(const Source *source, const SourceItem *item, SourceImage *image, Error *error)
+static Status idx_read_image(const Source *source, const SourceItem *item, SourceImage *image, Error *error)
 {
     const IdxFile *file = &((const IdxState *)source->state)->images[item->file];
     Status status = image_reserve(&image->pixels, (int)file->dims[2], (int)file->dims[1], error);
@@ -171,7 +171,7 @@ static Status read_image(const Source *source, const SourceItem *item, SourceIma
     return STATUS_OK;
 }
 
-static void free_state(void *pointer)
+static void idx_free_state(void *pointer)
 {
     IdxState *state = pointer;
     for (int i = 0; i < SOURCE_SPLITS; i++) free(state->images[i].data);
@@ -182,9 +182,9 @@ Status source_open_idx(Source *source, Error *error)
 {
     source->kind = "idx";
     source->encode_as = IMAGE_JPEG;
-    source->read = read_image;
+    source->read = idx_read_image;
     source->state = calloc(1, sizeof(IdxState));
-    source->free_state = free_state;
+    source->free_state = idx_free_state;
     if (!source->state) return error_set(error, STATUS_FAILED, "%s: no memory", source->root);
     NameList list = {0};
     int classes = 0;

@@ -83,7 +83,7 @@ static double coverage(const Drawing *drawing, int x, int y)
     return (double)inside / (SAMPLES * SAMPLES);
 }
 
-static Status read_image(const Source *source, const SourceItem *item, SourceImage *image, Error *error)
+static Status synthetic_read_image(const Source *source, const SourceItem *item, SourceImage *image, Error *error)
 {
     const uint64_t *seed = source->state;
     Status status = image_reserve(&image->pixels, SIDE, SIDE, error);
@@ -105,7 +105,7 @@ static Status read_image(const Source *source, const SourceItem *item, SourceIma
     return STATUS_OK;
 }
 
-static Status add_split(Source *source, SourceSplitKind split, int64_t count, Error *error)
+static Status synthetic_add_split(Source *source, SourceSplitKind split, int64_t count, Error *error)
 {
     Status status = STATUS_OK;
     for (int64_t i = 0; i < count && !status; i++) {
@@ -120,15 +120,15 @@ static Status add_split(Source *source, SourceSplitKind split, int64_t count, Er
 
 Status source_open_synthetic(Source *source, int64_t train_images, uint64_t seed, Error *error)
 {
-    *source = (Source){.kind = "synthetic", .encode_as = IMAGE_JPEG, .read = read_image, .free_state = free};
+    *source = (Source){.kind = "synthetic", .encode_as = IMAGE_JPEG, .read = synthetic_read_image, .free_state = free};
     snprintf(source->root, sizeof source->root, "the synthetic source");
     uint64_t *state = malloc(sizeof *state);
     if (!state) return error_set(error, STATUS_FAILED, "no memory");
     *state = seed;
     source->state = state;
     Status status = source_set_classes(source, SHAPES, NULL, SHAPE_COUNT, error);
-    if (!status) status = add_split(source, SPLIT_TRAIN, train_images, error);
-    if (!status) status = add_split(source, SPLIT_VAL, (train_images + 4) / 5, error);
+    if (!status) status = synthetic_add_split(source, SPLIT_TRAIN, train_images, error);
+    if (!status) status = synthetic_add_split(source, SPLIT_VAL, (train_images + 4) / 5, error);
     if (status) source_close(source);
     return status;
 }

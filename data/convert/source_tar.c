@@ -28,7 +28,7 @@ typedef struct Tar {
 
 typedef struct TarState {
     Tar tars[SOURCE_SPLITS]; /* fd is -1 where there is none */
-    Devkit devkit;
+    ImagenetDevkit devkit;
 } TarState;
 
 /* ---- one tar */
@@ -182,7 +182,7 @@ static Status add_classes(Source *source, const Tar *tar, const ClassTars *class
     return status;
 }
 
-static Status open_train(Source *source, Tar *tar, const Devkit *devkit, Error *error)
+static Status open_train(Source *source, Tar *tar, const ImagenetDevkit *devkit, Error *error)
 {
     ClassTars classes = {0};
     NameList sorted = {0};
@@ -191,7 +191,7 @@ static Status open_train(Source *source, Tar *tar, const Devkit *devkit, Error *
     for (int i = 0; i < classes.wnids.count && !status; i++)
         status = name_list_add(&sorted, classes.wnids.names[i], error);
     name_list_sort(&sorted);
-    if (!status) status = devkit_set_classes(devkit, source, sorted.names, sorted.count, error);
+    if (!status) status = imagenet_devkit_set_classes(devkit, source, sorted.names, sorted.count, error);
     if (!status) status = add_classes(source, tar, &classes, error);
     name_list_free(&sorted);
     name_list_free(&classes.wnids);
@@ -202,7 +202,7 @@ static Status open_train(Source *source, Tar *tar, const Devkit *devkit, Error *
 
 /* ---- validation: a tar of images, labelled by the devkit in the order of their names */
 
-static Status label_val(Source *source, const Tar *tar, const Devkit *devkit, Error *error)
+static Status label_val(Source *source, const Tar *tar, const ImagenetDevkit *devkit, Error *error)
 {
     SourceSplit *val = &source->splits[SPLIT_VAL];
     if (devkit->val_wnids.count == 0) {
@@ -225,7 +225,7 @@ static Status label_val(Source *source, const Tar *tar, const Devkit *devkit, Er
 }
 
 /* Without training images the classes are those of the devkit, or of the labels. */
-static Status name_val_classes(Source *source, const Devkit *devkit, Error *error)
+static Status name_val_classes(Source *source, const ImagenetDevkit *devkit, Error *error)
 {
     NameList names = {0};
     Status status = STATUS_OK;
@@ -241,12 +241,12 @@ static Status name_val_classes(Source *source, const Devkit *devkit, Error *erro
         names.names[unique++] = names.names[i];
         names.names[i] = swapped;
     }
-    if (!status && unique) status = devkit_set_classes(devkit, source, names.names, unique, error);
+    if (!status && unique) status = imagenet_devkit_set_classes(devkit, source, names.names, unique, error);
     name_list_free(&names);
     return status;
 }
 
-static Status open_val(Source *source, Tar *tar, const Devkit *devkit, Error *error)
+static Status open_val(Source *source, Tar *tar, const ImagenetDevkit *devkit, Error *error)
 {
     Status status = tar_open(tar, error);
     Visit visit = {source, SPLIT_VAL, "val", 0};
@@ -258,7 +258,7 @@ static Status open_val(Source *source, Tar *tar, const Devkit *devkit, Error *er
 
 /* ---- the source */
 
-static Status read_image(const Source *source, const SourceItem *item, SourceImage *image, Error *error)
+static Status tar_read_image(const Source *source, const SourceItem *item, SourceImage *image, Error *error)
 {
     if (item->file < 0) return source_read_file(source, item, image, error);
     const Tar *tar = &((const TarState *)source->state)->tars[item->file];
@@ -274,18 +274,18 @@ static Status read_image(const Source *source, const SourceItem *item, SourceIma
     return status;
 }
 
-static void prefetch(const Source *source, const SourceItem *item)
+static void tar_prefetch(const Source *source, const SourceItem *item)
 {
     const TarState *state = source->state;
     if (item->file >= 0)
         posix_fadvise(state->tars[item->file].fd, (off_t)item->offset, item->size, POSIX_FADV_WILLNEED);
 }
 
-static void free_state(void *pointer)
+static void tar_free_state(void *pointer)
 {
     TarState *state = pointer;
     for (int i = 0; i < SOURCE_SPLITS; i++) tar_close(&state->tars[i]);
-    devkit_free(&state->devkit);
+    imagenet_devkit_free(&state->devkit);
     free(state);
 }
 
@@ -335,15 +335,15 @@ Status source_open_tars(Source *source, Error *error)
 {
     source->kind = "tar";
     source->encode_as = IMAGE_JPEG; /* what --resize makes smaller */
-    source->read = read_image;
-    source->prefetch = prefetch;
+    source->read = tar_read_image;
+    source->prefetch = tar_prefetch;
     TarState *state = calloc(1, sizeof *state);
     if (!state) return error_set(error, STATUS_FAILED, "%s: no memory", source->root);
     for (int i = 0; i < SOURCE_SPLITS; i++) state->tars[i].fd = -1;
     source->state = state;
-    source->free_state = free_state;
+    source->free_state = tar_free_state;
     Status status = find_tars(source, state, error);
-    if (!status) status = devkit_load(&state->devkit, source->root, error);
+    if (!status) status = imagenet_devkit_load(&state->devkit, source->root, error);
     Tar *train = &state->tars[SPLIT_TRAIN], *val = &state->tars[SPLIT_VAL];
     if (!status)
         status = train->path[0] ? open_train(source, train, &state->devkit, error)

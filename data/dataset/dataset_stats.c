@@ -6,39 +6,39 @@
 
 static const int SIDE_BOUNDS[SIDE_BINS] = {32, 64, 128, 192, 256, 320, 384, 512, 768, 1024, 2048, INT_MAX};
 
-int tally_side_bound(int bin)
+int dataset_stats_side_bound(int bin)
 {
     return SIDE_BOUNDS[bin];
 }
 
-Status tally_create(Tally *tally, int classes, Error *error)
+Status dataset_stats_create(DatasetStats *stats, int classes, Error *error)
 {
-    *tally = (Tally){.classes = classes, .per_class = calloc((size_t)classes + 1, sizeof *tally->per_class)};
-    if (!tally->per_class) return error_set(error, STATUS_FAILED, "no memory for the counts of %d classes", classes);
+    *stats = (DatasetStats){.classes = classes, .per_class = calloc((size_t)classes + 1, sizeof *stats->per_class)};
+    if (!stats->per_class) return error_set(error, STATUS_FAILED, "no memory for the counts of %d classes", classes);
     return STATUS_OK;
 }
 
-void tally_free(Tally *tally)
+void dataset_stats_free(DatasetStats *stats)
 {
-    free(tally->per_class);
-    *tally = (Tally){0};
+    free(stats->per_class);
+    *stats = (DatasetStats){0};
 }
 
-void tally_count(Tally *tally, int label, size_t size, const ImageInfo *info)
+void dataset_stats_count(DatasetStats *stats, int label, size_t size, const ImageInfo *info)
 {
     int side = info->width < info->height ? info->width : info->height, bin = 0;
     while (bin < SIDE_BINS - 1 && side >= SIDE_BOUNDS[bin]) bin++;
-    tally->sides[bin]++;
-    tally->per_class[label]++;
-    tally->bytes += (int64_t)size;
-    tally->jpeg += info->format == IMAGE_JPEG;
-    tally->png += info->format == IMAGE_PNG;
-    tally->gray += info->components == 1;
-    tally->cmyk += info->format == IMAGE_JPEG && info->components == 4;
-    tally->corrupt_exif += info->corrupt_exif;
+    stats->sides[bin]++;
+    stats->per_class[label]++;
+    stats->bytes += (int64_t)size;
+    stats->jpeg += info->format == IMAGE_JPEG;
+    stats->png += info->format == IMAGE_PNG;
+    stats->gray += info->components == 1;
+    stats->cmyk += info->format == IMAGE_JPEG && info->components == 4;
+    stats->corrupt_exif += info->corrupt_exif;
 }
 
-void tally_add(Tally *total, const Tally *part)
+void dataset_stats_add(DatasetStats *total, const DatasetStats *part)
 {
     for (int i = 0; i < total->classes; i++) total->per_class[i] += part->per_class[i];
     for (int i = 0; i < SIDE_BINS; i++) total->sides[i] += part->sides[i];
@@ -57,13 +57,13 @@ static json_t *numbers_to_json(const int64_t *numbers, int count)
     return array;
 }
 
-json_t *tally_to_json(const Tally *tally)
+json_t *dataset_stats_to_json(const DatasetStats *stats)
 {
-    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o}", "bytes", (json_int_t)tally->bytes, "jpeg",
-                     (json_int_t)tally->jpeg, "png", (json_int_t)tally->png, "gray", (json_int_t)tally->gray, "cmyk",
-                     (json_int_t)tally->cmyk, "corrupt_exif", (json_int_t)tally->corrupt_exif, "shorter_side",
-                     numbers_to_json(tally->sides, SIDE_BINS), "per_class",
-                     numbers_to_json(tally->per_class, tally->classes));
+    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o}", "bytes", (json_int_t)stats->bytes, "jpeg",
+                     (json_int_t)stats->jpeg, "png", (json_int_t)stats->png, "gray", (json_int_t)stats->gray, "cmyk",
+                     (json_int_t)stats->cmyk, "corrupt_exif", (json_int_t)stats->corrupt_exif, "shorter_side",
+                     numbers_to_json(stats->sides, SIDE_BINS), "per_class",
+                     numbers_to_json(stats->per_class, stats->classes));
 }
 
 static bool numbers_from_json(json_t *array, int64_t *numbers, int count)
@@ -77,9 +77,9 @@ static bool numbers_from_json(json_t *array, int64_t *numbers, int count)
     return true;
 }
 
-Status tally_from_json(Tally *tally, json_t *json, int classes, const char *name, Error *error)
+Status dataset_stats_from_json(DatasetStats *stats, json_t *json, int classes, const char *name, Error *error)
 {
-    Status status = tally_create(tally, classes, error);
+    Status status = dataset_stats_create(stats, classes, error);
     if (status) return status;
     json_int_t bytes, jpeg, png, gray, cmyk, exif;
     json_t *sides, *per_class;
@@ -88,15 +88,15 @@ Status tally_from_json(Tally *tally, json_t *json, int classes, const char *name
                        &png, "gray", &gray, "cmyk", &cmyk, "corrupt_exif", &exif, "shorter_side", &sides, "per_class",
                        &per_class) != 0)
         return error_set(error, STATUS_DATA, "%s: tally: %s", name, why.text);
-    if (!numbers_from_json(sides, tally->sides, SIDE_BINS))
+    if (!numbers_from_json(sides, stats->sides, SIDE_BINS))
         return error_set(error, STATUS_DATA, "%s: shorter_side is not %d counts", name, SIDE_BINS);
-    if (!numbers_from_json(per_class, tally->per_class, classes))
+    if (!numbers_from_json(per_class, stats->per_class, classes))
         return error_set(error, STATUS_DATA, "%s: per_class is not %d counts, one for each class", name, classes);
-    tally->bytes = bytes;
-    tally->jpeg = jpeg;
-    tally->png = png;
-    tally->gray = gray;
-    tally->cmyk = cmyk;
-    tally->corrupt_exif = exif;
+    stats->bytes = bytes;
+    stats->jpeg = jpeg;
+    stats->png = png;
+    stats->gray = gray;
+    stats->cmyk = cmyk;
+    stats->corrupt_exif = exif;
     return STATUS_OK;
 }

@@ -23,7 +23,7 @@ static json_t *split_to_json(const ManifestSplit *split)
     for (int i = 0; i < split->shard_count; i++)
         json_array_append_new(shards, manifest_shard_to_json(&split->shards[i]));
     return json_pack("{s:I, s:I, s:o, s:o}", "count", (json_int_t)split->count, "rejected", (json_int_t)split->rejected,
-                     "tally", tally_to_json(&split->tally), "shards", shards);
+                     "tally", dataset_stats_to_json(&split->stats), "shards", shards);
 }
 
 static json_t *classes_to_json(const Manifest *manifest)
@@ -98,7 +98,7 @@ static Status check_counts(const ManifestSplit *split, const char *name, Error *
     for (int i = 0; i < split->shard_count; i++)
         if (__builtin_add_overflow(in_shards, split->shards[i].summary.count, &in_shards))
             return refuse(error, name, "impossible counts");
-    for (int i = 0; i < split->tally.classes; i++) in_classes += split->tally.per_class[i];
+    for (int i = 0; i < split->stats.classes; i++) in_classes += split->stats.per_class[i];
     if (in_shards != split->count || in_classes != split->count)
         return error_set(error, STATUS_DATA,
                          "%s: split %s says %lld images, its shards add up to %lld, its classes to %lld; convert again",
@@ -110,17 +110,17 @@ static Status read_split(ManifestSplit *split, const char *key, json_t *json, in
                          Error *error)
 {
     json_int_t count, rejected;
-    json_t *tally, *shards;
+    json_t *stats, *shards;
     json_error_t why;
     if (strlen(key) >= sizeof split->name || strspn(key, "abcdefghijklmnopqrstuvwxyz0123456789_-") != strlen(key))
         return error_set(error, STATUS_DATA, "%s: '%.80s' is not the name of a split", name, key);
     snprintf(split->name, sizeof split->name, "%s", key);
-    if (json_unpack_ex(json, &why, 0, "{s:I, s:I, s:o, s:o}", "count", &count, "rejected", &rejected, "tally", &tally,
+    if (json_unpack_ex(json, &why, 0, "{s:I, s:I, s:o, s:o}", "count", &count, "rejected", &rejected, "tally", &stats,
                        "shards", &shards) != 0)
         return error_set(error, STATUS_DATA, "%s: split %s: %s", name, key, why.text);
     split->count = count;
     split->rejected = rejected;
-    Status status = tally_from_json(&split->tally, tally, classes, name, error);
+    Status status = dataset_stats_from_json(&split->stats, stats, classes, name, error);
     if (status) return status;
     if (!json_is_array(shards) || json_array_size(shards) > 1000000) return refuse(error, name, "shards is not a list");
     split->shard_count = (int)json_array_size(shards);
@@ -230,7 +230,7 @@ void manifest_free(Manifest *manifest)
     free(manifest->class_names);
     free(manifest->class_words);
     for (int i = 0; i < manifest->split_count; i++) {
-        tally_free(&manifest->splits[i].tally);
+        dataset_stats_free(&manifest->splits[i].stats);
         free(manifest->splits[i].shards);
     }
     *manifest = (Manifest){0};

@@ -21,22 +21,23 @@
 enum { MAX_CLASSES = 1 << 20, SIDE_BINS = 12 };
 
 /* Counts over a split, or over one shard of it. */
-typedef struct Tally {
+typedef struct DatasetStats {
     int classes;
     int64_t *per_class;            /* (classes) */
-    int64_t sides[SIDE_BINS];      /* images by shorter side: see tally_side_bound */
+    int64_t sides[SIDE_BINS];      /* images by shorter side: see dataset_stats_side_bound */
     int64_t bytes;                 /* of all images */
     int64_t jpeg, png, gray, cmyk; /* by content */
     int64_t corrupt_exif;
-} Tally;
+} DatasetStats;
 
-Status tally_create(Tally *tally, int classes, Error *error);
-void tally_free(Tally *tally); /* accepts a zeroed one */
-void tally_count(Tally *tally, int label, size_t size, const ImageInfo *info);
-void tally_add(Tally *total, const Tally *part);
-int tally_side_bound(int bin); /* bin holds sides below this and not below the one before; INT_MAX for the last */
-json_t *tally_to_json(const Tally *tally);
-Status tally_from_json(Tally *tally, json_t *json, int classes, const char *name, Error *error);
+Status dataset_stats_create(DatasetStats *stats, int classes, Error *error);
+void dataset_stats_free(DatasetStats *stats); /* accepts a zeroed one */
+void dataset_stats_count(DatasetStats *stats, int label, size_t size, const ImageInfo *info);
+void dataset_stats_add(DatasetStats *total, const DatasetStats *part);
+int dataset_stats_side_bound(
+    int bin); /* bin holds sides below this and not below the one before; INT_MAX for the last */
+json_t *dataset_stats_to_json(const DatasetStats *stats);
+Status dataset_stats_from_json(DatasetStats *stats, json_t *json, int classes, const char *name, Error *error);
 
 typedef struct ManifestShard {
     char file[64]; /* a plain name inside the data set's folder */
@@ -46,7 +47,7 @@ typedef struct ManifestShard {
 typedef struct ManifestSplit {
     char name[16];
     int64_t count, rejected;
-    Tally tally;
+    DatasetStats stats;
     ManifestShard *shards;
     int shard_count;
 } ManifestSplit;

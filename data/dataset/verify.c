@@ -12,8 +12,8 @@ typedef struct Verify {
     const char *folder;
     const VerifyOptions *options;
     Manifest manifest;
-    Tally tallies[MAX_DATA_SPLITS]; /* of what was found */
-    pthread_mutex_t lock;           /* guards what follows, and the tallies */
+    DatasetStats stats[MAX_DATA_SPLITS]; /* of what was found */
+    pthread_mutex_t lock;                /* guards what follows, and the stats */
     int next_shard;
     VerifyCounts counts;
     Status status; /* of the machinery, not of the data */
@@ -55,7 +55,7 @@ static Status check_image(const Verify *verify, const Record *record, Image *ima
     return verify->options->decode ? image_decode(record->bytes, record->size, image, error) : STATUS_OK;
 }
 
-static void check_records(Verify *verify, const ManifestShard *shard, ShardReader *reader, Tally *tally)
+static void check_records(Verify *verify, const ManifestShard *shard, ShardReader *reader, DatasetStats *stats)
 {
     Image image = {0};
     for (int64_t key = 0; key < shard->summary.count; key++) {
@@ -70,7 +70,7 @@ static void check_records(Verify *verify, const ManifestShard *shard, ShardReade
         if (status)
             tell(verify, &why);
         else
-            tally_count(tally, (int)record.label, record.size, &info);
+            dataset_stats_count(stats, (int)record.label, record.size, &info);
         count_image(verify);
     }
     image_free(&image);
@@ -112,7 +112,7 @@ static Status check_hash(const char *path, const ManifestShard *shard, Error *er
     return STATUS_DATA;
 }
 
-static Status check_shard(Verify *verify, const ManifestShard *shard, Tally *tally, Error *error)
+static Status check_shard(Verify *verify, const ManifestShard *shard, DatasetStats *stats, Error *error)
 {
     char path[4096];
     Shard *opened = NULL;
@@ -121,7 +121,7 @@ static Status check_shard(Verify *verify, const ManifestShard *shard, Tally *tal
     Status status = check_hash(path, shard, error);
     if (!status) status = shard_open(&opened, path, &shard->summary, false, error);
     if (!status) status = shard_reader_create(&reader, opened, error);
-    if (!status) check_records(verify, shard, reader, tally);
+    if (!status) check_records(verify, shard, reader, stats);
     shard_reader_free(reader);
     shard_close(opened);
     return status;
@@ -149,24 +149,24 @@ static void *work(void *context)
     int split;
     while ((shard = next_shard(verify, &split))) {
         Error error = {0};
-        Tally tally;
-        Status status = tally_create(&tally, verify->manifest.classes, &error);
-        if (!status) status = check_shard(verify, shard, &tally, &error);
+        DatasetStats stats;
+        Status status = dataset_stats_create(&stats, verify->manifest.classes, &error);
+        if (!status) status = check_shard(verify, shard, &stats, &error);
         if (status) tell(verify, &error);
-        if (!tally.per_class) continue;
+        if (!stats.per_class) continue;
         pthread_mutex_lock(&verify->lock);
-        tally_add(&verify->tallies[split], &tally);
+        dataset_stats_add(&verify->stats[split], &stats);
         pthread_mutex_unlock(&verify->lock);
-        tally_free(&tally);
+        dataset_stats_free(&stats);
     }
     return NULL;
 }
 
 /* Only where no shard had anything to tell, for then this says nothing new. */
-static void compare_tallies(Verify *verify)
+static void compare_stats(Verify *verify)
 {
     for (int i = 0; i < verify->manifest.split_count && verify->counts.problems == 0; i++) {
-        const Tally *said = &verify->manifest.splits[i].tally, *found = &verify->tallies[i];
+        const DatasetStats *said = &verify->manifest.splits[i].stats, *found = &verify->stats[i];
         bool same = memcmp(said->sides, found->sides, sizeof said->sides) == 0 && said->bytes == found->bytes &&
                     memcmp(said->per_class, found->per_class, (size_t)said->classes * sizeof *said->per_class) == 0;
         Error why = {0};
@@ -198,16 +198,16 @@ Status dataset_verify(const char *folder, const VerifyOptions *options, VerifyCo
     pthread_mutex_init(&verify.lock, NULL);
     for (int i = 0; i < verify.manifest.split_count && !status; i++) {
         verify.counts.total += verify.manifest.splits[i].count;
-        status = tally_create(&verify.tallies[i], verify.manifest.classes, error);
+        status = dataset_stats_create(&verify.stats[i], verify.manifest.classes, error);
     }
     if (!status) status = run_threads(&verify, error);
-    if (!status) compare_tallies(&verify);
+    if (!status) compare_stats(&verify);
     if (!status && verify.status) *error = verify.error, status = verify.status;
     if (!status && verify.counts.problems)
         status = error_set(error, STATUS_DATA, "%s: %lld problem%s", folder, (long long)verify.counts.problems,
                            verify.counts.problems == 1 ? "" : "s");
     *counts = verify.counts;
-    for (int i = 0; i < verify.manifest.split_count; i++) tally_free(&verify.tallies[i]);
+    for (int i = 0; i < verify.manifest.split_count; i++) dataset_stats_free(&verify.stats[i]);
     pthread_mutex_destroy(&verify.lock);
     manifest_free(&verify.manifest);
     return status;

@@ -9,7 +9,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
-#include "data/augment/augment.h"
+#include "data/image/interpolation.h"
 
 typedef struct Affine {
     double m[6];

@@ -1,10 +1,10 @@
-#define LOOPS loops_portable
+#define PIXEL_KERNELS pixel_kernels_portable
 #include "data/image/pixel_kernels_body.h"
 
-const Loops *loops(void)
+const PixelKernels *pixel_kernels(void)
 {
 #if defined(__x86_64__)
-    if (__builtin_cpu_supports("avx2")) return &loops_avx2;
+    if (__builtin_cpu_supports("avx2")) return &pixel_kernels_avx2;
 #endif
-    return &loops_portable;
+    return &pixel_kernels_portable;
 }

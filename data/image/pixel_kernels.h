@@ -1,11 +1,11 @@
-/* pixel_kernels.h: the loops over bytes that a compiler vectorises by itself. pixel_kernels_body.h is compiled twice, for any machine
- * and for AVX2; both give the same bytes, since nothing in data/ is contracted or reordered. */
+/* pixel_kernels.h: the loops over bytes that a compiler vectorises by itself. pixel_kernels_body.h is compiled twice, for any
+ * machine and for AVX2; both give the same bytes, since nothing in data/ is contracted or reordered. */
 #ifndef DATA_IMAGE_PIXEL_KERNELS_H
 #define DATA_IMAGE_PIXEL_KERNELS_H
 
 #include <stdint.h>
 
-typedef struct Loops {
+typedef struct PixelKernels {
     /* rint(own * keep + partner * take), ties to even, on `count` bytes; sums within 0 .. 255 */
     void (*mixup)(const uint8_t *own, const uint8_t *partner, int64_t count, float keep, float take, uint8_t *out);
     /* (count, 3): from the pixel's gray (factor 0) to itself (1) and beyond */
@@ -18,10 +18,10 @@ typedef struct Loops {
     void (*solarize_add)(uint8_t *bytes, int64_t count, int amount);
     void (*keep_bits)(uint8_t *bytes, int64_t count, uint8_t mask);
     int64_t (*luma_sum)(const uint8_t *pixels, int64_t count); /* (count, 3) */
-} Loops;
+} PixelKernels;
 
-extern const Loops loops_portable, loops_avx2;
+extern const PixelKernels pixel_kernels_portable, pixel_kernels_avx2;
 
-const Loops *loops(void); /* the faster that this processor runs */
+const PixelKernels *pixel_kernels(void); /* the faster that this processor runs */
 
 #endif

@@ -1,4 +1,4 @@
 #if defined(__x86_64__)
-#define LOOPS loops_avx2
+#define PIXEL_KERNELS pixel_kernels_avx2
 #include "data/image/pixel_kernels_body.h"
 #endif

@@ -1,4 +1,4 @@
-/* pixel_kernels_body.h: the code behind pixel_kernels.h; whoever includes it defines LOOPS, the table's name. */
+/* pixel_kernels_body.h: the code behind pixel_kernels.h; whoever includes it defines PIXEL_KERNELS, the table's name. */
 #include "data/image/pixel_kernels.h"
 
 /* Image.blend in its own precision: float, truncated. */
@@ -70,4 +70,4 @@ static int64_t luma_sum(const uint8_t *pixels, int64_t count)
     return sum;
 }
 
-const Loops LOOPS = {mixup, color, sharpen, solarize, solarize_add, keep_bits, luma_sum};
+const PixelKernels PIXEL_KERNELS = {mixup, color, sharpen, solarize, solarize_add, keep_bits, luma_sum};

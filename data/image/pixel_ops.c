@@ -91,23 +91,23 @@ void imageops_equalize(uint8_t *pixels, int64_t count)
 
 void imageops_invert(uint8_t *pixels, int64_t count)
 {
-    loops()->solarize(pixels, 3 * count, 0);
+    pixel_kernels()->solarize(pixels, 3 * count, 0);
 }
 
 void imageops_posterize(uint8_t *pixels, int64_t count, int bits)
 {
     const uint8_t mask = (uint8_t)(256 - (1 << (8 - bits)));
-    loops()->keep_bits(pixels, 3 * count, mask);
+    pixel_kernels()->keep_bits(pixels, 3 * count, mask);
 }
 
 void imageops_solarize(uint8_t *pixels, int64_t count, int threshold)
 {
-    loops()->solarize(pixels, 3 * count, threshold);
+    pixel_kernels()->solarize(pixels, 3 * count, threshold);
 }
 
 void imageops_solarize_add(uint8_t *pixels, int64_t count, int amount)
 {
-    loops()->solarize_add(pixels, 3 * count, amount);
+    pixel_kernels()->solarize_add(pixels, 3 * count, amount);
 }
 
 /* A blend with one gray level is a function of the byte alone. */
@@ -125,18 +125,18 @@ void imageops_brightness(uint8_t *pixels, int64_t count, double factor)
 
 void imageops_contrast(uint8_t *pixels, int64_t count, double factor)
 {
-    int64_t sum = loops()->luma_sum(pixels, count);
+    int64_t sum = pixel_kernels()->luma_sum(pixels, count);
     blend_level(pixels, count, (int)((double)sum / (double)count + 0.5), factor);
 }
 
 void imageops_color(uint8_t *pixels, int64_t count, double factor)
 {
-    loops()->color(pixels, count, (float)factor);
+    pixel_kernels()->color(pixels, count, (float)factor);
 }
 
 void imageops_sharpness(const uint8_t *in, int width, int height, double factor, uint8_t *out)
 {
-    const Loops *fast = loops();
+    const PixelKernels *fast = pixel_kernels();
     int64_t row = 3 * (int64_t)width;
     for (int y = 0; y < height; y++, in += row, out += row) {
         if (y == 0 || y == height - 1 || width < 3) {

@@ -71,7 +71,7 @@ static void stream_read(png_structp png, png_bytep target, png_size_t count)
 }
 
 /* As Pillow's convert("RGB"): palettes looked up, low depths widened, 16 bits cut to the upper 8, alpha dropped. */
-static bool decode(PngStream *stream, const Image *image)
+static bool read_rows(PngStream *stream, const Image *image)
 {
     png_structp png = stream->png;
     if (setjmp(png_jmpbuf(png))) return false;
@@ -107,7 +107,7 @@ Status png_decode(const uint8_t *bytes, size_t size, Image *image, Error *error)
         goto free_stream;
     }
     for (int y = 0; y < info.height; y++) stream.rows[y] = image->pixels + (size_t)y * (size_t)info.width * 3;
-    if (!decode(&stream, image)) status = error_set(error, STATUS_DATA, "broken PNG: %s", stream.message);
+    if (!read_rows(&stream, image)) status = error_set(error, STATUS_DATA, "broken PNG: %s", stream.message);
 free_stream:
     png_destroy_read_struct(&stream.png, &stream.info, NULL);
     free(stream.rows);
@@ -133,7 +133,7 @@ static void stream_flush(png_structp png)
     (void)png;
 }
 
-static bool encode(PngStream *stream, const Image *image, int gray, uint8_t *line)
+static bool write_rows(PngStream *stream, const Image *image, int gray, uint8_t *line)
 {
     png_structp png = stream->png;
     if (setjmp(png_jmpbuf(png))) return false;
@@ -165,7 +165,7 @@ Status image_encode_png(const Image *image, int gray, unsigned char **bytes, siz
         status = error_set(error, STATUS_FAILED, "no memory to encode a PNG");
         goto free_stream;
     }
-    if (!encode(&stream, image, gray, line))
+    if (!write_rows(&stream, image, gray, line))
         status = error_set(error, STATUS_FAILED, "cannot encode a PNG: %s", stream.message);
 free_stream:
     png_destroy_write_struct(&stream.png, &stream.info);

@@ -81,7 +81,7 @@ static Status taps_build(ResizeTaps *taps, int source, int size, int begin, int 
     return STATUS_OK;
 }
 
-static uint8_t clip(int32_t sum)
+static uint8_t clip_sum(int32_t sum)
 {
     int32_t value = sum >> RESIZE_BITS;
     return (uint8_t)(value < 0 ? 0 : value > 255 ? 255 : value);
@@ -97,7 +97,7 @@ void resize_rows(const Resizer *resizer, const uint8_t *const rows[], int count,
             for (int c = 0; c < 3; c++) {
                 int32_t sum = 1 << (RESIZE_BITS - 1);
                 for (int j = 0; j < span.count; j++) sum += tap[j] * rows[y][(span.first + j) * 3 + c];
-                out[3 * x + c] = clip(sum);
+                out[3 * x + c] = clip_sum(sum);
             }
         }
     }
@@ -112,7 +112,7 @@ void resize_columns(const Resizer *resizer, int output, uint8_t *out)
     for (int x = 0; x < 3 * resizer->target.columns; x++) {
         int32_t sum = 1 << (RESIZE_BITS - 1);
         for (int j = 0; j < span.count; j++) sum += tap[j] * in[j * resizer->stride + x];
-        out[x] = clip(sum);
+        out[x] = clip_sum(sum);
     }
 }
 

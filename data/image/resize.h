@@ -23,7 +23,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include "core/base/status.h"
-#include "data/augment/augment.h"
+#include "data/image/interpolation.h"
 
 typedef struct ResizeSource {
     const uint8_t *pixels; /* (height, width, 3) */

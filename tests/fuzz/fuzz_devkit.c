@@ -10,12 +10,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 {
-    Devkit devkit;
+    ImagenetDevkit devkit;
     Error error = {0};
     const char *folder = memory_folder_put(0, "ILSVRC2012_devkit_t12.tar.gz", bytes, size);
-    Status status = devkit_load(&devkit, folder, &error);
+    Status status = imagenet_devkit_load(&devkit, folder, &error);
     if ((status == STATUS_OK) != !error.message[0]) abort();
-    for (int i = 0; i < devkit.val_wnids.count; i++) devkit_words(&devkit, devkit.val_wnids.names[i]);
-    devkit_free(&devkit);
+    for (int i = 0; i < devkit.val_wnids.count; i++) imagenet_devkit_words(&devkit, devkit.val_wnids.names[i]);
+    imagenet_devkit_free(&devkit);
     return 0;
 }

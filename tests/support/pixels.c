@@ -78,7 +78,7 @@ Image test_image(int width, int height, uint64_t seed)
     return image;
 }
 
-static void append_image(ShardWriter *writer, Tally *tally, int number, bool corrupt)
+static void append_image(ShardWriter *writer, DatasetStats *stats, int number, bool corrupt)
 {
     Error error = {0};
     int width = 40 + (int)(rng_at(1, (uint64_t)number) % 61), height = 40 + (int)(rng_at(2, (uint64_t)number) % 61);
@@ -95,7 +95,7 @@ static void append_image(ShardWriter *writer, Tally *tally, int number, bool cor
                      .size = size};
     cr_assert_eq(shard_writer_append(writer, &record, &error), STATUS_OK, "%s", error.message);
     ImageInfo info = {.format = IMAGE_JPEG, .width = width, .height = height, .components = 3};
-    tally_count(tally, number % TEST_CLASSES, size, &info);
+    dataset_stats_count(stats, number % TEST_CLASSES, size, &info);
     free(bytes);
     image_free(&image);
 }
@@ -114,7 +114,7 @@ void test_dataset(const char *folder, int count, int per_shard, int corrupt)
     split->count = count;
     split->shards = calloc((size_t)shards, sizeof *split->shards);
     split->shard_count = shards;
-    cr_assert_eq(tally_create(&split->tally, TEST_CLASSES, &error), STATUS_OK, "%s", error.message);
+    cr_assert_eq(dataset_stats_create(&split->stats, TEST_CLASSES, &error), STATUS_OK, "%s", error.message);
     for (int s = 0; s < shards; s++) {
         ManifestShard *shard = &split->shards[s];
         ShardWriter *writer;
@@ -123,7 +123,7 @@ void test_dataset(const char *folder, int count, int per_shard, int corrupt)
         snprintf(path, sizeof path, "%s/%s", folder, shard->file);
         cr_assert_eq(shard_writer_create(&writer, path, &error), STATUS_OK, "%s", error.message);
         for (int i = s * per_shard; i < count && i < (s + 1) * per_shard; i++)
-            append_image(writer, &split->tally, i, i == corrupt);
+            append_image(writer, &split->stats, i, i == corrupt);
         cr_assert_eq(shard_writer_finish(writer, STATUS_OK, &shard->summary, &error), STATUS_OK, "%s", error.message);
     }
     cr_assert_eq(manifest_write(&manifest, folder, &error), STATUS_OK, "%s", error.message);

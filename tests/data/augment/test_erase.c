@@ -10,12 +10,12 @@ Test(normal, is_normal)
     enum { N = 200000 };
     static double values[N];
     const double moments[2] = {0, 1};
-    NormalTable table;
-    normal_table(&table);
+    GaussianTable table;
+    gaussian_table(&table);
     Rng rng = rng_make(1, RNG_ERASE, 0, 0);
     double squares = 0, fourth = 0, far = 0;
     for (int i = 0; i < N; i++) {
-        double x = values[i] = normal_draw(&table, &rng);
+        double x = values[i] = gaussian_draw(&table, &rng);
         squares += x * x / N;
         fourth += x * x * x * x / N;
         far += fabs(x) > 3.442619855899; /* where the ziggurat's tail begins */
@@ -32,26 +32,26 @@ Test(normal, a_run_is_what_single_draws_give)
 {
     enum { N = 20000 }; /* some 240 draws from the edges, some 12 of them from the tail */
     static float run[N];
-    NormalTable table;
-    normal_table(&table);
+    GaussianTable table;
+    gaussian_table(&table);
     Rng one = rng_make(2, RNG_ERASE, 0, 0), other = one;
     for (int begin = 0; begin < N;) {
         int count = 1 + begin % 97;
         if (count > N - begin) count = N - begin;
-        normal_fill(&table, &other, run + begin, count);
+        gaussian_fill(&table, &other, run + begin, count);
         begin += count;
     }
-    for (int i = 0; i < N; i++) cr_assert_eq(run[i], (float)normal_draw(&table, &one), "draw %d", i);
+    for (int i = 0; i < N; i++) cr_assert_eq(run[i], (float)gaussian_draw(&table, &one), "draw %d", i);
     cr_assert_eq(one.counter, other.counter);
 }
 
 Test(normal, the_layers_close_at_the_top)
 {
-    NormalTable table;
-    normal_table(&table);
-    for (int i = 0; i < NORMAL_LAYERS; i++) cr_assert_gt(table.edge[i], table.edge[i + 1]);
+    GaussianTable table;
+    gaussian_table(&table);
+    for (int i = 0; i < GAUSSIAN_LAYERS; i++) cr_assert_gt(table.edge[i], table.edge[i + 1]);
     /* The last layer's area is that of the others. */
-    double last = table.edge[NORMAL_LAYERS - 1];
+    double last = table.edge[GAUSSIAN_LAYERS - 1];
     cr_assert_float_eq(last * (1.0 - exp(-0.5 * last * last)), 9.91256303526217e-3, 1e-9);
 }
 
@@ -108,8 +108,8 @@ Test(erase, several_boxes_share_the_area)
 
 static void fill(EraseMode mode, float *image, int size, EraseBox box)
 {
-    NormalTable table;
-    normal_table(&table);
+    GaussianTable table;
+    gaussian_table(&table);
     Rng rng = rng_make(4, RNG_ERASE, 0, 0);
     for (int i = 0; i < 3 * size * size; i++) image[i] = 99.0f;
     erase_fill(&table, &rng, image, size, box, mode);

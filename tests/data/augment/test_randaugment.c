@@ -312,7 +312,7 @@ Test(loops, vector_and_portable_loops_agree)
             in[i] = (uint8_t)rng_u64(&rng);
             other[i] = (uint8_t)rng_u64(&rng);
         }
-        const Loops *const both[2] = {&loops_portable, &loops_avx2};
+        const PixelKernels *const both[2] = {&pixel_kernels_portable, &pixel_kernels_avx2};
         for (int i = 0; i < 2; i++) {
             uint8_t *out = i ? fast : slow, *part = out;
             both[i]->mixup(in, other, ROW, lam, 1.0f - lam, part);
@@ -329,7 +329,7 @@ Test(loops, vector_and_portable_loops_agree)
             both[i]->sharpen(in + ROW, ROW, factor, part);
         }
         cr_assert_eq(memcmp(fast, slow, 6 * ROW), 0);
-        cr_assert_eq(loops_portable.luma_sum(in, BYTES / 3), loops_avx2.luma_sum(in, BYTES / 3));
+        cr_assert_eq(pixel_kernels_portable.luma_sum(in, BYTES / 3), pixel_kernels_avx2.luma_sum(in, BYTES / 3));
     }
 }
 #endif
@@ -371,7 +371,7 @@ Test(jitter, factors_and_order_are_drawn_as_torchvision_draws_them)
     double permutations[6] = {0}, even[6];
     for (uint64_t i = 0; i < N; i++) {
         Rng rng = rng_make(2, RNG_JITTER, 0, i);
-        Jitter jitter = jitter_sample(&rng, 0.4);
+        ColorJitter jitter = color_jitter_sample(&rng, 0.4);
         bool seen[JITTER_KINDS] = {false};
         for (int k = 0; k < JITTER_KINDS; k++) {
             factors[k][i] = jitter.factor[k];
@@ -393,7 +393,7 @@ Test(jitter, strength_above_one_is_cut_at_black)
 {
     for (uint64_t i = 0; i < 200; i++) {
         Rng rng = rng_make(3, RNG_JITTER, 0, i);
-        Jitter jitter = jitter_sample(&rng, 2.0);
+        ColorJitter jitter = color_jitter_sample(&rng, 2.0);
         for (int k = 0; k < JITTER_KINDS; k++) cr_assert(jitter.factor[k] >= 0.0 && jitter.factor[k] < 3.0);
     }
 }

@@ -121,12 +121,12 @@ Test(convert_sources, odd_files_are_counted_and_broken_ones_listed, .init = make
     Manifest manifest = read_manifest(dest);
     const ManifestSplit *train = manifest_split(&manifest, "train");
     cr_assert_eq(train->rejected, FOLDER_BROKEN);
-    cr_assert_eq(train->tally.png, 1);
-    cr_assert_eq(train->tally.jpeg, FOLDER_GOOD - 1);
-    cr_assert_eq(train->tally.cmyk, 2);
-    cr_assert_eq(train->tally.gray, 1);
-    cr_assert_eq(train->tally.corrupt_exif, 1);
-    cr_assert_eq(manifest_split(&manifest, "val")->tally.corrupt_exif, 0, "a sound EXIF block counts as damaged");
+    cr_assert_eq(train->stats.png, 1);
+    cr_assert_eq(train->stats.jpeg, FOLDER_GOOD - 1);
+    cr_assert_eq(train->stats.cmyk, 2);
+    cr_assert_eq(train->stats.gray, 1);
+    cr_assert_eq(train->stats.corrupt_exif, 1);
+    cr_assert_eq(manifest_split(&manifest, "val")->stats.corrupt_exif, 0, "a sound EXIF block counts as damaged");
     manifest_free(&manifest);
 
     static const char *const REASONS[][2] = {{"train/n01/cut_off.JPEG\t", "truncated JPEG"},
@@ -456,7 +456,7 @@ Test(convert_sources, drawn_shapes_are_labelled_and_seeded, .init = make_names)
     cr_assert_eq(manifest.classes, 10);
     cr_assert_eq(manifest_split(&manifest, "train")->count, 100);
     cr_assert_eq(manifest_split(&manifest, "val")->count, 20);
-    for (int i = 0; i < 10; i++) cr_assert_eq(manifest_split(&manifest, "train")->tally.per_class[i], 10);
+    for (int i = 0; i < 10; i++) cr_assert_eq(manifest_split(&manifest, "train")->stats.per_class[i], 10);
     manifest_free(&manifest);
     config.dest = dest2;
     cr_assert_eq(convert_all(&config, &error), STATUS_OK, "%s", error.message);
@@ -519,8 +519,8 @@ Test(convert_sources, resize_makes_the_shorter_side_smaller_and_keeps_small_imag
     image_free(&image);
     close_split(&train);
     Manifest manifest = read_manifest(dest);
-    cr_assert_eq(manifest_split(&manifest, "train")->tally.gray, 1, "gray stays gray");
-    cr_assert_eq(manifest_split(&manifest, "train")->tally.cmyk, 0, "CMYK becomes RGB");
+    cr_assert_eq(manifest_split(&manifest, "train")->stats.gray, 1, "gray stays gray");
+    cr_assert_eq(manifest_split(&manifest, "train")->stats.cmyk, 0, "CMYK becomes RGB");
     manifest_free(&manifest);
 }
 

@@ -37,7 +37,7 @@ Test(manifest, is_read_as_written)
     const ManifestSplit *split = manifest_split(&again, "train");
     cr_assert_null(manifest_split(&again, "val"));
     cr_assert_eq(split->count, 5);
-    cr_assert_eq(split->tally.per_class[1], 2);
+    cr_assert_eq(split->stats.per_class[1], 2);
     cr_assert_str_eq(split->shards[0].file, "train-000.mdb");
     cr_assert_str_eq(split->shards[0].summary.hash, "00112233445566778899aabbccddeeff");
     manifest_free(&manifest);
@@ -99,17 +99,17 @@ Test(manifest, every_truncation_is_refused)
 
 Test(manifest, tallies_put_sides_into_bins)
 {
-    Tally tally;
+    DatasetStats stats;
     Error error = {0};
-    cr_assert_eq(tally_create(&tally, 2, &error), STATUS_OK);
+    cr_assert_eq(dataset_stats_create(&stats, 2, &error), STATUS_OK);
     const int sides[][2] = {{31, 900}, {900, 32}, {224, 224}, {5000, 4000}};
     for (int i = 0; i < 4; i++)
-        tally_count(&tally, i % 2, 100, &(ImageInfo){IMAGE_JPEG, sides[i][0], sides[i][1], 3, false});
-    cr_assert_eq(tally.sides[0], 1);
-    cr_assert_eq(tally.sides[1], 1);
-    cr_assert_eq(tally.sides[4], 1);
-    cr_assert_eq(tally.sides[SIDE_BINS - 1], 1);
-    cr_assert_eq(tally_side_bound(SIDE_BINS - 1), INT_MAX);
-    cr_assert_eq(tally.bytes, 400);
-    tally_free(&tally);
+        dataset_stats_count(&stats, i % 2, 100, &(ImageInfo){IMAGE_JPEG, sides[i][0], sides[i][1], 3, false});
+    cr_assert_eq(stats.sides[0], 1);
+    cr_assert_eq(stats.sides[1], 1);
+    cr_assert_eq(stats.sides[4], 1);
+    cr_assert_eq(stats.sides[SIDE_BINS - 1], 1);
+    cr_assert_eq(dataset_stats_side_bound(SIDE_BINS - 1), INT_MAX);
+    cr_assert_eq(stats.bytes, 400);
+    dataset_stats_free(&stats);
 }
