@@ -134,12 +134,12 @@ living_child_of() {
 }
 
 # mpirun can stay for ever when all its ranks were killed at once. Once it has had processes and has none any more,
-# it gets LINGER seconds.
+# it gets LINGER seconds, beside those that it waits after TERM: twice what it is told.
 watch_lingering() {
-    local seen='' idle=0
+    local seen='' idle=0 limit=$((LINGER + 2 * OMPI_MCA_odls_base_sigkill_timeout))
     while kill -0 "$1" 2>/dev/null; do
         if [ -n "$(living_child_of "$1")" ]; then seen=1 idle=0; else idle=$((idle + 1)); fi
-        if [ -n "$seen" ] && [ $idle -gt "$LINGER" ]; then
+        if [ -n "$seen" ] && [ $idle -gt $limit ]; then
             say "mpirun has no processes any more and does not end: ending it"
             kill -TERM "$1"; pause 2; kill -KILL "$1" 2>/dev/null
         fi

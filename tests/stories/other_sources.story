@@ -20,7 +20,7 @@ for ((i = 0; i < 100; i++)); do echo "class_$i"; done >cifar100/fine_label_names
 expect 0 "train 50 images in 1 shard, val 10 images in 1 shard, 100 classes" t2t convert cifar100 data100
 expect 0 "good: 60 images" t2t verify data100 --decode
 # CIFAR-10 goes into the fine-tuning recipe's first line of work.
-head -c 1000 cifar10/data_batch_1.bin >cut && mkdir cut_off && cp cifar10/* cut_off && mv cut cut_off/data_batch_1.bin
+head -c 1000 cifar10/data_batch_1.bin >short.bin && mkdir cut_off && cp cifar10/* cut_off && mv short.bin cut_off/data_batch_1.bin
 expect 3 "data_batch_1.bin" t2t convert cut_off data_cut
 
 idx() { # idx NAME N: gray images of 28 x 28 and their labels
