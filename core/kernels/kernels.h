@@ -16,12 +16,22 @@
 #include "core/base/status.h"
 #include "core/kernels/gemm.h"
 
+typedef struct PackedMatrix { /* B (k, n), as packed.h tells */
+    float *at;
+    int n, k;
+} PackedMatrix;
+
 typedef struct Kernels {
     const char *name;
 
     /* C = op(A) op(B) + beta C, as gemm.h says. */
     void (*gemm)(GemmForm form, int m, int n, int k, const float *a, int lda, const float *b, int ldb, float beta,
                  float *c, int ldc);
+
+    /* What packed.h calls; both NULL where a packed matrix is a plain one. */
+    void (*pack)(GemmForm form, const PackedMatrix *b, int first, int count, const float *from, int ld);
+    void (*gemm_packed)(int m, const PackedMatrix *b, int first, int count, const float *a, int lda, float beta,
+                        float *c, int ldc);
 
     /* y = gelu(x), the exact form x * Phi(x) (Hendrycks, Gimpel 2016). y may be x. */
     void (*gelu)(int64_t n, const float *x, float *y);

@@ -43,7 +43,7 @@ size_t performer_scratch(const Performer *performer, int rows)
 
 static void features(const Kernels *kernels, const Performer *p, int rows, const float *x, int ld, float *phi)
 {
-    kernels->gemm(GEMM_NN, rows, p->features, p->width, x, ld, p->w_transposed, p->features, 0.0f, phi, p->features);
+    packed_gemm(kernels, rows, &p->w_packed, 0, p->features, x, ld, 0.0f, phi, p->features);
     kernels->features(rows, p->features, phi, p->features, x, ld, p->width);
 }
 

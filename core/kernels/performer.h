@@ -17,12 +17,12 @@
 #define CORE_KERNELS_PERFORMER_H
 
 #include <stddef.h>
-#include "core/kernels/kernels.h"
+#include "core/kernels/packed.h"
 
 typedef struct Performer {
-    int width, features;       /* E, m */
-    const float *w;            /* (m, E) */
-    const float *w_transposed; /* (E, m) */
+    int width, features;   /* E, m */
+    const float *w;        /* (m, E) */
+    PackedMatrix w_packed; /* (E, m) */
 } Performer;
 
 size_t performer_sums_size(const Performer *performer);         /* floats */

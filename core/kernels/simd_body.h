@@ -542,26 +542,25 @@ static int64_t simd_multiply_add(int64_t rounds)
 #endif
 
 /* A table of everything above with one gemm. */
-#define KERNELS_TABLE(symbol, table_name, table_gemm)                                                                  \
-    const Kernels symbol = {                                                                                           \
-        .name = table_name,                                                                                            \
-        .gemm = table_gemm,                                                                                            \
-        .gelu = simd_gelu,                                                                                             \
-        .gelu_backward = simd_gelu_backward,                                                                           \
-        .bias_gelu = simd_bias_gelu,                                                                                   \
-        .layernorm = simd_layernorm,                                                                                   \
-        .layernorm_apply = simd_layernorm_apply,                                                                       \
-        .layernorm_backward = simd_layernorm_backward,                                                                 \
-        .softmax_step = simd_softmax_step,                                                                             \
-        .softmax_backward = simd_softmax_backward,                                                                     \
-        .features = simd_features,                                                                                     \
-        .features_backward = simd_features_backward,                                                                   \
-        .add_bias = simd_add_bias,                                                                                     \
-        .residual = simd_residual,                                                                                     \
-        .column_sums = simd_column_sums,                                                                               \
-        .row_dots = simd_row_dots,                                                                                     \
-        .scale = simd_scale,                                                                                           \
-        .dropout = simd_dropout,                                                                                       \
-        .transpose = simd_transpose,                                                                                   \
-        .multiply_add = simd_multiply_add,                                                                             \
-    }
+#define KERNELS_TABLE(symbol, table_name, table_gemm, ...)                                                             \
+    const Kernels symbol = {.name = table_name,                                                                        \
+                            .gemm = table_gemm,                                                                        \
+                            .gelu = simd_gelu,                                                                         \
+                            .gelu_backward = simd_gelu_backward,                                                       \
+                            .bias_gelu = simd_bias_gelu,                                                               \
+                            .layernorm = simd_layernorm,                                                               \
+                            .layernorm_apply = simd_layernorm_apply,                                                   \
+                            .layernorm_backward = simd_layernorm_backward,                                             \
+                            .softmax_step = simd_softmax_step,                                                         \
+                            .softmax_backward = simd_softmax_backward,                                                 \
+                            .features = simd_features,                                                                 \
+                            .features_backward = simd_features_backward,                                               \
+                            .add_bias = simd_add_bias,                                                                 \
+                            .residual = simd_residual,                                                                 \
+                            .column_sums = simd_column_sums,                                                           \
+                            .row_dots = simd_row_dots,                                                                 \
+                            .scale = simd_scale,                                                                       \
+                            .dropout = simd_dropout,                                                                   \
+                            .transpose = simd_transpose,                                                               \
+                            .multiply_add = simd_multiply_add,                                                         \
+                            __VA_ARGS__}

@@ -153,11 +153,18 @@ static void gemm_block(const Shape *shape, GemmForm form, Place at, const float 
     }
 }
 
+/* Of k at a time: nearly equal parts of at most `most`. */
+static int block_depth(int k, int most)
+{
+    int blocks = k > 0 ? (k + most - 1) / most : 1;
+    return (k + blocks - 1) / blocks;
+}
+
 static void gemm_with(const Shape *shape, GemmForm form, int m, int n, int k, const float *a, int lda, const float *b,
                       int ldb, float beta, float *c, int ldc)
 {
-    int most = form == GEMM_TN ? DEPTH_TN : DEPTH_NN, blocks = k > 0 ? (k + most - 1) / most : 1;
-    int depth = (k + blocks - 1) / blocks, p = 0, high = form == GEMM_TN && n >= shape->strip_cols ? STRIP_ROWS : m;
+    int depth = block_depth(k, form == GEMM_TN ? DEPTH_TN : DEPTH_NN), p = 0,
+        high = form == GEMM_TN && n >= shape->strip_cols ? STRIP_ROWS : m;
     if (m == 0) return;
     do { /* once even without depth: C = beta C */
         int steps = k - p < depth ? k - p : depth;
@@ -177,3 +184,5 @@ static void gemm_with(const Shape *shape, GemmForm form, int m, int n, int k, co
         static const Shape shape = {__VA_ARGS__};                                                                      \
         gemm_with(&shape, form, m, n, k, a, lda, b, ldb, beta, c, ldc);                                                \
     }
+
+#include "core/kernels/simd_packed.h"

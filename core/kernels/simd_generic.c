@@ -3,4 +3,4 @@
 #include "core/kernels/simd_body.h"
 
 extern const Kernels kernels_generic;
-KERNELS_TABLE(kernels_generic, "generic", gemm);
+KERNELS_TABLE(kernels_generic, "generic", gemm, );

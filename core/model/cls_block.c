@@ -82,12 +82,8 @@ size_t class_scratch(const Block *block)
 static Linear queries(const Block *block)
 {
     const Linear *qkv = &block->qkv[0];
-    return (Linear){.in = qkv->in,
-                    .out = block->dim,
-                    .weight = qkv->weight,
-                    .bias = qkv->bias,
-                    .transposed = qkv->transposed,
-                    .ld = qkv->ld};
+    return (Linear){
+        .in = qkv->in, .out = block->dim, .weight = qkv->weight, .bias = qkv->bias, .forward = qkv->forward};
 }
 
 enum { KEYS = 1, VALUES = 2 }; /* third of qkv's rows */
@@ -110,8 +106,8 @@ static void gather_heads(const ClassJob *job, int third, int count, const float 
     const Linear *qkv = &block->qkv[0];
     int dim = block->dim, width = dim / block->heads;
     for (int h = 0; h < block->heads; h++)
-        job->step->kernels->gemm(GEMM_NN, count, width, dim, x + h * dim, block->heads * dim,
-                                 qkv->transposed + third * dim + h * width, qkv->ld, 0.0f, y + h * width, dim);
+        packed_gemm(job->step->kernels, count, &qkv->forward, third * dim + h * width, width, x + h * dim,
+                    block->heads * dim, 0.0f, y + h * width, dim);
 }
 
 /* One row per image: branches count rows as images. */

@@ -33,7 +33,7 @@ static Status build_layers(Model *model, Error *error)
     return error_set(error, STATUS_FAILED, "%s: the parameter table has no '%s'", config->name, finder.missing);
 }
 
-/* Lists the linear layers whose transposed copies stay. In training a block makes its own copies when it runs, in memory
+/* Lists the linear layers whose packed copies stay. In training a block makes its own copies when it runs, in memory
  * that all blocks share. */
 static void list_linears(Model *model)
 {
@@ -101,13 +101,19 @@ static void carve_token_layers(Model *model, Arena *arena, int images, int atten
     }
 }
 
+/* Where the table has a layout of its own, input gradients read copies in it; elsewhere the weights as they are. */
+static bool packs_backward(const Model *model)
+{
+    return model->mode == MODEL_TRAIN && model->step.kernels->gemm_packed;
+}
+
 static void carve_block_linears(Model *model, Arena *arena)
 {
     Linear *linears[MAX_BLOCK_LINEARS];
     Overlay overlay = overlay_begin(arena);
     for (int i = 0; i < model->block_count; i++) {
         int count = block_linears(&model->blocks[i], linears);
-        for (int l = 0; l < count; l++) linear_carve(linears[l], arena);
+        for (int l = 0; l < count; l++) linear_carve(linears[l], arena, packs_backward(model));
         overlay_next(&overlay, arena);
     }
     overlay_end(&overlay, arena);
@@ -197,7 +203,7 @@ static size_t scratch_floats(const Model *model)
 static void carve(Model *model, Arena *arena)
 {
     Step *step = &model->step;
-    for (int i = 0; i < model->linear_count; i++) linear_carve(model->linears[i], arena);
+    for (int i = 0; i < model->linear_count; i++) linear_carve(model->linears[i], arena, packs_backward(model));
     model->samples = arena_carve(arena, (size_t)model->max_batch * sizeof *model->samples);
     step->scratch_size = scratch_floats(model);
     step->scratch = arena_floats(arena, (size_t)pool_threads(step->pool) * step->scratch_size);
@@ -282,7 +288,8 @@ void model_profile(Model *model, Profile *profile)
 void model_set_weights(Model *model, const float *weights)
 {
     model->step.weights = weights;
-    linears_transpose(&model->step, model->linears, model->linear_count);
+    linears_pack(&model->step, model->linears, model->linear_count, false);
+    linears_pack(&model->step, model->linears, model->linear_count, true);
 }
 
 /* Chunk number `index` of the batch, in what the token layers keep. */
@@ -324,17 +331,17 @@ static const float *forward_token_layers(Model *model, TokenChunk chunk, bool ag
     return source;
 }
 
-static void transpose_block(Model *model, int index)
+static void pack_block(Model *model, int index, bool backward)
 {
     Linear *linears[MAX_BLOCK_LINEARS];
     int count = block_linears(&model->blocks[index], linears);
-    linears_transpose(&model->step, linears, count);
+    linears_pack(&model->step, linears, count, backward);
 }
 
 static void forward_block(Model *model, int index)
 {
     Block *block = &model->blocks[index];
-    if (model->mode == MODEL_TRAIN) transpose_block(model, index);
+    if (model->mode == MODEL_TRAIN) pack_block(model, index, false);
     block_forward(block, &model->step, model->x[index], model->x[index + 1]);
 }
 
@@ -379,7 +386,8 @@ static void backward_chunk(Model *model, int index, float *dx)
 static void block_again(Model *model, int index)
 {
     if (model->config.recompute == RECOMPUTE_BLOCKS && index < model->block_count - 1) forward_block(model, index);
-    if (model->blocks[index].hidden_again) transpose_block(model, index);
+    if (model->blocks[index].hidden_again) pack_block(model, index, false);
+    pack_block(model, index, true);
 }
 
 /* Frozen tensors have no gradient, and the floats between tensors stay zero. */

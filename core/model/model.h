@@ -50,7 +50,7 @@ size_t model_memory(const Model *model); /* bytes carved */
 /* From now on steps tell this profile (of as many threads as the pool's) where their time goes; NULL: no longer. */
 void model_profile(Model *model, Profile *profile);
 
-/* Borrows `weights` (params->size floats) and makes the transposed copies that the kernels read. Call again whenever
+/* Borrows `weights` (params->size floats) and makes the copies that the kernels read. Call again whenever
  * their content changed. */
 void model_set_weights(Model *model, const float *weights);
 

@@ -18,7 +18,7 @@ typedef enum Part {
     PART_SPLIT,     /* soft split and its gradient */
     PART_TOKENS,    /* attention of the token layers, by Performer features or in full */
     PART_ATTENTION, /* of the backbone */
-    PART_LINEARS,   /* products of the linear layers, their gradients, and transposed copies of weights */
+    PART_LINEARS,   /* products of the linear layers, their gradients, and copies of weights */
     PART_NORMS,     /* norms, activations, residuals, biases, dropout and their gradients */
     PART_LOSS,
     PART_UPDATE, /* clipping, optimizer, EMA */

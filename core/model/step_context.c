@@ -38,11 +38,7 @@ static int64_t find_member(Finder *finder, const char *name, const char *member,
 
 Linear find_linear(Finder *finder, const char *name, int in, int out)
 {
-    return (Linear){.in = in,
-                    .out = out,
-                    .ld = out,
-                    .weight = find_member(finder, name, "weight", false),
-                    .bias = find_member(finder, name, "bias", true)};
+    return linear_of(in, out, find_member(finder, name, "weight", false), find_member(finder, name, "bias", true));
 }
 
 Norm find_norm(Finder *finder, const char *name, int width, double eps)
@@ -90,54 +86,73 @@ void step_run(const Step *step, int64_t tasks, PoolTask task, void *context, Par
 
 /* ---- linear layers */
 
-void linear_carve(Linear *linear, Arena *arena)
+Linear linear_of(int in, int out, int64_t weight, int64_t bias)
 {
-    linear->transposed = arena_floats(arena, (size_t)linear->in * (size_t)linear->out);
+    return (Linear){.in = in,
+                    .out = out,
+                    .weight = weight,
+                    .bias = bias,
+                    .forward = {.n = out, .k = in},
+                    .backward = {.n = in, .k = out}};
 }
 
-enum { TRANSPOSE_ROWS = 64 };
+void linear_carve(Linear *linear, Arena *arena, bool backward)
+{
+    size_t forth = packed_floats(linear->out, linear->in), back = packed_floats(linear->in, linear->out);
+    linear->forward.at = arena_floats(arena, forth);
+    if (backward) linear->backward.at = arena_floats(arena, back);
+}
 
-typedef struct TransposeJob {
+enum { PACK_COLS = 96 };
+
+typedef struct PackJob {
     const Step *step;
     Linear *const *linears;
-} TransposeJob;
+    bool backward;
+} PackJob;
 
-static int transpose_tasks(const Linear *linear)
+static int pack_tasks(const PackJob *job, const Linear *linear)
 {
-    return (linear->out + TRANSPOSE_ROWS - 1) / TRANSPOSE_ROWS;
+    if (job->backward && !linear->backward.at) return 0;
+    int cols = job->backward ? linear->in : linear->out;
+    return (cols + PACK_COLS - 1) / PACK_COLS;
 }
 
-static void transpose_task(void *context, int64_t task, int thread)
+static void pack_task(void *context, int64_t task, int thread)
 {
     (void)thread;
-    const TransposeJob *job = context;
+    const PackJob *job = context;
     Linear *const *at = job->linears;
-    while (task >= transpose_tasks(*at)) task -= transpose_tasks(*at++);
+    for (; task >= pack_tasks(job, *at); at++) task -= pack_tasks(job, *at);
     const Linear *linear = *at;
-    int first = (int)task * TRANSPOSE_ROWS, left = linear->out - first;
-    job->step->kernels->transpose(left < TRANSPOSE_ROWS ? left : TRANSPOSE_ROWS, linear->in,
-                                  job->step->weights + linear->weight + (int64_t)first * linear->in, linear->in,
-                                  linear->transposed + first, linear->ld);
+    const PackedMatrix *to = job->backward ? &linear->backward : &linear->forward;
+    int first = (int)task * PACK_COLS, left = to->n - first;
+    const float *weight = job->step->weights + linear->weight;
+    packed_fill(job->step->kernels, to, job->backward ? GEMM_NN : GEMM_NT, first, left < PACK_COLS ? left : PACK_COLS,
+                weight + (job->backward ? first : (int64_t)first * linear->in), linear->in);
 }
 
-void linears_transpose(const Step *step, Linear *const *linears, int count)
+void linears_pack(const Step *step, Linear *const *linears, int count, bool backward)
 {
-    TransposeJob job = {step, linears};
+    PackJob job = {step, linears, backward};
     int64_t tasks = 0;
-    for (int i = 0; i < count; i++) tasks += transpose_tasks(linears[i]);
-    step_run(step, tasks, transpose_task, &job, PART_LINEARS);
+    for (int i = 0; i < count; i++) tasks += pack_tasks(&job, linears[i]);
+    if (tasks > 0) step_run(step, tasks, pack_task, &job, PART_LINEARS);
 }
 
 void linear_forward(const Step *step, const Linear *linear, int rows, const float *x, int ldx, float *y, int ldy)
 {
-    step->kernels->gemm(GEMM_NN, rows, linear->out, linear->in, x, ldx, linear->transposed, linear->ld, 0.0f, y, ldy);
+    packed_gemm(step->kernels, rows, &linear->forward, 0, linear->out, x, ldx, 0.0f, y, ldy);
 }
 
 void linear_backward(const Step *step, const Linear *linear, int rows, const float *dy, int lddy, float beta, float *dx,
                      int lddx)
 {
-    step->kernels->gemm(GEMM_NN, rows, linear->in, linear->out, dy, lddy, step->weights + linear->weight, linear->in,
-                        beta, dx, lddx);
+    if (linear->backward.at)
+        packed_gemm(step->kernels, rows, &linear->backward, 0, linear->in, dy, lddy, beta, dx, lddx);
+    else
+        step->kernels->gemm(GEMM_NN, rows, linear->in, linear->out, dy, lddy, step->weights + linear->weight,
+                            linear->in, beta, dx, lddx);
 }
 
 /* ---- gradients of weights

@@ -10,7 +10,7 @@
 #define CORE_MODEL_STEP_CONTEXT_H
 
 #include "core/base/arena.h"
-#include "core/kernels/kernels.h"
+#include "core/kernels/packed.h"
 #include "core/model/model.h"
 #include "core/model/profile.h"
 #include "core/base/rng.h"
@@ -24,8 +24,9 @@ enum {
 typedef struct Linear {
     int in, out;
     int64_t weight, bias; /* offsets in a flat vector; bias is -1 when there is none */
-    float *transposed;    /* (in, out), made by model_set_weights; belongs to the model */
-    int ld;               /* of `transposed`: out, but for a part of a larger layer */
+    /* Copies for the products of both directions; belong to the model. */
+    PackedMatrix forward;  /* (in, out) */
+    PackedMatrix backward; /* (out, in); nowhere when the weight itself is as good */
 } Linear;
 
 typedef struct Norm {
@@ -99,9 +100,10 @@ bool has_param(const Finder *finder, const char *name);
 
 /* ---- linear layers on a tile of rows; serial */
 
-void linear_carve(Linear *linear, Arena *arena);
-/* Fills `transposed` of each, in parallel. */
-void linears_transpose(const Step *step, Linear *const *linears, int count);
+Linear linear_of(int in, int out, int64_t weight, int64_t bias);
+void linear_carve(Linear *linear, Arena *arena, bool backward);
+/* Fills the copies of each in parallel: those for forward, or those for backward that it has. */
+void linears_pack(const Step *step, Linear *const *linears, int count, bool backward);
 /* y (rows, out) = x (rows, in) W^T, without bias */
 void linear_forward(const Step *step, const Linear *linear, int rows, const float *x, int ldx, float *y, int ldy);
 /* dx (rows, in) = dy (rows, out) W + beta * dx */

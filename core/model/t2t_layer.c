@@ -67,8 +67,7 @@ void token_layer_build(TokenLayer *layer, Finder *finder, const ModelConfig *con
     if (performer) {
         layer->drop = config->token_dropout;
         layer->w = find_offset(finder, "w");
-        layer->features = (Linear){.in = width, .out = zoo_performer_features(config), .weight = layer->w, .bias = -1};
-        layer->features.ld = layer->features.out;
+        layer->features = linear_of(width, zoo_performer_features(config), layer->w, -1);
         layer->qkv = find_linear(finder, "kqv", in, 3 * width);
         layer->proj = find_linear(finder, "proj", width, width);
         layer->fc1 = find_linear(finder, "mlp.0", width, width);
@@ -108,7 +107,7 @@ Performer token_performer(const TokenLayer *layer, const Step *step)
     return (Performer){.width = layer->width,
                        .features = layer->features.out,
                        .w = step ? step->weights + layer->w : NULL,
-                       .w_transposed = layer->features.transposed};
+                       .w_packed = layer->features.forward};
 }
 
 void token_layer_carve_saved(TokenLayer *layer, Arena *arena, int images, int attention_images)

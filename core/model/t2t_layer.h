@@ -69,7 +69,7 @@ typedef struct TokenLayer {
     Norm norm1, norm2;
     Linear qkv, proj, fc1, fc2;
     int64_t w;              /* performer: offset of the features' matrix, which is frozen */
-    Linear features;        /* performer: w as a layer, for its transposed copy */
+    Linear features;        /* performer: w as a layer, for its packed copy */
     PartialSum row_sums[8]; /* first those of the layer after attention */
     int row_sum_count, upper_sum_count;
     int64_t qkv_sum_at; /* sums over rows of the gradient of qkv, in a tile's sums */

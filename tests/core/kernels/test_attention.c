@@ -176,7 +176,7 @@ Test(attention, parts_make_the_whole)
 
 enum { TOKENS = 23, WIDTH = 12, FEATURES = 5, LD = 3 * WIDTH };
 
-static float w[FEATURES * WIDTH], wt[FEATURES * WIDTH], kqv[TOKENS * LD], dkqv[TOKENS * LD], dy[TOKENS * WIDTH];
+static float w[FEATURES * WIDTH], kqv[TOKENS * LD], dkqv[TOKENS * LD], dy[TOKENS * WIDTH];
 
 static void define_performer(double *y)
 {
@@ -218,14 +218,14 @@ static double performer_loss(void)
 static void run_performer(float *y)
 {
     const Kernels *k = kernels_best();
-    Performer p = {WIDTH, FEATURES, w, wt};
+    Performer p = {WIDTH, FEATURES, w, {floats((int64_t)packed_floats(FEATURES, WIDTH)), FEATURES, WIDTH}};
     size_t size = performer_sums_size(&p);
     float *sums = floats((int64_t)size), *dsums = floats((int64_t)size), dv[TOKENS * WIDTH] = {0};
     float *scratch = floats((int64_t)performer_scratch(&p, TOKENS));
     const int starts[] = {0, 9}, counts[] = {9, TOKENS - 9};
     fill_scaled("w", 1.2, w, FEATURES * WIDTH);
     fill_scaled("dy", 1, dy, TOKENS * WIDTH);
-    k->transpose(FEATURES, WIDTH, w, WIDTH, wt, FEATURES);
+    packed_fill(k, &p.w_packed, GEMM_NT, 0, FEATURES, w, WIDTH);
     for (int t = 0; t < 2; t++)
         performer_sums(k, &p, counts[t], kqv + starts[t] * LD, kqv + starts[t] * LD + 2 * WIDTH, LD, sums, scratch);
     for (int t = 0; t < 2; t++) {

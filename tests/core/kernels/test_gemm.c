@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/kernels/kernels.h"
+#include "core/kernels/packed.h"
 #include "tests/support/golden.h"
 
 typedef void (*Gemm)(GemmForm form, int m, int n, int k, const float *a, int lda, const float *b, int ldb, float beta,
@@ -115,4 +115,54 @@ Test(gemm, shapes_of_one_instruction_set_agree_in_every_bit)
                     free(y);
                 }
     }
+}
+
+/* b filled in parts, as threads do, from `plain` (k, n) or its transpose. */
+static PackedMatrix pack_of(const Kernels *kernels, GemmForm form, int n, int k, const float *plain)
+{
+    PackedMatrix b = {malloc(packed_floats(n, k) * 4), n, k};
+    float *transposed = malloc((size_t)(n * k) * 4);
+    memset(b.at, 0xff, packed_floats(n, k) * 4); /* NaN: what is not filled must not be used */
+    for (int j = 0; j < n; j++)
+        for (int p = 0; p < k; p++) transposed[j * k + p] = plain[p * n + j];
+    for (int j = 0; j < n; j += 96)
+        packed_fill(kernels, &b, form, j, n - j < 96 ? n - j : 96,
+                    form == GEMM_NT ? transposed + (ptrdiff_t)j * k : plain + j, form == GEMM_NT ? k : n);
+    free(transposed);
+    return b;
+}
+
+/* Products of all columns of b, and of some, against gemm's of the plain matrix. */
+static void check_packed(const Kernels *kernels, GemmForm form, int m, int n, int k, int first, int count, float beta)
+{
+    float *a = malloc((size_t)(m * k) * 4), *plain = malloc((size_t)(k * n) * 4);
+    float *want = malloc((size_t)(m * count) * 4), *got = malloc((size_t)(m * count) * 4);
+    fill_scaled("a", 1, a, m * k);
+    fill_scaled("b", 1, plain, k * n);
+    fill_scaled("c", 1, want, m * count);
+    fill_scaled("c", 1, got, m * count);
+    PackedMatrix b = pack_of(kernels, form, n, k, plain);
+    kernels->gemm(GEMM_NN, m, count, k, a, k, plain + first, n, beta, want, count);
+    packed_gemm(kernels, m, &b, first, count, a, k, beta, got, count);
+    cr_expect_eq(memcmp(got, want, (size_t)(m * count) * 4), 0, "%s: %d x %d of %d from %d, k %d, beta %g",
+                 kernels->name, m, count, n, first, k, (double)beta);
+    free(a);
+    free(plain);
+    free(want);
+    free(got);
+    free(b.at);
+}
+
+Test(gemm, of_a_packed_matrix_has_the_same_bits)
+{
+    static const int COLUMNS[] = {1, 16, 17, 32, 48, 64, 65, 80, 112, 147, 192, 384};
+    for (int t = 0; kernels_at(t); t++)
+        for (size_t i = 0; i < sizeof COLUMNS / sizeof COLUMNS[0]; i++) {
+            int n = COLUMNS[i];
+            GemmForm form = i % 2 ? GEMM_NT : GEMM_NN;
+            check_packed(kernels_at(t), form, 13, n, 64, 0, n, 0.0f);
+            check_packed(kernels_at(t), form == GEMM_NT ? GEMM_NN : GEMM_NT, 50, n, 530, 0, n, 1.0f);
+            check_packed(kernels_at(t), form, 4, n, 147, n / 3, n - n / 3, 0.0f);
+            check_packed(kernels_at(t), form, 9, n, 40, n / 5, n / 2 + 1, 0.5f);
+        }
 }

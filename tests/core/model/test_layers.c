@@ -102,11 +102,14 @@ static void carve_block(Fixture *layer, Block *block, BlockBuffers *buffers)
 {
     Linear *linears[MAX_BLOCK_LINEARS];
     int count = block_linears(block, linears);
-    for (int i = 0; i < count; i++) linear_carve(linears[i], &layer->arena);
+    for (int i = 0; i < count; i++) linear_carve(linears[i], &layer->arena, layer->step.kernels->gemm_packed);
     block_carve_saved(block, &layer->arena, IMAGES);
     block_carve_buffers(block, buffers, &layer->arena, IMAGES);
     carve_scratch(layer, block_scratch(block));
-    if (layer->arena.base) linears_transpose(&layer->step, linears, count);
+    if (layer->arena.base) {
+        linears_pack(&layer->step, linears, count, false);
+        linears_pack(&layer->step, linears, count, true);
+    }
 }
 
 static void start_block(Fixture *layer, Block *block, BlockBuffers *buffers, const char *prefix,
@@ -184,11 +187,14 @@ static void carve_token_layer(Fixture *layer, TokenLayer *token, TokenBuffers *b
 {
     Linear *linears[5];
     int count = token_layer_linears(token, linears);
-    for (int i = 0; i < count; i++) linear_carve(linears[i], &layer->arena);
+    for (int i = 0; i < count; i++) linear_carve(linears[i], &layer->arena, layer->step.kernels->gemm_packed);
     token_layer_carve_saved(token, &layer->arena, IMAGES, IMAGES);
     token_layer_carve_buffers(token, buffers, &layer->arena, IMAGES, true);
     carve_scratch(layer, token_layer_scratch(token));
-    if (layer->arena.base) linears_transpose(&layer->step, linears, count);
+    if (layer->arena.base) {
+        linears_pack(&layer->step, linears, count, false);
+        linears_pack(&layer->step, linears, count, true);
+    }
 }
 
 /* The goldens begin after the soft split: a split of 1 x 1 windows over a grid of tokens hands them through. */
