@@ -1,7 +1,7 @@
 /* async_writer.h: checkpoints written behind the computing.
  *
  * A CheckpointWriter owns a thread and a copy of every vector it writes. The step is held up only for the copying,
- * which the computing threads do; the thread then writes, proves and prunes (checkpoint.h) while training goes on. It
+ * which the computing threads do; the thread then writes, verifies and prunes (checkpoint.h) while training goes on. It
  * never calls MPI. One job of each kind can be under way at a time.
  *
  *     if (!writer_busy(writer, WRITER_CHECKPOINT)) writer_checkpoint(writer, pool, &vectors, &position);

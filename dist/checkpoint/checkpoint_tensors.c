@@ -1,4 +1,4 @@
-/* checkpoint_tensors.c: a checkpoint's safetensors files, written and proved, read and put together. */
+/* checkpoint_tensors.c: a checkpoint's safetensors files, written and verified, read and put together. */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -29,7 +29,7 @@ static int64_t min64(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
-/* ---- proving what was written */
+/* ---- verifying what was written */
 
 typedef struct Region { /* of a file, and what it should hold */
     const SafetensorsTensor *tensor;
@@ -43,8 +43,8 @@ static int by_place(const void *a, const void *b)
 }
 
 /* Compares a block that lies at byte `at` of the file; *next is the first region that does not end before it. */
-static Status block_prove(const char *path, const char *block, uint64_t at, uint64_t size, const Region *regions,
-                          int count, int *next, Error *error)
+static Status block_verify(const char *path, const char *block, uint64_t at, uint64_t size, const Region *regions,
+                           int count, int *next, Error *error)
 {
     while (*next < count && regions[*next].end <= at) (*next)++;
     for (int i = *next; i < count && regions[i].begin < at + size; i++) {
@@ -88,7 +88,7 @@ static Status file_read_back(const char *path, const Region *regions, int count,
             goto release;
         }
         if (got == 0) break;
-        status = block_prove(path, block, file->bytes, (uint64_t)got, regions, count, &next, error);
+        status = block_verify(path, block, file->bytes, (uint64_t)got, regions, count, &next, error);
         if (status) goto release;
         XXH3_64bits_update(state, block, (size_t)got);
         file->bytes += (uint64_t)got;
@@ -127,8 +127,8 @@ static Status find_regions(const Safetensors *file, const SafetensorsTensor *ten
 }
 
 /* Writes, reads back, compares, hashes. */
-static Status write_proved(const char *path, const char *name, const SafetensorsTensor *tensors, int count,
-                           const char *const *metadata, CheckpointFile *file, Error *error)
+static Status write_verified(const char *path, const char *name, const SafetensorsTensor *tensors, int count,
+                             const char *const *metadata, CheckpointFile *file, Error *error)
 {
     char whole[CHECKPOINT_PATH];
     Safetensors written = {0};
@@ -173,7 +173,7 @@ Status checkpoint_write_vector(const char *path, const char *name, const ParamTa
             .name = param->name, .dtype = DTYPE_F32, .ndim = param->ndim, .data = vector + param->offset};
         memcpy(tensors[i].shape, param->shape, sizeof param->shape);
     }
-    Status status = write_proved(path, name, tensors, table->count, metadata, file, error);
+    Status status = write_verified(path, name, tensors, table->count, metadata, file, error);
     free(tensors);
     return status;
 }
@@ -231,7 +231,7 @@ Status checkpoint_write_moments(const char *path, const ParamTable *table, const
         cut++;
     }
     if (parts > 1) snprintf(name, sizeof name, "optimizer-%03d-of-%03d.safetensors", part, parts);
-    status = write_proved(path, name, tensors, count, metadata, file, error);
+    status = write_verified(path, name, tensors, count, metadata, file, error);
 release:
     free(ranges);
     free(metadata);

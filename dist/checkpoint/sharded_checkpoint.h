@@ -1,8 +1,8 @@
 /* sharded_checkpoint.h: one checkpoint of many ranks.
  *
  * With `zero: 1` each rank that trains holds a slice of the optimizer's state and writes it, in parallel, as a part of
- * the checkpoint. One rank is the head: rank 0, or the keeper. It writes weights and average, hears from every other
- * rank that its part is proved and what its hash is, and then writes the manifest; when one rank fails, all of it is
+ * the checkpoint. One rank is the head: rank 0, or the dedicated rank. It writes weights and average, hears from every other
+ * rank that its part is verified and what its hash is, and then writes the manifest; when one rank fails, all of it is
  * abandoned, and the report names the rank and its file. Without slices the head is alone, and this is just its
  * CheckpointWriter.
  *
