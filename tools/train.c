@@ -23,7 +23,7 @@ static const char USAGE[] =
     "whose\n"
     "                    learning rates then follow the new schedule\n"
     "  --samples FILE    rank R appends to FILE.R which images each step saw\n"
-    "  --trace FILE      a timeline of all ranks, for chrome://tracing or ui.perfetto.dev\n"
+    "  --timeline FILE   a timeline of all ranks, for chrome://tracing or ui.perfetto.dev\n"
     "  --debug           tell more\n\n"
     "USR1, USR2, TERM and Ctrl-C drop the step under way, write a checkpoint of the one before and end the run with "
     "status\n"
@@ -63,7 +63,7 @@ static Status parse(int argc, char **argv, Arguments *arguments, Error *error)
         {"debug", no_argument, NULL, 'd'},
         {"help", no_argument, NULL, 'h'},
         {"samples", required_argument, NULL, 'i'},
-        {"trace", required_argument, NULL, 't'},
+        {"timeline", required_argument, NULL, 't'},
         {0},
     };
     optind = 1;
@@ -85,7 +85,7 @@ static Status parse(int argc, char **argv, Arguments *arguments, Error *error)
             arguments->options.samples = optarg;
             break;
         case 't':
-            arguments->options.trace = optarg;
+            arguments->options.timeline = optarg;
             break;
         case 'd':
             arguments->debug = true;

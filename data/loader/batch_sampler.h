@@ -8,25 +8,25 @@
 #include "data/loader/loader_worker.h"
 #include "data/loader/sampler.h"
 
-typedef struct LoaderPlan {
+typedef struct BatchSampler {
     const LoaderConfig *config; /* the owner's, which outlives the plan */
     int64_t steps;              /* per epoch; training only */
     int64_t local;              /* images per batch; the last of an evaluation may have fewer */
     int64_t first_epoch, first_step;
     Order order;
-} LoaderPlan;
+} BatchSampler;
 
 /* STATUS_USAGE names the setting that does not fit the data set. */
-Status loader_plan_create(LoaderPlan *plan, const Dataset *dataset, const LoaderConfig *config, Error *error);
-void loader_plan_free(LoaderPlan *plan); /* accepts a zeroed one */
+Status batch_sampler_create(BatchSampler *sampler, const Dataset *dataset, const LoaderConfig *config, Error *error);
+void batch_sampler_free(BatchSampler *sampler); /* accepts a zeroed one */
 
-bool loader_plan_is_past_end(const LoaderPlan *plan, int64_t sequence);
-int64_t loader_plan_images(const LoaderPlan *plan, int64_t sequence);
-int64_t loader_plan_units(const LoaderPlan *plan, int64_t sequence);
-int64_t loader_plan_epoch(const LoaderPlan *plan, int64_t sequence);
-int64_t loader_plan_step(const LoaderPlan *plan, int64_t sequence);
+bool batch_sampler_is_past_end(const BatchSampler *sampler, int64_t sequence);
+int64_t batch_sampler_images(const BatchSampler *sampler, int64_t sequence);
+int64_t batch_sampler_units(const BatchSampler *sampler, int64_t sequence);
+int64_t batch_sampler_epoch(const BatchSampler *sampler, int64_t sequence);
+int64_t batch_sampler_step(const BatchSampler *sampler, int64_t sequence);
 
 /* Fills in everything but unit->batch. Keeps the order of the last epoch asked for: one caller at a time. */
-void loader_plan_unit(LoaderPlan *plan, int64_t sequence, int64_t number, WorkUnit *unit);
+void batch_sampler_unit(BatchSampler *sampler, int64_t sequence, int64_t number, WorkUnit *unit);
 
 #endif

@@ -1,5 +1,6 @@
 #include "data/loader/loader.h"
 
+#include <inttypes.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -29,7 +30,7 @@ typedef struct Thread {
 struct Loader {
     WorkSettings settings;
     LoaderConfig config;
-    LoaderPlan plan;
+    BatchSampler sampler;
 
     pthread_mutex_t lock;
     pthread_cond_t work, ready; /* a unit may be claimed; a batch is ready, or all workers rest */
@@ -56,19 +57,19 @@ struct Loader {
 static void open_slot(Loader *loader, Slot *slot, int64_t sequence)
 {
     slot->state = SLOT_FILLING;
-    slot->units_left = loader_plan_units(&loader->plan, sequence);
+    slot->units_left = batch_sampler_units(&loader->sampler, sequence);
     slot->bad = 0;
-    slot->batch.count = (int)loader_plan_images(&loader->plan, sequence);
-    slot->batch.epoch = loader_plan_epoch(&loader->plan, sequence);
-    slot->batch.step = loader_plan_step(&loader->plan, sequence);
+    slot->batch.count = (int)batch_sampler_images(&loader->sampler, sequence);
+    slot->batch.epoch = batch_sampler_epoch(&loader->sampler, sequence);
+    slot->batch.step = batch_sampler_step(&loader->sampler, sequence);
 }
 
 /* Under the lock: takes the next unit if its batch has a free slot. */
 static bool claim(Loader *loader, WorkUnit *unit)
 {
     int64_t sequence = loader->claim_sequence;
-    if (loader->stop || loader->paused || loader->status || loader_plan_is_past_end(&loader->plan, sequence) ||
-        loader->plan.local == 0)
+    if (loader->stop || loader->paused || loader->status || batch_sampler_is_past_end(&loader->sampler, sequence) ||
+        loader->sampler.local == 0)
         return false;
     Slot *slot = &loader->slots[sequence % loader->config.depth];
     if (loader->claim_unit == 0) {
@@ -76,8 +77,8 @@ static bool claim(Loader *loader, WorkUnit *unit)
         open_slot(loader, slot, sequence);
     }
     unit->batch = &slot->batch;
-    loader_plan_unit(&loader->plan, sequence, loader->claim_unit, unit);
-    if (++loader->claim_unit == loader_plan_units(&loader->plan, sequence)) {
+    batch_sampler_unit(&loader->sampler, sequence, loader->claim_unit, unit);
+    if (++loader->claim_unit == batch_sampler_units(&loader->sampler, sequence)) {
         loader->claim_sequence++;
         loader->claim_unit = 0;
     }
@@ -144,7 +145,7 @@ static void *part(void *memory, size_t offset)
 static size_t carve_batch(const Loader *loader, Batch *batch, void *memory)
 {
     const LoaderConfig *config = &loader->config;
-    const size_t images = (size_t)loader->plan.local, side = (size_t)config->pipeline.img_size;
+    const size_t images = (size_t)loader->sampler.local, side = (size_t)config->pipeline.img_size;
     const size_t sizes[] = {images * 3 * side * side * sizeof(float),
                             config->training ? images * (size_t)config->classes * sizeof(float) : 0,
                             images * sizeof(int64_t), images * sizeof(uint64_t), images * sizeof(int64_t)};
@@ -217,7 +218,7 @@ Status loader_create(Loader **loader_out, const Dataset *dataset, const LoaderCo
     pthread_mutex_init(&loader->lock, NULL);
     pthread_cond_init(&loader->work, NULL);
     pthread_cond_init(&loader->ready, NULL);
-    Status status = loader_plan_create(&loader->plan, dataset, &loader->config, error);
+    Status status = batch_sampler_create(&loader->sampler, dataset, &loader->config, error);
     if (!status) status = preprocess_init(&loader->settings.preprocess, &config->pipeline, error);
     if (!status) status = create_slots(loader, error);
     if (!status && config->workers > 0) status = start_threads(loader, error);
@@ -241,7 +242,7 @@ void loader_free(Loader *loader)
         worker_free(&loader->threads[i].worker);
     }
     worker_free(&loader->own);
-    loader_plan_free(&loader->plan);
+    batch_sampler_free(&loader->sampler);
     for (int i = 0; i < loader->config.depth && loader->slots; i++) free(loader->slots[i].memory);
     pthread_cond_destroy(&loader->ready);
     pthread_cond_destroy(&loader->work);
@@ -253,7 +254,7 @@ void loader_free(Loader *loader)
 
 int64_t loader_steps(const Loader *loader)
 {
-    return loader->plan.steps;
+    return loader->sampler.steps;
 }
 
 size_t loader_memory(const Loader *loader)
@@ -263,14 +264,15 @@ size_t loader_memory(const Loader *loader)
 
 Status loader_start(Loader *loader, int64_t epoch, int64_t step, Error *error)
 {
-    if (epoch < 0 || step < 0 || (loader->config.training && step >= loader->plan.steps))
-        return error_set(error, STATUS_USAGE, "loader: epoch %lld, step %lld: there are %lld steps", (long long)epoch,
-                         (long long)step, (long long)loader->plan.steps);
+    if (epoch < 0 || step < 0 || (loader->config.training && step >= loader->sampler.steps))
+        return error_set(error, STATUS_USAGE,
+                         "loader: epoch %" PRId64 ", step %" PRId64 ": there are %" PRId64 " steps", epoch, step,
+                         loader->sampler.steps);
     pthread_mutex_lock(&loader->lock);
     loader->paused = true;
     while (loader->busy > 0) pthread_cond_wait(&loader->ready, &loader->lock);
-    loader->plan.first_epoch = epoch;
-    loader->plan.first_step = step;
+    loader->sampler.first_epoch = epoch;
+    loader->sampler.first_step = step;
     loader->claim_sequence = loader->claim_unit = loader->deliver = 0;
     loader->status = STATUS_OK;
     loader->error = (Error){0};
@@ -320,14 +322,14 @@ static Status account(Loader *loader, const Slot *slot, Error *error)
     if (loader->counts.bad == 0) memcpy(loader->bad_example, slot->why.message, sizeof loader->bad_example);
     loader->counts.bad += slot->bad;
     loader->bad_in_epoch += slot->bad;
-    int64_t images =
-        loader->config.training ? loader->plan.steps * loader->plan.local : loader->config.end - loader->config.begin;
+    int64_t images = loader->config.training ? loader->sampler.steps * loader->sampler.local
+                                             : loader->config.end - loader->config.begin;
     if ((double)loader->bad_in_epoch <= loader->config.max_bad_share * (double)images) return STATUS_OK;
     return error_set(error, STATUS_DATA,
-                     "%lld of this rank's %lld images of epoch %lld are unusable, more than the share of %g that is "
+                     "%" PRId64 " of this rank's %" PRId64 " images of epoch %" PRId64
+                     " are unusable, more than the share of %g that is "
                      "allowed; `t2t verify` names them all. One of them: %s",
-                     (long long)loader->bad_in_epoch, (long long)images, (long long)slot->batch.epoch,
-                     loader->config.max_bad_share, slot->why.message);
+                     loader->bad_in_epoch, images, slot->batch.epoch, loader->config.max_bad_share, slot->why.message);
 }
 
 /* Evaluation leaves unusable images out: moves the others together. */
@@ -351,9 +353,9 @@ static void drop_unusable(const Loader *loader, Batch *batch)
 static Status next_locked(Loader *loader, Batch **batch, Error *error)
 {
     do {
-        if (loader_plan_is_past_end(&loader->plan, loader->deliver)) return STATUS_OK;
+        if (batch_sampler_is_past_end(&loader->sampler, loader->deliver)) return STATUS_OK;
         Slot *slot = &loader->slots[loader->deliver % loader->config.depth];
-        if (loader->plan.local == 0 && slot->state == SLOT_FREE && !loader->paused) {
+        if (loader->sampler.local == 0 && slot->state == SLOT_FREE && !loader->paused) {
             open_slot(loader, slot, loader->deliver); /* nothing to fill it with: only its step counts */
             slot->state = SLOT_READY;
         }

@@ -3,9 +3,9 @@
  * Every algorithm sums vectors of the same size in turn, round by round, so that what else happens on the machine hits
  * all alike; a round's time is that of the slowest rank, the result is the median of the rounds.
  *
- *     MeasureAllreduce sizes = {.bytes = 1 << 20, .rounds = 20};
- *     AllreduceFigures figures[MEASURE_ALGORITHMS];
- *     measure_allreduce(&sizes, figures, error);        // collective; the same figures on all ranks
+ *     AllreduceBench sizes = {.bytes = 1 << 20, .rounds = 20};
+ *     AllreduceFigures figures[ALLREDUCE_ALGORITHMS];
+ *     allreduce_bench(&sizes, figures, error);        // collective; the same figures on all ranks
  */
 #ifndef DIST_COMM_ALLREDUCE_BENCH_H
 #define DIST_COMM_ALLREDUCE_BENCH_H
@@ -13,18 +13,18 @@
 #include <mpi.h>
 #include <stdint.h>
 #include "core/base/status.h"
-#include "dist/config/config.h"
+#include "dist/comm/settings.h"
 
 /* ring and hierarchical: the reducer, one bucket; mpi: MPI_Allreduce in place. */
-enum { MEASURE_RING, MEASURE_HIERARCHICAL, MEASURE_MPI, MEASURE_ALGORITHMS };
+enum { BENCH_RING, BENCH_HIERARCHICAL, BENCH_MPI, ALLREDUCE_ALGORITHMS };
 
-typedef struct MeasureAllreduce {
+typedef struct AllreduceBench {
     MPI_Comm comm;
     int64_t bytes; /* of the vector, a multiple of 4 */
     int rounds;    /* timed, after two that are not */
     WireType wire; /* of ring and hierarchical */
     int ranks_per_node;
-} MeasureAllreduce;
+} AllreduceBench;
 
 typedef struct AllreduceFigures {
     const char *algorithm;
@@ -36,8 +36,6 @@ typedef struct AllreduceFigures {
     double max_error;           /* of a sum, relative to its terms' magnitudes, against a plain sum in double */
 } AllreduceFigures;
 
-Status measure_allreduce(const MeasureAllreduce *job, AllreduceFigures figures[MEASURE_ALGORITHMS], Error *error);
-
-double measure_median(double *values, int count); /* sorts them; count is at least 1 */
+Status allreduce_bench(const AllreduceBench *job, AllreduceFigures figures[ALLREDUCE_ALGORITHMS], Error *error);
 
 #endif

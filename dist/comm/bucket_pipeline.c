@@ -1,5 +1,6 @@
 #include "dist/comm/bucket_pipeline.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,170 +14,171 @@ enum { MIN_BUCKET = 1 << 16, ADD_BLOCK = 1 << 16 /* floats added between two loo
 
 /* Each bucket takes at most half of what is left, so that the last ones are small: they are ready when backward ends,
  * and nothing hides them. A bucket_mb of the whole vector or more makes one bucket. */
-static Status cut_buckets(Exchange *exchange, double bucket_mb, Error *error)
+static Status cut_buckets(BucketPipeline *pipeline, double bucket_mb, Error *error)
 {
     double floats = bucket_mb * (1 << 20) / sizeof(float);
-    bool whole = floats >= (double)exchange->count;
-    int64_t largest = whole ? exchange->count : (int64_t)fmax(floats, 16) / 16 * 16;
+    bool whole = floats >= (double)pipeline->count;
+    int64_t largest = whole ? pipeline->count : (int64_t)fmax(floats, 16) / 16 * 16;
     int64_t smallest = whole || largest < MIN_BUCKET ? largest : MIN_BUCKET;
     for (int pass = 0; pass < 2; pass++) { /* counts, then fills */
         int n = 0;
-        for (int64_t left = exchange->count; left > 0; n++) {
+        for (int64_t left = pipeline->count; left > 0; n++) {
             int64_t size = (left / 2 + 15) / 16 * 16;
             size = size > largest ? largest : size < smallest ? smallest : size;
             int64_t begin = left > size ? (left - size) / 16 * 16 : 0;
-            if (pass == 1) exchange->buckets[n] = (RingPart){begin, left};
+            if (pass == 1) pipeline->buckets[n] = (RingPart){begin, left};
             left = begin;
         }
-        exchange->bucket_count = n;
-        if (pass == 0) exchange->buckets = calloc((size_t)n + 1, sizeof *exchange->buckets);
-        if (!exchange->buckets) return error_set(error, STATUS_FAILED, "no memory for a table of %d buckets", n);
+        pipeline->bucket_count = n;
+        if (pass == 0) pipeline->buckets = calloc((size_t)n + 1, sizeof *pipeline->buckets);
+        if (!pipeline->buckets) return error_set(error, STATUS_FAILED, "no memory for a table of %d buckets", n);
     }
     return STATUS_OK;
 }
 
-static bool carries(const Exchange *exchange)
+static bool is_leader(const BucketPipeline *pipeline)
 {
-    return exchange->kind != ALLREDUCE_HIERARCHICAL || exchange->topology.local_rank < exchange->topology.carriers;
+    return pipeline->kind != ALLREDUCE_HIERARCHICAL || pipeline->topology.local_rank < pipeline->topology.leaders;
 }
 
-/* Carriers of a node, and ranks in each one's ring. */
-static int carrier_count(const Exchange *exchange)
+/* Leaders of a node, and ranks in each one's ring. */
+static int leader_count(const BucketPipeline *pipeline)
 {
-    return exchange->kind == ALLREDUCE_HIERARCHICAL ? exchange->topology.carriers : 1;
+    return pipeline->kind == ALLREDUCE_HIERARCHICAL ? pipeline->topology.leaders : 1;
 }
 
-static int carrier_index(const Exchange *exchange)
+static int leader_index(const BucketPipeline *pipeline)
 {
-    return exchange->kind == ALLREDUCE_HIERARCHICAL ? exchange->topology.local_rank : 0;
+    return pipeline->kind == ALLREDUCE_HIERARCHICAL ? pipeline->topology.local_rank : 0;
 }
 
-static int ring_size(const Exchange *exchange)
+static int ring_size(const BucketPipeline *pipeline)
 {
-    return exchange->kind == ALLREDUCE_HIERARCHICAL ? exchange->topology.node_count : exchange->topology.size;
+    return pipeline->kind == ALLREDUCE_HIERARCHICAL ? pipeline->topology.node_count : pipeline->topology.size;
 }
 
-/* The slice of a rank of `flat`: slices are numbered carrier by carrier, so that those of one carrier's ring lie side
+/* The slice of a rank of `flat`: slices are numbered leader by leader, so that those of one leader's ring lie side
  * by side; ranks that do not carry own nothing. Collective. */
-static Status share_slices(Exchange *exchange, Error *error)
+static Status share_slices(BucketPipeline *pipeline, Error *error)
 {
-    const Topology *topology = &exchange->topology;
-    bool flat = exchange->kind != ALLREDUCE_HIERARCHICAL;
+    const Topology *topology = &pipeline->topology;
+    bool flat = pipeline->kind != ALLREDUCE_HIERARCHICAL;
     int place = flat ? topology->rank : topology->node_index;
-    int64_t slice = carrier_index(exchange) * (int64_t)ring_size(exchange) + place;
-    int64_t slices = carrier_count(exchange) * (int64_t)ring_size(exchange);
-    RingPart mine = carries(exchange) ? ring_split(0, exchange->count, slice, slices) : (RingPart){0, 0};
-    int code = MPI_Allgather(&mine, sizeof mine, MPI_BYTE, exchange->slices, sizeof mine, MPI_BYTE, topology->flat);
+    int64_t slice = leader_index(pipeline) * (int64_t)ring_size(pipeline) + place;
+    int64_t slices = leader_count(pipeline) * (int64_t)ring_size(pipeline);
+    RingPart mine = is_leader(pipeline) ? ring_split(0, pipeline->count, slice, slices) : (RingPart){0, 0};
+    int code = MPI_Allgather(&mine, sizeof mine, MPI_BYTE, pipeline->slices, sizeof mine, MPI_BYTE, topology->flat);
     return code == MPI_SUCCESS ? STATUS_OK : world_mpi_failed(code, "exchanging slices", error);
 }
 
-static Status create_grads(Exchange *exchange, Error *error)
+static Status create_grads(BucketPipeline *pipeline, Error *error)
 {
-    if (exchange->kind == ALLREDUCE_HIERARCHICAL)
-        return node_create(&exchange->node, exchange->topology.node, exchange->count, exchange->bucket_count, error);
-    arena_floats(&exchange->arena, (size_t)exchange->count);
-    Status status = arena_allocate(&exchange->arena, error);
-    if (status != STATUS_OK) return error_add(error, "this was for a gradient");
-    exchange->own_grads = arena_floats(&exchange->arena, (size_t)exchange->count);
-    memset(exchange->own_grads, 0, (size_t)exchange->count * sizeof(float)); /* no page faults later */
+    if (pipeline->kind == ALLREDUCE_HIERARCHICAL)
+        return shm_create(&pipeline->shm, pipeline->topology.node, pipeline->count, pipeline->bucket_count, error);
+    arena_floats(&pipeline->arena, (size_t)pipeline->count);
+    Status status = arena_allocate(&pipeline->arena, error);
+    if (status) return error_add(error, "this was for a gradient");
+    pipeline->own_grads = arena_floats(&pipeline->arena, (size_t)pipeline->count);
+    memset(pipeline->own_grads, 0, (size_t)pipeline->count * sizeof(float)); /* no page faults later */
     return STATUS_OK;
 }
 
 /* AUTO: shared memory where ranks share nodes, unless some node cannot give it. Collective: all ranks choose the same,
  * and fail together. */
-static Status choose_kind(Exchange *exchange, AllreduceKind kind, Error *error)
+static Status choose_kind(BucketPipeline *pipeline, AllreduceKind kind, Error *error)
 {
-    const Topology *topology = &exchange->topology;
-    exchange->kind = kind;
+    const Topology *topology = &pipeline->topology;
+    pipeline->kind = kind;
     if (kind == ALLREDUCE_AUTO && topology->node_count < topology->size) {
         Error refused = {0};
-        exchange->kind = ALLREDUCE_HIERARCHICAL;
-        if (world_agree(topology->flat, create_grads(exchange, &refused), &refused) == STATUS_OK) return STATUS_OK;
-        node_free(&exchange->node);
+        pipeline->kind = ALLREDUCE_HIERARCHICAL;
+        if (world_agree(topology->flat, create_grads(pipeline, &refused), &refused) == STATUS_OK) return STATUS_OK;
+        shm_free(&pipeline->shm);
     }
-    if (kind == ALLREDUCE_AUTO) exchange->kind = ALLREDUCE_RING;
-    return world_agree(topology->flat, create_grads(exchange, error), error);
+    if (kind == ALLREDUCE_AUTO) pipeline->kind = ALLREDUCE_RING;
+    return world_agree(topology->flat, create_grads(pipeline, error), error);
 }
 
 /* A rank that lacks memory still does its part of what is collective, so that nobody waits for it; then all agree. */
-static Status create_lanes(Exchange *exchange, WireType wire, Error *error)
+static Status create_slots(BucketPipeline *pipeline, WireType wire, Error *error)
 {
-    MPI_Comm comm = exchange->kind == ALLREDUCE_HIERARCHICAL ? exchange->topology.across : exchange->topology.flat;
+    MPI_Comm comm = pipeline->kind == ALLREDUCE_HIERARCHICAL ? pipeline->topology.across : pipeline->topology.flat;
     Status status = STATUS_OK, created;
-    for (int i = 0; i < EXCHANGE_LANES; i++) {
-        Lane *lane = &exchange->lanes[i];
-        lane->parts = calloc((size_t)ring_size(exchange), sizeof *lane->parts);
-        if (!lane->parts) status = error_set(error, STATUS_FAILED, "no memory for %d parts", ring_size(exchange));
-        if (exchange->kind == ALLREDUCE_MPI || !carries(exchange)) continue;
-        created = ring_create(&lane->ring, comm, i, wire, error);
-        if (created != STATUS_OK) status = created;
+    for (int i = 0; i < PIPELINE_SLOTS; i++) {
+        BucketSlot *slot = &pipeline->slots[i];
+        slot->parts = calloc((size_t)ring_size(pipeline), sizeof *slot->parts);
+        if (!slot->parts) status = error_set(error, STATUS_FAILED, "no memory for %d parts", ring_size(pipeline));
+        if (pipeline->kind == ALLREDUCE_MPI || !is_leader(pipeline)) continue;
+        created = ring_create(&slot->ring, comm, i, wire, error);
+        if (created) status = created;
     }
-    if (wire != WIRE_FP32 && carries(exchange)) {
-        exchange->residual = calloc((size_t)exchange->count + 1, sizeof(float));
-        if (!exchange->residual)
-            status = error_set(error, STATUS_FAILED, "no memory for the error feedback of %lld floats",
-                               (long long)exchange->count);
+    if (wire != WIRE_FP32 && is_leader(pipeline)) {
+        pipeline->residual = calloc((size_t)pipeline->count + 1, sizeof(float));
+        if (!pipeline->residual)
+            status = error_set(error, STATUS_FAILED, "no memory for the error feedback of %" PRId64 " floats",
+                               pipeline->count);
     }
-    if (exchange->zero) {
-        created = ring_create(&exchange->gather, exchange->topology.flat, EXCHANGE_LANES, WIRE_FP32, error);
-        if (created != STATUS_OK) status = created;
+    if (pipeline->zero) {
+        created = ring_create(&pipeline->gather, pipeline->topology.flat, PIPELINE_SLOTS, WIRE_FP32, error);
+        if (created) status = created;
     }
-    return world_agree(exchange->topology.flat, status, error);
+    return world_agree(pipeline->topology.flat, status, error);
 }
 
-static Status allocate_tables(Exchange *exchange, double bucket_mb, Error *error)
+static Status allocate_tables(BucketPipeline *pipeline, double bucket_mb, Error *error)
 {
-    int ranks = exchange->topology.size;
-    exchange->slices = calloc((size_t)ranks, sizeof *exchange->slices);
-    if (!exchange->slices) return error_set(error, STATUS_FAILED, "no memory for %d slices", ranks);
-    return cut_buckets(exchange, bucket_mb, error);
+    int ranks = pipeline->topology.size;
+    pipeline->slices = calloc((size_t)ranks, sizeof *pipeline->slices);
+    if (!pipeline->slices) return error_set(error, STATUS_FAILED, "no memory for %d slices", ranks);
+    return cut_buckets(pipeline, bucket_mb, error);
 }
 
-Status exchange_create(Exchange *exchange, const ReducerConfig *config, int64_t count, Error *error)
+Status bucket_pipeline_create(BucketPipeline *pipeline, const BucketPipelineConfig *config, int64_t count, Error *error)
 {
-    *exchange = (Exchange){.comm = config->comm, .timeline = config->timeline, .count = count, .zero = config->zero};
+    *pipeline =
+        (BucketPipeline){.comm = config->comm, .timeline = config->timeline, .count = count, .zero = config->zero};
     if (config->kind == ALLREDUCE_MPI && config->wire != WIRE_FP32)
         return error_set(error, STATUS_USAGE,
                          "wire: bf16 and fp16 need allreduce: ring or hierarchical; MPI's own sums are fp32");
-    Status status = topology_create(&exchange->topology, config->comm, config->ranks_per_node, error);
-    if (status != STATUS_OK) return status;
-    status = world_agree(exchange->topology.flat, allocate_tables(exchange, config->bucket_mb, error), error);
-    if (status == STATUS_OK) status = choose_kind(exchange, config->kind, error);
-    if (status == STATUS_OK) status = share_slices(exchange, error);
-    if (status == STATUS_OK) status = create_lanes(exchange, config->wire, error);
-    if (status != STATUS_OK) exchange_free(exchange);
+    Status status = topology_create(&pipeline->topology, config->comm, config->ranks_per_node, error);
+    if (status) return status;
+    status = world_agree(pipeline->topology.flat, allocate_tables(pipeline, config->bucket_mb, error), error);
+    if (!status) status = choose_kind(pipeline, config->kind, error);
+    if (!status) status = share_slices(pipeline, error);
+    if (!status) status = create_slots(pipeline, config->wire, error);
+    if (status) bucket_pipeline_free(pipeline);
     return status;
 }
 
-void exchange_free(Exchange *exchange)
+void bucket_pipeline_free(BucketPipeline *pipeline)
 {
-    for (int i = 0; i < EXCHANGE_LANES; i++) {
-        free(exchange->lanes[i].parts);
-        ring_free(&exchange->lanes[i].ring);
+    for (int i = 0; i < PIPELINE_SLOTS; i++) {
+        free(pipeline->slots[i].parts);
+        ring_free(&pipeline->slots[i].ring);
     }
-    ring_free(&exchange->gather);
-    node_free(&exchange->node);
-    arena_free(&exchange->arena);
-    free(exchange->residual);
-    free(exchange->slices);
-    free(exchange->buckets);
-    topology_free(&exchange->topology);
-    *exchange = (Exchange){0};
+    ring_free(&pipeline->gather);
+    shm_free(&pipeline->shm);
+    arena_free(&pipeline->arena);
+    free(pipeline->residual);
+    free(pipeline->slices);
+    free(pipeline->buckets);
+    topology_free(&pipeline->topology);
+    *pipeline = (BucketPipeline){0};
 }
 
-float *exchange_grads(Exchange *exchange)
+float *bucket_pipeline_grads(BucketPipeline *pipeline)
 {
-    return exchange->own_grads ? exchange->own_grads : exchange->node.grads[exchange->node.rank];
+    return pipeline->own_grads ? pipeline->own_grads : pipeline->shm.grads[pipeline->shm.rank];
 }
 
-static float *total_of(const Exchange *exchange)
+static float *total_of(const BucketPipeline *pipeline)
 {
-    return exchange->own_grads ? exchange->own_grads : exchange->node.total;
+    return pipeline->own_grads ? pipeline->own_grads : pipeline->shm.total;
 }
 
-const float *exchange_total(const Exchange *exchange)
+const float *bucket_pipeline_total(const BucketPipeline *pipeline)
 {
-    return total_of(exchange);
+    return total_of(pipeline);
 }
 
 /* ---- one bucket */
@@ -189,123 +191,126 @@ static RingPart intersect(RingPart a, RingPart b)
 
 /* The region of the bucket that this rank carries, and its parts in the ring: equal shares, or with zero what their
  * owners' slices have of the bucket. */
-static void plan(Exchange *exchange, Lane *lane)
+static void plan(BucketPipeline *pipeline, BucketSlot *slot)
 {
-    RingPart bucket = exchange->buckets[lane->bucket];
-    int carriers = carrier_count(exchange), carrier = carrier_index(exchange), parts = ring_size(exchange);
-    lane->region = (RingPart){bucket.begin, bucket.begin};
-    if (!carries(exchange)) return;
-    if (exchange->zero) {
-        int64_t first = (int64_t)carrier * parts, slices = (int64_t)carriers * parts;
-        RingPart all = {ring_split(0, exchange->count, first, slices).begin,
-                        ring_split(0, exchange->count, first + parts - 1, slices).end};
-        lane->region = intersect(bucket, all);
+    RingPart bucket = pipeline->buckets[slot->bucket];
+    int leaders = leader_count(pipeline), leader = leader_index(pipeline), parts = ring_size(pipeline);
+    slot->region = (RingPart){bucket.begin, bucket.begin};
+    if (!is_leader(pipeline)) return;
+    if (pipeline->zero) {
+        int64_t first = (int64_t)leader * parts, slices = (int64_t)leaders * parts;
+        RingPart all = {ring_split(0, pipeline->count, first, slices).begin,
+                        ring_split(0, pipeline->count, first + parts - 1, slices).end};
+        slot->region = intersect(bucket, all);
         for (int p = 0; p < parts; p++)
-            lane->parts[p] = intersect(bucket, ring_split(0, exchange->count, first + p, slices));
+            slot->parts[p] = intersect(bucket, ring_split(0, pipeline->count, first + p, slices));
     } else {
-        lane->region = ring_split(bucket.begin, bucket.end, carrier, carriers);
-        for (int p = 0; p < parts; p++) lane->parts[p] = ring_split(lane->region.begin, lane->region.end, p, parts);
+        slot->region = ring_split(bucket.begin, bucket.end, leader, leaders);
+        for (int p = 0; p < parts; p++) slot->parts[p] = ring_split(slot->region.begin, slot->region.end, p, parts);
     }
 }
 
-static void enter(Exchange *exchange, Lane *lane, Stage stage)
+static void enter(BucketPipeline *pipeline, BucketSlot *slot, Stage stage)
 {
-    static const char *const NAMES[] = {
-        [STAGE_ARRIVE] = "arrive", [STAGE_ADD] = "add", [STAGE_RING] = "ring", [STAGE_SHARE] = "share"};
-    if (exchange->timeline) {
+    static const char *const NAMES[] = {[STAGE_WAIT_LOCAL] = "wait local",
+                                        [STAGE_LOCAL_REDUCE] = "local reduce",
+                                        [STAGE_INTER_NODE] = "inter-node",
+                                        [STAGE_LOCAL_SYNC] = "local sync"};
+    if (pipeline->timeline) {
         double time = clock_seconds();
-        if (lane->stage != STAGE_FREE)
-            timeline_add(exchange->timeline, TIMELINE_LANE0 + (TimelineTrack)(lane - exchange->lanes),
-                         NAMES[lane->stage], lane->bucket, lane->entered, time);
-        lane->entered = time;
+        if (slot->stage != STAGE_FREE)
+            timeline_add(pipeline->timeline, TIMELINE_SLOT0 + (TimelineTrack)(slot - pipeline->slots),
+                         NAMES[slot->stage], slot->bucket, slot->entered, time);
+        slot->entered = time;
     }
-    lane->stage = stage;
+    slot->stage = stage;
 }
 
-static Status enter_ring(Exchange *exchange, Lane *lane, Error *error)
+static Status enter_inter_node(BucketPipeline *pipeline, BucketSlot *slot, Error *error)
 {
-    enter(exchange, lane, STAGE_RING);
-    if (exchange->kind == ALLREDUCE_MPI) {
-        RingPart bucket = exchange->buckets[lane->bucket];
-        int code = MPI_Iallreduce(MPI_IN_PLACE, exchange->own_grads + bucket.begin, (int)(bucket.end - bucket.begin),
-                                  MPI_FLOAT, MPI_SUM, exchange->topology.flat, &lane->request);
+    enter(pipeline, slot, STAGE_INTER_NODE);
+    if (pipeline->kind == ALLREDUCE_MPI) {
+        RingPart bucket = pipeline->buckets[slot->bucket];
+        int code = MPI_Iallreduce(MPI_IN_PLACE, pipeline->own_grads + bucket.begin, (int)(bucket.end - bucket.begin),
+                                  MPI_FLOAT, MPI_SUM, pipeline->topology.flat, &slot->request);
         return code == MPI_SUCCESS ? STATUS_OK : world_mpi_failed(code, "MPI_Iallreduce", error);
     }
-    if (carries(exchange))
-        ring_start(&lane->ring, exchange->zero ? RING_REDUCE : RING_ALL, total_of(exchange), exchange->residual,
-                   lane->parts);
+    if (is_leader(pipeline))
+        ring_start(&slot->ring, pipeline->zero ? RING_REDUCE : RING_ALL, total_of(pipeline), pipeline->residual,
+                   slot->parts);
     return STATUS_OK;
 }
 
-static Status start_bucket(Exchange *exchange, Lane *lane, int bucket, Error *error)
+static Status start_bucket(BucketPipeline *pipeline, BucketSlot *slot, int bucket, Error *error)
 {
-    lane->bucket = bucket;
-    plan(exchange, lane);
-    lane->added = 0;
-    if (exchange->own_grads) return enter_ring(exchange, lane, error);
-    enter(exchange, lane, STAGE_ARRIVE);
+    slot->bucket = bucket;
+    plan(pipeline, slot);
+    slot->reduced = 0;
+    if (pipeline->own_grads) return enter_inter_node(pipeline, slot, error);
+    enter(pipeline, slot, STAGE_WAIT_LOCAL);
     return STATUS_OK;
 }
 
-static void add_block(Exchange *exchange, Lane *lane)
+static void reduce_block(BucketPipeline *pipeline, BucketSlot *slot)
 {
-    int64_t begin = lane->region.begin + lane->added, end = begin + ADD_BLOCK;
-    if (end > lane->region.end) end = lane->region.end;
-    node_sum(&exchange->node, begin, end);
-    lane->added = end - lane->region.begin;
+    int64_t begin = slot->region.begin + slot->reduced, end = begin + ADD_BLOCK;
+    if (end > slot->region.end) end = slot->region.end;
+    shm_sum(&pipeline->shm, begin, end);
+    slot->reduced = end - slot->region.begin;
 }
 
-static void leave_ring(Exchange *exchange, Lane *lane)
+static void leave_inter_node(BucketPipeline *pipeline, BucketSlot *slot)
 {
-    if (exchange->own_grads) {
-        enter(exchange, lane, STAGE_FREE);
-        exchange->finished++;
+    if (pipeline->own_grads) {
+        enter(pipeline, slot, STAGE_FREE);
+        pipeline->finished++;
         return;
     }
-    node_mark(&exchange->node, NODE_DONE, lane->bucket, exchange->step);
-    enter(exchange, lane, STAGE_SHARE);
+    shm_set_flag(&pipeline->shm, SHM_DONE, slot->bucket, pipeline->step);
+    enter(pipeline, slot, STAGE_LOCAL_SYNC);
 }
 
-static Status ring_stage(Exchange *exchange, Lane *lane, bool *moved, Error *error)
+static Status inter_node_stage(BucketPipeline *pipeline, BucketSlot *slot, bool *moved, Error *error)
 {
     int over = 1;
-    if (exchange->kind == ALLREDUCE_MPI) {
-        int code = MPI_Test(&lane->request, &over, MPI_STATUS_IGNORE);
+    if (pipeline->kind == ALLREDUCE_MPI) {
+        int code = MPI_Test(&slot->request, &over, MPI_STATUS_IGNORE);
         if (code != MPI_SUCCESS) return world_mpi_failed(code, "MPI_Iallreduce", error);
-    } else if (carries(exchange)) {
-        Status status = ring_progress(&lane->ring, moved, error);
-        if (status != STATUS_OK) return status;
-        over = ring_done(&lane->ring);
+    } else if (is_leader(pipeline)) {
+        Status status = ring_progress(&slot->ring, moved, error);
+        if (status) return status;
+        over = ring_done(&slot->ring);
     }
     if (!over) return STATUS_OK;
-    leave_ring(exchange, lane);
+    leave_inter_node(pipeline, slot);
     *moved = true;
     return STATUS_OK;
 }
 
-static Status lane_progress(Exchange *exchange, Lane *lane, bool *moved, Error *error)
+static Status slot_progress(BucketPipeline *pipeline, BucketSlot *slot, bool *moved, Error *error)
 {
-    const Node *node = &exchange->node;
+    const ShmWindow *shm = &pipeline->shm;
     int missing;
-    switch (lane->stage) {
+    switch (slot->stage) {
     case STAGE_FREE:
         return STATUS_OK;
-    case STAGE_ARRIVE:
-        if (!node_all(node, NODE_READY, lane->bucket, exchange->step, node->size, &missing)) return STATUS_OK;
-        enter(exchange, lane, STAGE_ADD);
+    case STAGE_WAIT_LOCAL:
+        if (!shm_all_flags(shm, SHM_READY, slot->bucket, pipeline->step, shm->size, &missing)) return STATUS_OK;
+        enter(pipeline, slot, STAGE_LOCAL_REDUCE);
         *moved = true;
         return STATUS_OK;
-    case STAGE_ADD:
-        add_block(exchange, lane);
+    case STAGE_LOCAL_REDUCE:
+        reduce_block(pipeline, slot);
         *moved = true;
-        return lane->region.begin + lane->added == lane->region.end ? enter_ring(exchange, lane, error) : STATUS_OK;
-    case STAGE_RING:
-        return ring_stage(exchange, lane, moved, error);
-    case STAGE_SHARE:
-        if (!node_all(node, NODE_DONE, lane->bucket, exchange->step, carrier_count(exchange), &missing))
+        return slot->region.begin + slot->reduced == slot->region.end ? enter_inter_node(pipeline, slot, error)
+                                                                      : STATUS_OK;
+    case STAGE_INTER_NODE:
+        return inter_node_stage(pipeline, slot, moved, error);
+    case STAGE_LOCAL_SYNC:
+        if (!shm_all_flags(shm, SHM_DONE, slot->bucket, pipeline->step, leader_count(pipeline), &missing))
             return STATUS_OK;
-        enter(exchange, lane, STAGE_FREE);
-        exchange->finished++;
+        enter(pipeline, slot, STAGE_FREE);
+        pipeline->finished++;
         *moved = true;
         return STATUS_OK;
     }
@@ -314,42 +319,42 @@ static Status lane_progress(Exchange *exchange, Lane *lane, bool *moved, Error *
 
 /* ---- one step */
 
-void exchange_begin(Exchange *exchange)
+void bucket_pipeline_begin(BucketPipeline *pipeline)
 {
-    exchange->step++;
-    exchange->announced = exchange->started = exchange->finished = 0;
+    pipeline->step++;
+    pipeline->announced = pipeline->started = pipeline->finished = 0;
 }
 
-bool exchange_done(const Exchange *exchange)
+bool bucket_pipeline_done(const BucketPipeline *pipeline)
 {
-    return exchange->finished == exchange->bucket_count;
+    return pipeline->finished == pipeline->bucket_count;
 }
 
-Status exchange_progress(Exchange *exchange, int ready, bool *moved, Error *error)
+Status bucket_pipeline_progress(BucketPipeline *pipeline, int ready, bool *moved, Error *error)
 {
-    if (!exchange->own_grads)
-        for (; exchange->announced < ready; exchange->announced++)
-            node_mark(&exchange->node, NODE_READY, exchange->announced, exchange->step);
+    if (!pipeline->own_grads)
+        for (; pipeline->announced < ready; pipeline->announced++)
+            shm_set_flag(&pipeline->shm, SHM_READY, pipeline->announced, pipeline->step);
     Status status = STATUS_OK;
-    while (status == STATUS_OK && exchange->started < ready) {
-        Lane *lane = &exchange->lanes[exchange->started % EXCHANGE_LANES];
-        if (lane->stage != STAGE_FREE) break;
-        status = start_bucket(exchange, lane, exchange->started++, error);
+    while (!status && pipeline->started < ready) {
+        BucketSlot *slot = &pipeline->slots[pipeline->started % PIPELINE_SLOTS];
+        if (slot->stage != STAGE_FREE) break;
+        status = start_bucket(pipeline, slot, pipeline->started++, error);
         *moved = true;
     }
-    for (int i = 0; i < EXCHANGE_LANES && status == STATUS_OK; i++)
-        status = lane_progress(exchange, &exchange->lanes[i], moved, error);
+    for (int i = 0; i < PIPELINE_SLOTS && !status; i++)
+        status = slot_progress(pipeline, &pipeline->slots[i], moved, error);
     return status;
 }
 
 /* ---- for the watchdog */
 
-int exchange_oldest(const Exchange *exchange)
+int bucket_pipeline_oldest(const BucketPipeline *pipeline)
 {
     int oldest = -1;
-    for (int i = 0; i < EXCHANGE_LANES; i++) {
-        const Lane *lane = &exchange->lanes[i];
-        if (lane->stage != STAGE_FREE && (oldest < 0 || lane->bucket < oldest)) oldest = lane->bucket;
+    for (int i = 0; i < PIPELINE_SLOTS; i++) {
+        const BucketSlot *slot = &pipeline->slots[i];
+        if (slot->stage != STAGE_FREE && (oldest < 0 || slot->bucket < oldest)) oldest = slot->bucket;
     }
     return oldest;
 }
@@ -366,22 +371,22 @@ static int translate(MPI_Comm from, int rank, MPI_Comm to)
     return translated;
 }
 
-int exchange_waits_for(const Exchange *exchange)
+int bucket_pipeline_waits_for(const BucketPipeline *pipeline)
 {
-    int bucket = exchange_oldest(exchange), missing = 0;
+    int bucket = bucket_pipeline_oldest(pipeline), missing = 0;
     if (bucket < 0) return -1;
-    const Lane *lane = &exchange->lanes[bucket % EXCHANGE_LANES];
-    const Node *node = &exchange->node;
-    switch (lane->stage) {
-    case STAGE_ARRIVE:
-        node_all(node, NODE_READY, bucket, exchange->step, node->size, &missing);
-        return translate(exchange->topology.node, missing, exchange->comm);
-    case STAGE_SHARE:
-        node_all(node, NODE_DONE, bucket, exchange->step, carrier_count(exchange), &missing);
-        return translate(exchange->topology.node, missing, exchange->comm);
-    case STAGE_RING:
-        if (exchange->kind == ALLREDUCE_MPI) return -1;
-        return translate(lane->ring.comm, ring_neighbour(&lane->ring), exchange->comm);
+    const BucketSlot *slot = &pipeline->slots[bucket % PIPELINE_SLOTS];
+    const ShmWindow *shm = &pipeline->shm;
+    switch (slot->stage) {
+    case STAGE_WAIT_LOCAL:
+        shm_all_flags(shm, SHM_READY, bucket, pipeline->step, shm->size, &missing);
+        return translate(pipeline->topology.node, missing, pipeline->comm);
+    case STAGE_LOCAL_SYNC:
+        shm_all_flags(shm, SHM_DONE, bucket, pipeline->step, leader_count(pipeline), &missing);
+        return translate(pipeline->topology.node, missing, pipeline->comm);
+    case STAGE_INTER_NODE:
+        if (pipeline->kind == ALLREDUCE_MPI) return -1;
+        return translate(slot->ring.comm, ring_neighbour(&slot->ring), pipeline->comm);
     default:
         return -1;
     }

@@ -1,17 +1,17 @@
 /* bucket_pipeline.h: how the reducer's buckets are summed, in small steps that never wait. Only the reducer uses it.
  *
- * A bucket goes through these stages in one of EXCHANGE_LANES lanes, so that the next bucket's start fills the gaps of
+ * A bucket goes through these stages in one of PIPELINE_SLOTS slots, so that the next bucket's start fills the gaps of
  * the previous one's end:
  *
- *     arrive   all ranks of this node have the bucket's gradient in shared memory
- *     add      this rank sums its region of the bucket over them
- *     ring     the regions go round a ring between the nodes
- *     share    all regions of the bucket are done
+ *     wait local     all ranks of this node have the bucket's gradient in shared memory
+ *     local reduce   this rank sums its region of the bucket over them, if it is a node leader
+ *     inter-node     the regions go round a ring between the nodes
+ *     local sync     all regions of the bucket are done
  *
- * A ring over all ranks is the case of one rank per node: only the stage `ring`, in place.
+ * A ring over all ranks is the case of one rank per node: only the stage `inter-node`, in place.
  *
- *     exchange_begin(exchange);
- *     while (!exchange_done(exchange)) exchange_progress(exchange, buckets_ready, &moved, error);
+ *     bucket_pipeline_begin(pipeline);
+ *     while (!bucket_pipeline_done(pipeline)) bucket_pipeline_progress(pipeline, buckets_ready, &moved, error);
  *
  * Callers see to it that one thread at a time is in here.
  */
@@ -20,34 +20,36 @@
 
 #include "core/base/arena.h"
 #include "dist/comm/intranode.h"
-#include "dist/comm/reducer.h"
 #include "dist/comm/ring.h"
+#include "dist/comm/settings.h"
+#include "dist/comm/timeline.h"
 #include "dist/comm/topology.h"
 
-enum { EXCHANGE_LANES = 2 }; /* a track of the timeline each */
+enum { PIPELINE_SLOTS = 2 };
+_Static_assert(PIPELINE_SLOTS == TIMELINE_TRACKS - TIMELINE_SLOT0, "each slot has a track of the timeline");
 
-typedef enum Stage { STAGE_FREE, STAGE_ARRIVE, STAGE_ADD, STAGE_RING, STAGE_SHARE } Stage;
+typedef enum Stage { STAGE_FREE, STAGE_WAIT_LOCAL, STAGE_LOCAL_REDUCE, STAGE_INTER_NODE, STAGE_LOCAL_SYNC } Stage;
 
-typedef struct Lane {
+typedef struct BucketSlot {
     Stage stage;
     int bucket;
-    RingPart region; /* what this rank carries */
+    RingPart region; /* what this rank sums, as a node leader */
     double entered;  /* when the stage began */
-    int64_t added;   /* floats of the region that are summed over the node */
+    int64_t reduced; /* floats of the region that are summed over the node */
     RingPart *parts; /* of the ring */
     Ring ring;
     MPI_Request request; /* ALLREDUCE_MPI */
-} Lane;
+} BucketSlot;
 
-typedef struct Exchange {
+typedef struct BucketPipeline {
     MPI_Comm comm; /* the caller's */
     Timeline *timeline;
     AllreduceKind kind; /* not AUTO */
     bool zero;
     int64_t count;
     Topology topology;
-    Node node;   /* hierarchical; otherwise zeroed */
-    Arena arena; /* otherwise: of own_grads, in large pages */
+    ShmWindow shm; /* hierarchical; otherwise zeroed */
+    Arena arena;   /* otherwise: of own_grads, in large pages */
     float *own_grads;
     float *residual; /* error feedback of a narrow wire; else NULL */
 
@@ -55,26 +57,37 @@ typedef struct Exchange {
     int bucket_count;
     uint32_t step;
     int announced, started, finished; /* buckets of this step */
-    Lane lanes[EXCHANGE_LANES];
+    BucketSlot slots[PIPELINE_SLOTS];
 
     Ring gather; /* zero: over all ranks */
     RingPart *slices;
-} Exchange;
+} BucketPipeline;
 
-Status exchange_create(Exchange *exchange, const ReducerConfig *config, int64_t count, Error *error);
-void exchange_free(Exchange *exchange); /* accepts a zeroed exchange; collective */
+typedef struct BucketPipelineConfig { /* as ReducerConfig in reducer.h says */
+    MPI_Comm comm;
+    AllreduceKind kind;
+    double bucket_mb;
+    WireType wire;
+    bool zero;
+    int ranks_per_node;
+    Timeline *timeline;
+} BucketPipelineConfig;
 
-float *exchange_grads(Exchange *exchange);
-const float *exchange_total(const Exchange *exchange);
+Status bucket_pipeline_create(BucketPipeline *pipeline, const BucketPipelineConfig *config, int64_t count,
+                              Error *error);
+void bucket_pipeline_free(BucketPipeline *pipeline); /* accepts a zeroed pipeline; collective */
 
-void exchange_begin(Exchange *exchange);
+float *bucket_pipeline_grads(BucketPipeline *pipeline);
+const float *bucket_pipeline_total(const BucketPipeline *pipeline);
+
+void bucket_pipeline_begin(BucketPipeline *pipeline);
 /* `ready`: how many buckets of the step have their gradient. *moved is set when anything happened, never cleared. */
-Status exchange_progress(Exchange *exchange, int ready, bool *moved, Error *error);
-bool exchange_done(const Exchange *exchange);
+Status bucket_pipeline_progress(BucketPipeline *pipeline, int ready, bool *moved, Error *error);
+bool bucket_pipeline_done(const BucketPipeline *pipeline);
 
 /* The rank of the caller's communicator that the oldest bucket under way needs to hear from, and that bucket; -1 when
  * none is, or when MPI alone knows. */
-int exchange_waits_for(const Exchange *exchange);
-int exchange_oldest(const Exchange *exchange);
+int bucket_pipeline_waits_for(const BucketPipeline *pipeline);
+int bucket_pipeline_oldest(const BucketPipeline *pipeline);
 
 #endif

@@ -2,17 +2,17 @@
 
 #include "core/base/half.h"
 
-size_t wire_bytes(WireType type)
+size_t compressed_bytes(WireType type)
 {
     return type == WIRE_FP32 ? sizeof(float) : sizeof(uint16_t);
 }
 
-void wire_add(float *restrict sum, const float *restrict addend, int64_t count)
+void floats_add(float *restrict sum, const float *restrict addend, int64_t count)
 {
     for (int64_t i = 0; i < count; i++) sum[i] += addend[i];
 }
 
-void wire_add2(float *restrict sum, const float *restrict first, const float *restrict second, int64_t count)
+void floats_add2(float *restrict sum, const float *restrict first, const float *restrict second, int64_t count)
 {
     for (int64_t i = 0; i < count; i++) sum[i] = first[i] + second[i];
 }
@@ -25,8 +25,8 @@ static inline float lost(float value, float sent)
     return difference - difference == 0 ? difference : 0; /* infinity and NaN would never leave the residual again */
 }
 
-void wire_pack(WireType type, const float *restrict values, float *restrict residual, uint16_t *restrict halves,
-               int64_t count)
+void compress(WireType type, const float *restrict values, float *restrict residual, uint16_t *restrict halves,
+              int64_t count)
 {
     if (type == WIRE_BF16)
         for (int64_t i = 0; i < count; i++) halves[i] = float_to_bfloat(values[i]);
@@ -39,7 +39,7 @@ void wire_pack(WireType type, const float *restrict values, float *restrict resi
         for (int64_t i = 0; i < count; i++) residual[i] = lost(values[i], half_to_float(halves[i]));
 }
 
-void wire_unpack(WireType type, const uint16_t *restrict halves, float *restrict values, int64_t count)
+void decompress(WireType type, const uint16_t *restrict halves, float *restrict values, int64_t count)
 {
     if (type == WIRE_BF16)
         for (int64_t i = 0; i < count; i++) values[i] = bfloat_to_float(halves[i]);
@@ -47,7 +47,7 @@ void wire_unpack(WireType type, const uint16_t *restrict halves, float *restrict
         for (int64_t i = 0; i < count; i++) values[i] = half_to_float(halves[i]);
 }
 
-void wire_unpack_add(WireType type, const uint16_t *restrict halves, float *restrict sum, int64_t count)
+void decompress_add(WireType type, const uint16_t *restrict halves, float *restrict sum, int64_t count)
 {
     if (type == WIRE_BF16)
         for (int64_t i = 0; i < count; i++) sum[i] += bfloat_to_float(halves[i]);

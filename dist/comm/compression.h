@@ -6,8 +6,8 @@
  * Error feedback: what rounding took from a value stays with the sender and is added to its next gradient, so that
  * nothing is lost over time, only delayed (Seide et al., Interspeech 2014; Karimireddy et al., ICML 2019).
  *
- *     wire_add(vector, residual, n);                        // yesterday's loss returns
- *     wire_pack(WIRE_BF16, vector, residual, halves, n);    // residual = what today's rounding lost
+ *     floats_add(vector, residual, n);                        // yesterday's loss returns
+ *     compress(WIRE_BF16, vector, residual, halves, n);    // residual = what today's rounding lost
  *
  * Plain loops for the compiler to vectorise; pointers do not overlap.
  */
@@ -16,17 +16,17 @@
 
 #include <stddef.h>
 #include <stdint.h>
-#include "dist/config/config.h"
+#include "dist/comm/settings.h"
 
-size_t wire_bytes(WireType type); /* of one float: 4 or 2 */
+size_t compressed_bytes(WireType type); /* of one float: 4 or 2 */
 
-void wire_add(float *sum, const float *addend, int64_t count);                      /* sum += addend */
-void wire_add2(float *sum, const float *first, const float *second, int64_t count); /* sum = first + second */
+void floats_add(float *sum, const float *addend, int64_t count);                      /* sum += addend */
+void floats_add2(float *sum, const float *first, const float *second, int64_t count); /* sum = first + second */
 
 /* The rest only for WIRE_BF16 and WIRE_FP16. residual (NULL: none) becomes values - halves, or 0 where that is not
  * finite. */
-void wire_pack(WireType type, const float *values, float *residual, uint16_t *halves, int64_t count);
-void wire_unpack(WireType type, const uint16_t *halves, float *values, int64_t count);
-void wire_unpack_add(WireType type, const uint16_t *halves, float *sum, int64_t count); /* sum += halves */
+void compress(WireType type, const float *values, float *residual, uint16_t *halves, int64_t count);
+void decompress(WireType type, const uint16_t *halves, float *values, int64_t count);
+void decompress_add(WireType type, const uint16_t *halves, float *sum, int64_t count); /* sum += halves */
 
 #endif

@@ -11,16 +11,17 @@
 #include <string.h>
 
 #include "core/base/clock.h"
+#include "core/base/median.h"
 #include "dist/comm/bucket_pipeline.h"
 #include "dist/comm/watchdog.h"
 #include "dist/comm/world.h"
 
 static const double NAP_MIN = 20e-6, NAP_MAX = 200e-6; /* seconds */
 
-/* Who holds `driving` may call MPI and touch the exchange: the communication thread while the caller computes, the
+/* Who holds `driving` may call MPI and touch the pipeline: the communication thread while the caller computes, the
  * caller itself from reducer_wait on, since its core is idle then anyway. */
 struct Reducer {
-    Exchange exchange;
+    BucketPipeline pipeline;
     pthread_t thread;
     bool running;
     pthread_mutex_t driving;
@@ -42,15 +43,16 @@ struct Reducer {
 static bool drive(Reducer *reducer)
 {
     bool moved = false;
-    if (reducer->status != STATUS_OK || exchange_done(&reducer->exchange)) return false;
+    if (reducer->status || bucket_pipeline_done(&reducer->pipeline)) return false;
     int ready = atomic_load_explicit(&reducer->ready, memory_order_acquire);
-    reducer->status = exchange_progress(&reducer->exchange, ready, &moved, &reducer->error);
+    reducer->status = bucket_pipeline_progress(&reducer->pipeline, ready, &moved, &reducer->error);
     if (moved) {
         reducer->finished = clock_seconds();
         if (reducer->started == 0) reducer->started = reducer->finished;
     }
-    watchdog_tell(&reducer->watchdog, moved, exchange_oldest(&reducer->exchange));
-    if (watchdog_worried(&reducer->watchdog)) watchdog_call(&reducer->watchdog, exchange_waits_for(&reducer->exchange));
+    watchdog_progress(&reducer->watchdog, moved, bucket_pipeline_oldest(&reducer->pipeline));
+    if (watchdog_overdue(&reducer->watchdog))
+        watchdog_report_missing(&reducer->watchdog, bucket_pipeline_waits_for(&reducer->pipeline));
     return moved;
 }
 
@@ -76,7 +78,7 @@ static void *communicate(void *argument)
             pthread_mutex_lock(&reducer->driving);
             bool moved = drive(reducer);
             int ready = atomic_load_explicit(&reducer->ready, memory_order_acquire);
-            under_way = reducer->status == STATUS_OK && reducer->exchange.finished < ready;
+            under_way = !reducer->status && reducer->pipeline.finished < ready;
             pthread_mutex_unlock(&reducer->driving);
             if (moved) {
                 pause = fmax(pause * 0.7, NAP_MIN);
@@ -124,10 +126,17 @@ Status reducer_create(Reducer **out, const ReducerConfig *config, int64_t count,
     *out = NULL;
     Reducer *reducer;
     Status status = world_agree(config->comm, allocate(&reducer, config->comm, error), error);
-    if (status == STATUS_OK) status = exchange_create(&reducer->exchange, config, count, error);
-    if (status == STATUS_OK) status = watchdog_create(&reducer->watchdog, config->comm, config->watchdog, error);
-    if (status == STATUS_OK) status = world_agree(config->comm, start_thread(reducer, error), error);
-    if (status != STATUS_OK) {
+    const BucketPipelineConfig pipeline = {.comm = config->comm,
+                                           .kind = config->kind,
+                                           .bucket_mb = config->bucket_mb,
+                                           .wire = config->wire,
+                                           .zero = config->zero,
+                                           .ranks_per_node = config->ranks_per_node,
+                                           .timeline = config->timeline};
+    if (!status) status = bucket_pipeline_create(&reducer->pipeline, &pipeline, count, error);
+    if (!status) status = watchdog_create(&reducer->watchdog, config->comm, config->watchdog, error);
+    if (!status) status = world_agree(config->comm, start_thread(reducer, error), error);
+    if (status) {
         reducer_free(reducer);
         return status;
     }
@@ -144,7 +153,7 @@ void reducer_free(Reducer *reducer)
         pthread_join(reducer->thread, NULL);
     }
     watchdog_free(&reducer->watchdog);
-    exchange_free(&reducer->exchange);
+    bucket_pipeline_free(&reducer->pipeline);
     sem_destroy(&reducer->wake);
     pthread_mutex_destroy(&reducer->driving);
     free(reducer->spread);
@@ -153,17 +162,17 @@ void reducer_free(Reducer *reducer)
 
 float *reducer_grads(Reducer *reducer)
 {
-    return exchange_grads(&reducer->exchange);
+    return bucket_pipeline_grads(&reducer->pipeline);
 }
 
 const float *reducer_total(const Reducer *reducer)
 {
-    return exchange_total(&reducer->exchange);
+    return bucket_pipeline_total(&reducer->pipeline);
 }
 
 const char *reducer_kind(const Reducer *reducer)
 {
-    switch (reducer->exchange.kind) {
+    switch (reducer->pipeline.kind) {
     case ALLREDUCE_HIERARCHICAL:
         return "hierarchical";
     case ALLREDUCE_MPI:
@@ -178,7 +187,7 @@ const char *reducer_kind(const Reducer *reducer)
 void reducer_begin(Reducer *reducer)
 {
     pthread_mutex_lock(&reducer->driving);
-    exchange_begin(&reducer->exchange);
+    bucket_pipeline_begin(&reducer->pipeline);
     watchdog_begin(&reducer->watchdog, "sum of gradients");
     atomic_store(&reducer->ready, 0);
     atomic_store(&reducer->waiting, false);
@@ -190,14 +199,14 @@ void reducer_ready(void *context, int64_t offset, int64_t count)
 {
     (void)count; /* slices come from the end, without gaps */
     Reducer *reducer = context;
-    const Exchange *exchange = &reducer->exchange;
+    const BucketPipeline *pipeline = &reducer->pipeline;
     int before = atomic_load_explicit(&reducer->ready, memory_order_relaxed), ready = before;
-    while (ready < exchange->bucket_count && exchange->buckets[ready].begin >= offset) ready++;
+    while (ready < pipeline->bucket_count && pipeline->buckets[ready].begin >= offset) ready++;
     if (ready == before) return;
     atomic_store_explicit(&reducer->ready, ready, memory_order_release);
     /* After the last bucket the caller is about to wait, and drives itself: waking a thread would only be in its
      * way. */
-    if (ready < exchange->bucket_count) sem_post(&reducer->wake);
+    if (ready < pipeline->bucket_count) sem_post(&reducer->wake);
 }
 
 Status reducer_wait(Reducer *reducer, Error *error)
@@ -205,10 +214,10 @@ Status reducer_wait(Reducer *reducer, Error *error)
     double begin = clock_seconds();
     atomic_store(&reducer->waiting, true);
     pthread_mutex_lock(&reducer->driving);
-    while (reducer->status == STATUS_OK && !exchange_done(&reducer->exchange))
+    while (!reducer->status && !bucket_pipeline_done(&reducer->pipeline))
         if (!drive(reducer)) sched_yield();
     Status status = reducer->status;
-    if (status != STATUS_OK) error_set(error, status, "%s", reducer->error.message);
+    if (status) error_set(error, status, "%s", reducer->error.message);
     pthread_mutex_unlock(&reducer->driving);
     reducer->wait = clock_seconds() - begin;
     return status;
@@ -223,33 +232,33 @@ ReducerTimes reducer_times(const Reducer *reducer)
 
 void reducer_slice(const Reducer *reducer, int64_t *begin, int64_t *end)
 {
-    RingPart slice = reducer->exchange.slices[reducer->exchange.topology.rank];
+    RingPart slice = reducer->pipeline.slices[reducer->pipeline.topology.rank];
     *begin = slice.begin;
     *end = slice.end;
 }
 
 void reducer_owned(const Reducer *reducer, int64_t *begin, int64_t *end)
 {
-    if (reducer->exchange.zero) {
+    if (reducer->pipeline.zero) {
         reducer_slice(reducer, begin, end);
     } else {
         *begin = 0;
-        *end = reducer->exchange.count;
+        *end = reducer->pipeline.count;
     }
 }
 
 Status reducer_gather(Reducer *reducer, float *vector, Error *error)
 {
-    Exchange *exchange = &reducer->exchange;
-    if (!exchange->zero) return STATUS_OK;
+    BucketPipeline *pipeline = &reducer->pipeline;
+    if (!pipeline->zero) return STATUS_OK;
     watchdog_begin(&reducer->watchdog, "gathering of slices");
-    ring_start(&exchange->gather, RING_GATHER, vector, NULL, exchange->slices);
+    ring_start(&pipeline->gather, RING_GATHER, vector, NULL, pipeline->slices);
     Status status = STATUS_OK;
-    while (status == STATUS_OK && !ring_done(&exchange->gather)) {
+    while (!status && !ring_done(&pipeline->gather)) {
         bool moved = false;
-        status = ring_progress(&exchange->gather, &moved, error);
-        watchdog_tell(&reducer->watchdog, moved, -1);
-        if (watchdog_worried(&reducer->watchdog)) watchdog_call(&reducer->watchdog, -1);
+        status = ring_progress(&pipeline->gather, &moved, error);
+        watchdog_progress(&reducer->watchdog, moved, -1);
+        if (watchdog_overdue(&reducer->watchdog)) watchdog_report_missing(&reducer->watchdog, -1);
         if (!moved) sched_yield();
     }
     return status;
@@ -264,16 +273,10 @@ Status reducer_agree(Reducer *reducer, double *values, int count, Error *error)
                            watchdog->comm, &request);
     if (code != MPI_SUCCESS) return world_mpi_failed(code, "MPI_Ireduce", error);
     Status status = watchdog_wait(watchdog, &request, "sum of the step's figures", error);
-    if (status != STATUS_OK) return status;
+    if (status) return status;
     code = MPI_Ibcast(values, count, MPI_DOUBLE, 0, watchdog->comm, &request);
     if (code != MPI_SUCCESS) return world_mpi_failed(code, "MPI_Ibcast", error);
     return watchdog_wait(watchdog, &request, "broadcast of the step's figures", error);
-}
-
-static int ascending(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
 }
 
 Status reducer_spread(Reducer *reducer, double value, ReducerSpread *spread, Error *error)
@@ -285,7 +288,7 @@ Status reducer_spread(Reducer *reducer, double value, ReducerSpread *spread, Err
     int code = MPI_Iallgather(&value, 1, MPI_DOUBLE, values, 1, MPI_DOUBLE, watchdog->comm, &request);
     if (code != MPI_SUCCESS) return world_mpi_failed(code, "MPI_Iallgather", error);
     Status status = watchdog_wait(watchdog, &request, "comparing of ranks", error);
-    if (status != STATUS_OK) return status;
+    if (status) return status;
     *spread = (ReducerSpread){0};
     for (int rank = 1; rank < ranks; rank++) {
         if (values[rank] < values[spread->min_rank]) spread->min_rank = rank;
@@ -293,7 +296,6 @@ Status reducer_spread(Reducer *reducer, double value, ReducerSpread *spread, Err
     }
     spread->min = values[spread->min_rank];
     spread->max = values[spread->max_rank];
-    qsort(values, (size_t)ranks, sizeof *values, ascending);
-    spread->median = (values[(ranks - 1) / 2] + values[ranks / 2]) / 2;
+    spread->median = median_of(values, ranks);
     return STATUS_OK;
 }

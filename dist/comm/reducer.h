@@ -27,7 +27,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include "core/base/status.h"
-#include "dist/config/config.h"
+#include "dist/comm/settings.h"
 #include "dist/comm/timeline.h"
 
 typedef struct Reducer Reducer;

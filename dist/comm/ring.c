@@ -5,18 +5,18 @@
 
 #include "dist/comm/world.h"
 
-/* Floats per message, of all messages under way in one direction, and messages of a part in one lap. Between nodes
+/* Floats per message, of all messages under way in one direction, and messages of a part in one wave. Between nodes
  * messages are small enough for Open MPI's tcp to send at once: above 64 KB it asks the receiver first. Within a node
- * each message is a system call that copies, so larger ones are better, as long as the buffers stay in the cache. A lap
+ * each message is a system call that copies, so larger ones are better, as long as the buffers stay in the cache. A wave
  * should fit into the cache, too, and yet keep every rank busy while its neighbours are a message or two behind. */
 enum {
     MIN_CHUNK = 2048,
     NETWORK_CHUNK = 15360,
     NETWORK_ROOM = RING_WINDOW * NETWORK_CHUNK,
-    NETWORK_LAP = 8,
+    NETWORK_WAVE = 8,
     NODE_CHUNK = 1 << 17,
     NODE_ROOM = 4 * NODE_CHUNK,
-    NODE_LAP = 2
+    NODE_WAVE = 2
 };
 
 /* One message: its step, 0 .. 2N-3, and what of the vector it carries. */
@@ -48,7 +48,7 @@ Status ring_create(Ring *ring, MPI_Comm comm, int tag, WireType wire, Error *err
     MPI_Comm_size(comm, &ring->size);
     ring->local = within_one_node(ring);
     ring->max_chunk = ring->local ? NODE_CHUNK : NETWORK_CHUNK;
-    ring->max_lap = ring->local ? NODE_LAP : NETWORK_LAP;
+    ring->max_wave = ring->local ? NODE_WAVE : NETWORK_WAVE;
     ring->room = ring->local ? NODE_ROOM : NETWORK_ROOM;
     for (int i = 0; i < 2 * RING_WINDOW; i++) ring->requests[i] = MPI_REQUEST_NULL;
     size_t bytes = (size_t)ring->room * sizeof(float);
@@ -75,7 +75,7 @@ void ring_start(Ring *ring, RingPhases phases, float *vector, float *residual, c
     int64_t chunk = ring->local ? longest : longest / 4;
     if (chunk < MIN_CHUNK) chunk = MIN_CHUNK;
     if (chunk > ring->max_chunk) chunk = ring->max_chunk;
-    int64_t chunks = (longest + chunk - 1) / chunk, laps = (chunks + ring->max_lap - 1) / ring->max_lap;
+    int64_t chunks = (longest + chunk - 1) / chunk, waves = (chunks + ring->max_wave - 1) / ring->max_wave;
     if (chunks > 0) chunk = ((longest + chunks - 1) / chunks + 15) / 16 * 16; /* of equal length */
 
     ring->vector = vector;
@@ -83,10 +83,10 @@ void ring_start(Ring *ring, RingPhases phases, float *vector, float *residual, c
     ring->parts = parts;
     ring->chunk = chunk;
     ring->window = ring->room / chunk < RING_WINDOW ? (int)(ring->room / chunk) : RING_WINDOW;
-    ring->lap = laps > 0 ? (chunks + laps - 1) / laps : 0;
+    ring->wave = waves > 0 ? (chunks + waves - 1) / waves : 0;
     ring->first_step = phases & RING_REDUCE ? 0 : ring->size - 1;
     ring->steps = phases == RING_ALL ? 2 * (ring->size - 1) : ring->size - 1;
-    ring->last = laps * ring->steps * ring->lap;
+    ring->last = waves * ring->steps * ring->wave;
     ring->posted = ring->received = ring->sent = ring->flushed = 0;
 }
 
@@ -104,8 +104,8 @@ int ring_neighbour(const Ring *ring)
 /* At step s, of both phases, rank r sends part r-1-s and receives part r-2-s (mod N). */
 static Piece piece_of(const Ring *ring, int64_t message, int lag)
 {
-    int64_t step = message / ring->lap % ring->steps + ring->first_step;
-    int64_t chunk = message / ring->lap / ring->steps * ring->lap + message % ring->lap;
+    int64_t step = message / ring->wave % ring->steps + ring->first_step;
+    int64_t chunk = message / ring->wave / ring->steps * ring->wave + message % ring->wave;
     int64_t part = (ring->rank - lag - step + 2 * ring->size) % ring->size;
     int64_t begin = ring->parts[part].begin + chunk * ring->chunk;
     int64_t left = ring->parts[part].end - begin, count = left < ring->chunk ? left : ring->chunk;
@@ -126,7 +126,7 @@ static Piece received_piece(const Ring *ring, int64_t message)
  * one. */
 static void *receive_buffer(const Ring *ring, int64_t message)
 {
-    return (char *)ring->memory + message % ring->window * ring->chunk * (int64_t)wire_bytes(ring->wire);
+    return (char *)ring->memory + message % ring->window * ring->chunk * (int64_t)compressed_bytes(ring->wire);
 }
 
 static uint16_t *send_buffer(const Ring *ring, int64_t message)
@@ -167,7 +167,7 @@ static Status post_receives(Ring *ring, bool *moved, Error *error)
         Piece piece = received_piece(ring, message);
         /* A sum comes back to where its unfinished form was sent from, N-1 steps earlier: that send must be over. */
         bool in_place = received_in_place(ring, piece);
-        if (in_place && ring->first_step == 0 && ring->flushed <= message - (ring->size - 1) * ring->lap) break;
+        if (in_place && ring->first_step == 0 && ring->flushed <= message - (ring->size - 1) * ring->wave) break;
         MPI_Request *request = receive_request(ring, message);
         *request = MPI_REQUEST_NULL;
         if (piece.count > 0) {
@@ -189,14 +189,14 @@ static void take_in(Ring *ring, int64_t message)
     float *vector = ring->vector + piece.begin;
     const void *buffer = receive_buffer(ring, message);
     if (gathers(ring, piece)) {
-        wire_unpack(ring->wire, buffer, vector, piece.count);
+        decompress(ring->wire, buffer, vector, piece.count);
         return;
     }
-    if (ring->residual) wire_add(vector, ring->residual + piece.begin, piece.count);
+    if (ring->residual) floats_add(vector, ring->residual + piece.begin, piece.count);
     if (ring->wire == WIRE_FP32)
-        wire_add(vector, buffer, piece.count);
+        floats_add(vector, buffer, piece.count);
     else
-        wire_unpack_add(ring->wire, buffer, vector, piece.count);
+        decompress_add(ring->wire, buffer, vector, piece.count);
 }
 
 /* Messages are taken in their order, so that a part's sums do not depend on what MPI finishes first. */
@@ -224,9 +224,9 @@ static const void *pack_piece(Ring *ring, int64_t message, Piece piece)
     float *residual = ring->residual ? ring->residual + piece.begin : NULL;
     bool own_sum = piece.step == ring->size - 1;
     uint16_t *halves = send_buffer(ring, message);
-    if (piece.step == 0 && residual) wire_add(vector, residual, piece.count);
-    wire_pack(ring->wire, vector, !gathers(ring, piece) || own_sum ? residual : NULL, halves, piece.count);
-    if (own_sum) wire_unpack(ring->wire, halves, vector, piece.count); /* the same bits as everybody else's */
+    if (piece.step == 0 && residual) floats_add(vector, residual, piece.count);
+    compress(ring->wire, vector, !gathers(ring, piece) || own_sum ? residual : NULL, halves, piece.count);
+    if (own_sum) decompress(ring->wire, halves, vector, piece.count); /* the same bits as everybody else's */
     return halves;
 }
 
@@ -236,7 +236,7 @@ static Status post_sends(Ring *ring, bool *moved, Error *error)
         int64_t message = ring->sent;
         Piece piece = sent_piece(ring, message);
         /* After the first step, what is sent is what arrived one step earlier. */
-        if (piece.step > ring->first_step && ring->received <= message - ring->lap) break;
+        if (piece.step > ring->first_step && ring->received <= message - ring->wave) break;
         MPI_Request *request = send_request(ring, message);
         *request = MPI_REQUEST_NULL;
         if (piece.count > 0) {
@@ -265,10 +265,10 @@ static Status test_requests(Ring *ring, Error *error)
 Status ring_progress(Ring *ring, bool *moved, Error *error)
 {
     Status status = test_requests(ring, error);
-    if (status != STATUS_OK) return status;
+    if (status) return status;
     finish_sends(ring, moved);
     status = post_receives(ring, moved, error); /* early: what comes unexpected is copied once more */
-    if (status != STATUS_OK) return status;
+    if (status) return status;
     finish_receives(ring, moved);
     return post_sends(ring, moved, error);
 }
@@ -281,7 +281,7 @@ Status ring_allreduce(Ring *ring, float *vector, int64_t count, Error *error)
     ring_start(ring, RING_ALL, vector, NULL, parts);
     Status status = STATUS_OK;
     bool moved = false;
-    while (status == STATUS_OK && !ring_done(ring)) status = ring_progress(ring, &moved, error);
+    while (!status && !ring_done(ring)) status = ring_progress(ring, &moved, error);
     free(parts);
     return status;
 }

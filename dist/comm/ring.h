@@ -12,8 +12,8 @@
  *      3      sends 2      sends 1      sends 0      owns 3
  *
  * Each part moves in chunks, several under way at once: while a chunk is added, the next one arrives and the previous
- * one leaves. A few chunks of every part go all the way before the next few set out, a lap: so what is received, added
- * and sent in a lap stays in the cache until its last step, and little piles up between two ranks of unlike pace.
+ * one leaves. A few chunks of every part go all the way before the next few set out, a wave: so what is received, added
+ * and sent in a wave stays in the cache until its last step, and little piles up between two ranks of unlike pace.
  *
  *     Ring ring = {0};
  *     ring_create(&ring, comm, 0, WIRE_FP32, error);
@@ -50,14 +50,14 @@ typedef struct Ring {
     WireType wire;
     bool local;        /* all ranks are on one node */
     int64_t max_chunk; /* floats of the largest message; may be changed between sums, down from its initial value */
-    int64_t max_lap;   /* messages of a part in one lap; may be changed between sums */
+    int64_t max_wave;  /* messages of a part in one wave; may be changed between sums */
     int64_t room;      /* floats of all messages under way in one direction */
 
     float *vector; /* the sum under way */
     float *residual;
     const RingPart *parts;
-    int64_t chunk, lap;                    /* floats per message; messages per step of a lap */
-    int64_t first_step, steps;             /* of each lap */
+    int64_t chunk, wave;                   /* floats per message; messages per step of a wave */
+    int64_t first_step, steps;             /* of each wave */
     int window;                            /* messages under way in each direction */
     int64_t last;                          /* messages count up from 0 to here, the same in both directions: */
     int64_t posted, received;              /* receives posted, and finished with their sum */

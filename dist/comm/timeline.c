@@ -1,5 +1,6 @@
 #include "dist/comm/timeline.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -7,7 +8,7 @@
 #include "core/base/clock.h"
 #include "dist/comm/world.h"
 
-enum { TAG_TEXT = 11 };
+enum { TAG_TEXT = 11, PIECE = 1 << 16 /* bytes of a text on the way */ };
 
 typedef struct Event {
     const char *name;
@@ -35,7 +36,7 @@ Status timeline_create(Timeline **out, int64_t events_per_track, Error *error)
         timeline->tracks[t].events = calloc((size_t)events_per_track, sizeof(Event));
         if (timeline->tracks[t].events) continue;
         timeline_free(timeline);
-        return error_set(error, STATUS_FAILED, "no memory for a timeline of %lld events", (long long)events_per_track);
+        return error_set(error, STATUS_FAILED, "no memory for a timeline of %" PRId64 " events", events_per_track);
     }
     *out = timeline;
     return STATUS_OK;
@@ -61,7 +62,7 @@ void timeline_add(Timeline *timeline, TimelineTrack which, const char *name, int
 /* This rank's events as JSON objects, each with a comma before it; `shift` seconds bring its clock to rank 0's. */
 static void print_events(FILE *out, const Timeline *timeline, int rank, double shift)
 {
-    static const char *const NAMES[TIMELINE_TRACKS] = {"compute", "communication, lane 0", "communication, lane 1"};
+    static const char *const NAMES[TIMELINE_TRACKS] = {"compute", "communication, slot 0", "communication, slot 1"};
     char host[MPI_MAX_PROCESSOR_NAME];
     int length;
     MPI_Get_processor_name(host, &length);
@@ -71,15 +72,15 @@ static void print_events(FILE *out, const Timeline *timeline, int rank, double s
         const Track *track = &timeline->tracks[t];
         fprintf(out,
                 ",\n{\"ph\": \"M\", \"name\": \"thread_name\", \"pid\": %d, \"tid\": %d, \"args\": {\"name\": \"%s\", "
-                "\"dropped\": %lld}}",
-                rank, t, NAMES[t], (long long)track->dropped);
+                "\"dropped\": %" PRId64 "}}",
+                rank, t, NAMES[t], track->dropped);
         for (int64_t i = 0; i < track->count; i++) {
             const Event *event = &track->events[i];
             fprintf(out,
                     ",\n{\"ph\": \"X\", \"name\": \"%s\", \"pid\": %d, \"tid\": %d, \"ts\": %.3f, \"dur\": %.3f, "
-                    "\"args\": {\"number\": %lld}}",
+                    "\"args\": {\"number\": %" PRId64 "}}",
                     event->name, rank, t, (event->begin + shift) * 1e6, (event->end - event->begin) * 1e6,
-                    (long long)event->number);
+                    event->number);
         }
     }
 }
@@ -98,34 +99,43 @@ static Status render(const Timeline *timeline, MPI_Comm comm, char **text, size_
     return STATUS_OK;
 }
 
+/* Takes a rank's text, piece by piece into memory that is there already: whatever fails, the rank's send ends. */
+static Status pass_on(MPI_Comm comm, int from, char *piece, AtomicFile *file, Status status, Error *error)
+{
+    int64_t left = 0;
+    MPI_Recv(&left, 1, MPI_INT64_T, from, TAG_TEXT, comm, MPI_STATUS_IGNORE);
+    while (left > 0) {
+        const int size = left < PIECE ? (int)left : PIECE;
+        MPI_Recv(piece, size, MPI_CHAR, from, TAG_TEXT, comm, MPI_STATUS_IGNORE);
+        if (!status) status = atomic_file_write(file, piece, (size_t)size, error);
+        left -= size;
+    }
+    return status;
+}
+
+static void send_text(MPI_Comm comm, const char *text, int64_t size)
+{
+    MPI_Send(&size, 1, MPI_INT64_T, 0, TAG_TEXT, comm);
+    for (int64_t at = 0; at < size; at += PIECE)
+        MPI_Send(text + at, size - at < PIECE ? (int)(size - at) : PIECE, MPI_CHAR, 0, TAG_TEXT, comm);
+}
+
 /* Rank 0: its own text, then everybody's in turn. A failure to write does not leave the others waiting. */
-static Status collect(MPI_Comm comm, const char *path, const char *own, size_t own_size, Error *error)
+static Status collect(MPI_Comm comm, const char *path, const char *own, size_t own_size, Status status, Error *error)
 {
     static const char HEAD[] =
         "{\"displayTimeUnit\": \"ms\", \"traceEvents\": [\n"
         "{\"ph\": \"M\", \"name\": \"process_labels\", \"pid\": 0, \"args\": {\"labels\": \"t2t\"}}";
     static const char TAIL[] = "\n]}\n";
-    AtomicFile file;
-    Status status = atomic_file_open(&file, path, error);
-    if (status == STATUS_OK) status = atomic_file_write(&file, HEAD, sizeof HEAD - 1, error);
-    if (status == STATUS_OK) status = atomic_file_write(&file, own, own_size, error);
+    AtomicFile file = {.fd = -1};
+    if (!status) status = atomic_file_open(&file, path, error);
+    if (!status) status = atomic_file_write(&file, HEAD, sizeof HEAD - 1, error);
+    if (!status) status = atomic_file_write(&file, own, own_size, error);
     int ranks;
+    char piece[PIECE];
     MPI_Comm_size(comm, &ranks);
-    for (int from = 1; from < ranks; from++) {
-        MPI_Status message;
-        int size;
-        MPI_Probe(from, TAG_TEXT, comm, &message);
-        MPI_Get_count(&message, MPI_CHAR, &size);
-        char *text = malloc((size_t)size + 1);
-        if (!text) {
-            status = error_set(error, STATUS_FAILED, "no memory for the timeline of rank %d", from);
-            break;
-        }
-        MPI_Recv(text, size, MPI_CHAR, from, TAG_TEXT, comm, MPI_STATUS_IGNORE);
-        if (status == STATUS_OK) status = atomic_file_write(&file, text, (size_t)size, error);
-        free(text);
-    }
-    if (status == STATUS_OK) status = atomic_file_write(&file, TAIL, sizeof TAIL - 1, error);
+    for (int from = 1; from < ranks; from++) status = pass_on(comm, from, piece, &file, status, error);
+    if (!status) status = atomic_file_write(&file, TAIL, sizeof TAIL - 1, error);
     return atomic_file_finish(&file, status, error);
 }
 
@@ -137,9 +147,9 @@ Status timeline_write(const Timeline *timeline, MPI_Comm comm, const char *path,
     size_t size = 0;
     Status status = render(timeline, comm, &text, &size, error);
     if (rank == 0)
-        status = collect(comm, path, text, status == STATUS_OK ? size : 0, error);
+        status = collect(comm, path, text, size, status, error);
     else
-        MPI_Send(text, status == STATUS_OK ? (int)size : 0, MPI_CHAR, 0, TAG_TEXT, comm);
+        send_text(comm, text, !status ? (int64_t)size : 0);
     free(text);
     return status;
 }

@@ -19,8 +19,8 @@
 /* One thread writes to a track at a time. */
 typedef enum TimelineTrack {
     TIMELINE_COMPUTE, /* the main thread: forward, backward, update, wait */
-    TIMELINE_LANE0,   /* the reducer's buckets */
-    TIMELINE_LANE1,
+    TIMELINE_SLOT0,   /* the reducer's buckets */
+    TIMELINE_SLOT1,
     TIMELINE_TRACKS
 } TimelineTrack;
 

@@ -21,7 +21,7 @@ static Status find_node(Topology *topology, MPI_Comm comm, int ranks_per_node, E
     MPI_Comm_rank(shared, &within);
     Status status = split(shared, ranks_per_node > 0 ? within / ranks_per_node : 0, within, &topology->node, error);
     MPI_Comm_free(&shared);
-    if (status != STATUS_OK) return status;
+    if (status) return status;
     MPI_Comm_rank(topology->node, &topology->local_rank);
     MPI_Comm_size(topology->node, &topology->local_size);
     return STATUS_OK;
@@ -32,17 +32,16 @@ static Status number_nodes(Topology *topology, MPI_Comm comm, Error *error)
 {
     int rank, node[2] = {0, 0};
     MPI_Comm_rank(comm, &rank);
-    MPI_Comm leaders = MPI_COMM_NULL;
-    Status status = split(comm, topology->local_rank == 0 ? 0 : MPI_UNDEFINED, rank, &leaders, error);
-    if (status != STATUS_OK) return status;
-    if (leaders != MPI_COMM_NULL) {
-        MPI_Comm_rank(leaders, &node[0]);
-        MPI_Comm_size(leaders, &node[1]);
-        MPI_Comm_free(&leaders);
+    MPI_Comm firsts = MPI_COMM_NULL;
+    Status status = split(comm, topology->local_rank == 0 ? 0 : MPI_UNDEFINED, rank, &firsts, error);
+    if (status) return status;
+    if (firsts != MPI_COMM_NULL) {
+        MPI_Comm_rank(firsts, &node[0]);
+        MPI_Comm_size(firsts, &node[1]);
+        MPI_Comm_free(&firsts);
     }
     int code = MPI_Bcast(node, 2, MPI_INT, 0, topology->node);
-    if (code == MPI_SUCCESS)
-        code = MPI_Allreduce(&topology->local_size, &topology->carriers, 1, MPI_INT, MPI_MIN, comm);
+    if (code == MPI_SUCCESS) code = MPI_Allreduce(&topology->local_size, &topology->leaders, 1, MPI_INT, MPI_MIN, comm);
     if (code != MPI_SUCCESS) return world_mpi_failed(code, "numbering the nodes", error);
     topology->node_index = node[0];
     topology->node_count = node[1];
@@ -53,14 +52,14 @@ Status topology_create(Topology *topology, MPI_Comm comm, int ranks_per_node, Er
 {
     *topology = (Topology){.flat = MPI_COMM_NULL, .node = MPI_COMM_NULL, .across = MPI_COMM_NULL};
     Status status = find_node(topology, comm, ranks_per_node, error);
-    if (status == STATUS_OK) status = number_nodes(topology, comm, error);
+    if (!status) status = number_nodes(topology, comm, error);
     /* Ranks keep their order within a node (key ties go by rank in comm), and nodes theirs. */
-    if (status == STATUS_OK) status = split(comm, 0, topology->node_index, &topology->flat, error);
-    bool carries = topology->local_rank < topology->carriers;
-    if (status == STATUS_OK)
-        status =
-            split(comm, carries ? topology->local_rank : MPI_UNDEFINED, topology->node_index, &topology->across, error);
-    if (status != STATUS_OK) {
+    if (!status) status = split(comm, 0, topology->node_index, &topology->flat, error);
+    bool is_leader = topology->local_rank < topology->leaders;
+    if (!status)
+        status = split(comm, is_leader ? topology->local_rank : MPI_UNDEFINED, topology->node_index, &topology->across,
+                       error);
+    if (status) {
         topology_free(topology);
         return status;
     }

@@ -2,10 +2,10 @@
  *
  *     flat     all ranks, node by node, so that a ring enters and leaves each node once
  *     node     the ranks of this node, which share memory
- *     across   one rank of each node: the carriers with the same local rank, node by node
+ *     across   one rank of each node: the leaders with the same local rank, node by node
  *
- * Each of the first `carriers` ranks of a node carries its share of the vector round a ring of its own between the
- * nodes; `carriers` is the size of the smallest node.
+ * Each of the first `leaders` ranks of a node carries its share of the vector round a ring of its own between the
+ * nodes; `leaders` is the size of the smallest node.
  */
 #ifndef DIST_COMM_TOPOLOGY_H
 #define DIST_COMM_TOPOLOGY_H
@@ -14,11 +14,11 @@
 #include "core/base/status.h"
 
 typedef struct Topology {
-    MPI_Comm flat, node, across; /* across: MPI_COMM_NULL when this rank is no carrier */
+    MPI_Comm flat, node, across; /* across: MPI_COMM_NULL when this rank is no leader */
     int rank, size;              /* in flat */
     int local_rank, local_size;
     int node_index, node_count;
-    int carriers;
+    int leaders;
 } Topology;
 
 /* Collective over comm. ranks_per_node 0 takes the nodes as they are; otherwise each is cut into groups of that many

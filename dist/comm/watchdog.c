@@ -1,5 +1,6 @@
 #include "dist/comm/watchdog.h"
 
+#include <inttypes.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -7,24 +8,24 @@
 #include "core/base/clock.h"
 #include "dist/comm/world.h"
 
-enum { TAG_CALL = 1, NAMES_SHOWN = 16 };
+enum { TAG_REPORT = 1, NAMES_SHOWN = 16 };
 
 Status watchdog_create(Watchdog *watchdog, MPI_Comm comm, double seconds, Error *error)
 {
     *watchdog = (Watchdog){.seconds = seconds, .bucket = -1};
-    for (int i = 0; i < WATCHDOG_COLLECTORS; i++) watchdog->calls[i] = MPI_REQUEST_NULL;
+    for (int i = 0; i < WATCHDOG_COLLECTORS; i++) watchdog->reports[i] = MPI_REQUEST_NULL;
     int size;
     Status status = STATUS_OK;
     MPI_Comm_size(comm, &size);
-    watchdog->heard = calloc((size_t)size, sizeof *watchdog->heard);
-    if (!watchdog->heard) status = error_set(error, STATUS_FAILED, "no memory for a roll of %d ranks", size);
+    watchdog->last_report = calloc((size_t)size, sizeof *watchdog->last_report);
+    if (!watchdog->last_report) status = error_set(error, STATUS_FAILED, "no memory for the reports of %d ranks", size);
     status = world_agree(comm, status, error);
-    if (status == STATUS_OK) {
+    if (!status) {
         int code = MPI_Comm_dup(comm, &watchdog->comm);
         if (code != MPI_SUCCESS) status = world_mpi_failed(code, "MPI_Comm_dup", error);
     }
-    if (status != STATUS_OK) {
-        free(watchdog->heard);
+    if (status) {
+        free(watchdog->last_report);
         *watchdog = (Watchdog){0};
         return status;
     }
@@ -34,15 +35,15 @@ Status watchdog_create(Watchdog *watchdog, MPI_Comm comm, double seconds, Error 
     return STATUS_OK;
 }
 
-/* Takes in the calls that have come. */
-static void listen(Watchdog *watchdog)
+/* Takes in the reports that have come. */
+static void take_reports(Watchdog *watchdog)
 {
     for (;;) {
         int waiting = 0;
         MPI_Status from;
-        MPI_Iprobe(MPI_ANY_SOURCE, TAG_CALL, watchdog->comm, &waiting, &from);
+        MPI_Iprobe(MPI_ANY_SOURCE, TAG_REPORT, watchdog->comm, &waiting, &from);
         if (!waiting) return;
-        MPI_Recv(&watchdog->heard[from.MPI_SOURCE], 1, MPI_INT64_T, from.MPI_SOURCE, TAG_CALL, watchdog->comm,
+        MPI_Recv(&watchdog->last_report[from.MPI_SOURCE], 1, MPI_INT64_T, from.MPI_SOURCE, TAG_REPORT, watchdog->comm,
                  MPI_STATUS_IGNORE);
     }
 }
@@ -50,12 +51,12 @@ static void listen(Watchdog *watchdog)
 void watchdog_free(Watchdog *watchdog)
 {
     if (watchdog->size == 0) return;
-    /* False alarms may have left calls that nobody took in. */
+    /* False alarms may have left reports that nobody took in. */
     MPI_Barrier(watchdog->comm);
-    listen(watchdog);
-    for (int to = 0; to < WATCHDOG_COLLECTORS; to++) MPI_Wait(&watchdog->calls[to], MPI_STATUS_IGNORE);
+    take_reports(watchdog);
+    for (int to = 0; to < WATCHDOG_COLLECTORS; to++) MPI_Wait(&watchdog->reports[to], MPI_STATUS_IGNORE);
     MPI_Comm_free(&watchdog->comm);
-    free(watchdog->heard);
+    free(watchdog->last_report);
     *watchdog = (Watchdog){0};
 }
 
@@ -63,15 +64,15 @@ void watchdog_begin(Watchdog *watchdog, const char *operation)
 {
     watchdog->number++;
     watchdog->operation = operation;
-    watchdog_tell(watchdog, true, -1);
+    watchdog_progress(watchdog, true, -1);
 }
 
-void watchdog_tell(Watchdog *watchdog, bool moved, int bucket)
+void watchdog_progress(Watchdog *watchdog, bool moved, int bucket)
 {
     if (!moved) return;
     watchdog->bucket = bucket;
     watchdog->last_moved = clock_seconds();
-    watchdog->called = false;
+    watchdog->reported = false;
 }
 
 static double stuck_for(const Watchdog *watchdog)
@@ -79,35 +80,35 @@ static double stuck_for(const Watchdog *watchdog)
     return clock_seconds() - watchdog->last_moved;
 }
 
-bool watchdog_worried(const Watchdog *watchdog)
+bool watchdog_overdue(const Watchdog *watchdog)
 {
     return watchdog->seconds > 0 && stuck_for(watchdog) > watchdog->seconds / 2;
 }
 
-static void call_collectors(Watchdog *watchdog)
+static void report_stall(Watchdog *watchdog)
 {
-    watchdog->called = true;
-    watchdog->heard[watchdog->rank] = watchdog->number;
+    watchdog->reported = true;
+    watchdog->last_report[watchdog->rank] = watchdog->number;
     for (int to = 0; to < WATCHDOG_COLLECTORS && to < watchdog->size; to++) {
         int gone = 0;
         if (to == watchdog->rank) continue;
-        MPI_Test(&watchdog->calls[to], &gone, MPI_STATUS_IGNORE);
-        if (!gone) continue; /* an earlier call has not even left: nobody would hear this one */
+        MPI_Test(&watchdog->reports[to], &gone, MPI_STATUS_IGNORE);
+        if (!gone) continue; /* an earlier report has not even left: nobody would read this one */
         watchdog->sent[to] = watchdog->number;
-        MPI_Isend(&watchdog->sent[to], 1, MPI_INT64_T, to, TAG_CALL, watchdog->comm, &watchdog->calls[to]);
+        MPI_Isend(&watchdog->sent[to], 1, MPI_INT64_T, to, TAG_REPORT, watchdog->comm, &watchdog->reports[to]);
     }
 }
 
 /* ---- the end */
 
-/* "3, 5, 6": the ranks that have not called from this operation; returns how many they are. */
+/* "3, 5, 6": the ranks that have not reported this operation; returns how many they are. */
 static int list_missing(const Watchdog *watchdog, char *text, size_t room)
 {
     int missing = 0;
     size_t used = 0;
     text[0] = 0;
     for (int rank = 0; rank < watchdog->size; rank++) {
-        if (watchdog->heard[rank] >= watchdog->number) continue; /* it may already be in the next one */
+        if (watchdog->last_report[rank] >= watchdog->number) continue; /* it may already be in the next one */
         if (missing < NAMES_SHOWN)
             used += (size_t)snprintf(text + used, room - used, "%s%d", missing ? ", " : "", rank);
         else if (missing == NAMES_SHOWN)
@@ -122,8 +123,8 @@ static void give_up(const Watchdog *watchdog, int waits_for)
     char bucket[32] = "", neighbour[64] = "", missing[16 * NAMES_SHOWN];
     if (watchdog->bucket >= 0) snprintf(bucket, sizeof bucket, ", bucket %d", watchdog->bucket);
     if (waits_for >= 0) snprintf(neighbour, sizeof neighbour, "; this rank waits for rank %d", waits_for);
-    fprintf(stderr, "t2t: watchdog on rank %d: no progress for %.0f s in operation %lld, %s%s%s\n", watchdog->rank,
-            stuck_for(watchdog), (long long)watchdog->number, watchdog->operation, bucket, neighbour);
+    fprintf(stderr, "t2t: watchdog on rank %d: no progress for %.0f s in operation %" PRId64 ", %s%s%s\n",
+            watchdog->rank, stuck_for(watchdog), watchdog->number, watchdog->operation, bucket, neighbour);
     if (watchdog->rank < WATCHDOG_COLLECTORS) {
         int count = list_missing(watchdog, missing, sizeof missing);
         if (count > 0)
@@ -137,10 +138,10 @@ static void give_up(const Watchdog *watchdog, int waits_for)
     MPI_Abort(MPI_COMM_WORLD, STATUS_FAILED);
 }
 
-void watchdog_call(Watchdog *watchdog, int waits_for)
+void watchdog_report_missing(Watchdog *watchdog, int waits_for)
 {
-    if (!watchdog->called) call_collectors(watchdog);
-    listen(watchdog);
+    if (!watchdog->reported) report_stall(watchdog);
+    take_reports(watchdog);
     double margin = watchdog->seconds / 4 < 2 ? watchdog->seconds / 4 : 2;
     int turn = watchdog->rank < WATCHDOG_COLLECTORS ? watchdog->rank : WATCHDOG_COLLECTORS;
     if (stuck_for(watchdog) > watchdog->seconds + turn * margin) give_up(watchdog, waits_for);
@@ -154,7 +155,7 @@ Status watchdog_wait(Watchdog *watchdog, MPI_Request *request, const char *opera
         int code = MPI_Test(request, &over, MPI_STATUS_IGNORE);
         if (code != MPI_SUCCESS) return world_mpi_failed(code, operation, error);
         if (over) return STATUS_OK;
-        if (watchdog_worried(watchdog)) watchdog_call(watchdog, -1);
+        if (watchdog_overdue(watchdog)) watchdog_report_missing(watchdog, -1);
         sched_yield();
     }
 }

@@ -108,7 +108,7 @@ Status world_start(World *world, Error *error)
 
     Topology topology = {0};
     Status status = topology_create(&topology, MPI_COMM_WORLD, 0, error);
-    if (status != STATUS_OK) return status;
+    if (status) return status;
     world->local_rank = topology.local_rank;
     world->local_size = topology.local_size;
     world->node_index = topology.node_index;
@@ -142,14 +142,15 @@ static void print_affinity(char *text, size_t room)
     }
 }
 
-void world_report(const World *world, int wanted, int threads, Log *log)
+void world_report(const World *world, int wanted, int threads, WorldReport *report)
 {
     char affinity[256];
+    *report = (WorldReport){0};
     print_affinity(affinity, sizeof affinity);
     if (world->rank == 0)
-        log_write(log, LOG_INFO, "%d rank%s on %d node%s, %d thread%s each; rank 0 on %s, cores %s", world->size,
-                  world->size > 1 ? "s" : "", world->node_count, world->node_count > 1 ? "s" : "", threads,
-                  threads > 1 ? "s" : "", world->host, affinity);
+        snprintf(report->line, sizeof report->line, "%d rank%s on %d node%s, %d thread%s each; rank 0 on %s, cores %s",
+                 world->size, world->size > 1 ? "s" : "", world->node_count, world->node_count > 1 ? "s" : "", threads,
+                 threads > 1 ? "s" : "", world->host, affinity);
 
     /* Ranks that share cores are as harmful as threads that do, so the node's threads are compared as well. */
     MPI_Comm node;
@@ -159,14 +160,29 @@ void world_report(const World *world, int wanted, int threads, Log *log)
     MPI_Comm_free(&node);
     long online = sysconf(_SC_NPROCESSORS_ONLN);
     if (wanted > online)
-        log_write(log, LOG_WARNING, "threads: %d, but %s has %ld core%s, of which the process may use %d: %d compute",
-                  wanted, world->host, online, online > 1 ? "s" : "", world->cores, threads);
+        snprintf(report->warning, sizeof report->warning,
+                 "threads: %d, but %s has %ld core%s, of which the process may use %d: %d compute", wanted, world->host,
+                 online, online > 1 ? "s" : "", world->cores, threads);
     else if (wanted > world->cores)
-        log_write(log, LOG_WARNING,
-                  "threads: %d, but on %s the process is bound to %d core%s (%s): %d compute; mpirun binds to one core "
-                  "by default for up to two ranks: try `--bind-to none` or `--map-by slot:PE=%d`",
-                  wanted, world->host, world->cores, world->cores > 1 ? "s" : "", affinity, threads, wanted);
+        snprintf(report->warning, sizeof report->warning,
+                 "threads: %d, but on %s the process is bound to %d core%s (%s): %d compute; mpirun binds to one core "
+                 "by default for up to two ranks: try `--bind-to none` or `--map-by slot:PE=%d`",
+                 wanted, world->host, world->cores, world->cores > 1 ? "s" : "", affinity, threads, wanted);
     else if (world->local_rank == 0 && node_threads > online)
-        log_write(log, LOG_WARNING, "the %d ranks on %s have %d threads in all, but the node has %ld cores",
-                  world->local_size, world->host, node_threads, online);
+        snprintf(report->warning, sizeof report->warning,
+                 "the %d ranks on %s have %d threads in all, but the node has %ld cores", world->local_size,
+                 world->host, node_threads, online);
+}
+
+/* ---- small collectives, for who must not call MPI */
+
+void world_barrier(MPI_Comm comm)
+{
+    MPI_Barrier(comm);
+}
+
+double world_largest(double value, MPI_Comm comm)
+{
+    MPI_Allreduce(MPI_IN_PLACE, &value, 1, MPI_DOUBLE, MPI_MAX, comm);
+    return value;
 }

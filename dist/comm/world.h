@@ -2,7 +2,6 @@
  *
  *     World world = {0};
  *     Status status = world_start(&world, error);          // MPI_Init_thread
- *     if (status == STATUS_OK) world_report(&world, config.threads, threads, &log);
  *     ...
  *     world_end(&world);                                   // MPI_Finalize
  *
@@ -14,7 +13,6 @@
 #include <mpi.h>
 #include <stdbool.h>
 #include "core/base/status.h"
-#include "dist/monitor/log.h"
 
 typedef struct World {
     bool started;
@@ -31,9 +29,11 @@ typedef struct World {
 Status world_start(World *world, Error *error);
 void world_end(World *world); /* accepts a zeroed world */
 
-/* Collective. Rank 0 tells ranks, nodes, cores and threads; any rank warns when more threads are wanted than it has
- * cores, of which `threads` compute. */
-void world_report(const World *world, int wanted, int threads, Log *log);
+typedef struct WorldReport { /* texts for the log; "": nothing to say */
+    char line[1024];         /* on rank 0: ranks, nodes, cores and threads */
+    char warning[1024];      /* on any rank: more threads are wanted than it has cores, of which `threads` compute */
+} WorldReport;
+void world_report(const World *world, int wanted, int threads, WorldReport *report); /* collective */
 
 /* What the environment `get` (getenv) says of ranks when MPI itself counts `size`: NULL when that agrees, else what is
  * wrong and how to launch instead, in `message`. */
@@ -41,6 +41,9 @@ const char *world_launch_problem(int size, char *(*get)(const char *), char *mes
 
 /* Collective: the failure of one rank is that of all, with the message of the lowest one. */
 Status world_agree(MPI_Comm comm, Status status, Error *error);
+
+void world_barrier(MPI_Comm comm);                 /* all ranks have arrived */
+double world_largest(double value, MPI_Comm comm); /* of all ranks' */
 
 /* STATUS_FAILED with MPI's text for `code`, and what was being done. */
 Status world_mpi_failed(int code, const char *doing, Error *error);

@@ -18,9 +18,8 @@
 #include "core/optim/schedule.h"
 #include "core/model/zoo.h"
 #include "data/augment/augment.h"
+#include "dist/comm/settings.h"
 
-typedef enum AllreduceKind { ALLREDUCE_AUTO, ALLREDUCE_RING, ALLREDUCE_HIERARCHICAL, ALLREDUCE_MPI } AllreduceKind;
-typedef enum WireType { WIRE_FP32, WIRE_BF16, WIRE_FP16 } WireType;
 typedef enum CoordinatorMode { COORDINATOR_SHARED, COORDINATOR_DEDICATED } CoordinatorMode;
 typedef enum CheckpointUnit { CHECKPOINT_EPOCHS, CHECKPOINT_STEPS, CHECKPOINT_SECONDS } CheckpointUnit;
 

@@ -3,7 +3,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "dist/comm/allreduce_bench.h"
+#include "core/base/median.h"
 
 static double median_speed(const MetricsHistory *history)
 {
@@ -12,7 +12,7 @@ static double median_speed(const MetricsHistory *history)
     if (!speeds) return NAN;
     for (int64_t i = 0; i < history->trains; i++)
         if (isfinite(history->train[i].images_per_s)) speeds[count++] = history->train[i].images_per_s;
-    double median = count > 0 ? measure_median(speeds, (int)count) : NAN;
+    double median = count > 0 ? median_of(speeds, (int)count) : NAN;
     free(speeds);
     return median;
 }

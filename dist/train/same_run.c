@@ -22,13 +22,13 @@ static Status same_program(const World *world, Error *error)
     return world_same_text(world, "program", text, STATUS_USAGE, "install the same t2t on every node", error);
 }
 
-/* "--output", "--trace": what the ranks do together hangs on these, too. */
+/* "--output", "--timeline": what the ranks do together hangs on these, too. */
 static Status same_options(const World *world, const TrainOptions *options, Error *error)
 {
     char text[2 * PATH_SIZE + 100];
-    snprintf(text, sizeof text, "--output %.4000s\n--resume %.4000s\n--override: %s\n--trace: %s\n", options->output,
+    snprintf(text, sizeof text, "--output %.4000s\n--resume %.4000s\n--override: %s\n--timeline: %s\n", options->output,
              options->resume ? options->resume : "(none)", options->override ? "yes" : "no",
-             options->trace ? "yes" : "no");
+             options->timeline ? "yes" : "no");
     return world_same_text(world, "options", text, STATUS_USAGE, "start every rank with the same options", error);
 }
 

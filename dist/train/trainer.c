@@ -212,7 +212,7 @@ static Status trainer_create(Trainer *trainer, Error *error)
 static Status worker_create(Trainer *trainer, Error *error)
 {
     Status status = STATUS_OK;
-    if (trainer->options->trace) status = timeline_create(&trainer->timeline, TIMELINE_EVENTS, error);
+    if (trainer->options->timeline) status = timeline_create(&trainer->timeline, TIMELINE_EVENTS, error);
     status = world_agree(trainer->world->comm, status, error);
     if (!status)
         status = replica_create(&trainer->replica, trainer->config, trainer->world, trainer->images, trainer->pool,
@@ -368,7 +368,7 @@ static Status train_here(Trainer *trainer, TrainResult *result, Error *error)
     result->position = trainer->position;
     if (!status && !result->was_done) write_report(trainer);
     if (trainer->timeline && (!status || status == STATUS_STOPPED)) {
-        Status written = timeline_write(trainer->timeline, trainer->world->comm, options->trace, error);
+        Status written = timeline_write(trainer->timeline, trainer->world->comm, options->timeline, error);
         if (written) status = written;
     }
     return status;
@@ -405,7 +405,10 @@ Status train(const World *world, Log *log, const Config *config, const TrainOpti
     if (status) return status;
     status = trainer_create(&trainer, error);
     if (!status) {
-        world_report(world, config->threads, pool_threads(trainer.pool), trainer.log);
+        WorldReport report;
+        world_report(world, config->threads, pool_threads(trainer.pool), &report);
+        if (report.line[0]) log_write(trainer.log, LOG_INFO, "%s", report.line);
+        if (report.warning[0]) log_write(trainer.log, LOG_WARNING, "%s", report.warning);
         status = world->rank == trainer.server ? serve(&trainer, error) : train_here(&trainer, result, error);
     }
     trainer_free(&trainer);

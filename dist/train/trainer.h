@@ -16,11 +16,11 @@
 #include "dist/comm/world.h"
 
 typedef struct TrainOptions {
-    const char *output;  /* the run folder, made when missing */
-    const char *resume;  /* NULL: a new run; "auto"; or a checkpoint or run folder */
-    bool override;       /* a resumed run may have other settings, from its next step on */
-    const char *samples; /* NULL, or a file: rank R appends to it, with ".R", the images of each step */
-    const char *trace;   /* NULL, or a file for a timeline of all ranks (timeline.h) */
+    const char *output;   /* the run folder, made when missing */
+    const char *resume;   /* NULL: a new run; "auto"; or a checkpoint or run folder */
+    bool override;        /* a resumed run may have other settings, from its next step on */
+    const char *samples;  /* NULL, or a file: rank R appends to it, with ".R", the images of each step */
+    const char *timeline; /* NULL, or a file for a timeline of all ranks (timeline.h) */
 } TrainOptions;
 
 typedef struct TrainResult {

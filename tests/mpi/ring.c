@@ -1,4 +1,4 @@
-/* ring.c: the ring's sums against plain sums in double, for lengths around every boundary, and laps of every kind.
+/* ring.c: the ring's sums against plain sums in double, for lengths around every boundary, and waves of every kind.
  *
  *     mpirun -np N ring
  */
@@ -9,8 +9,8 @@
 static bool sum_of(Ring *ring, int64_t count, int round)
 {
     char what[96];
-    snprintf(what, sizeof what, "%d ranks, %lld floats, chunks of %lld, laps of %lld", ring->size, (long long)count,
-             (long long)ring->max_chunk, (long long)ring->max_lap);
+    snprintf(what, sizeof what, "%d ranks, %lld floats, chunks of %lld, waves of %lld", ring->size, (long long)count,
+             (long long)ring->max_chunk, (long long)ring->max_wave);
     double tolerance = ring->wire == WIRE_FP32 ? 1e-6 : ring->size * 0x1p-8; /* bf16: each rank rounds once */
     float *vector = malloc((size_t)(count + 2) * sizeof *vector);
     sums_fill(vector, count, ring->rank, round);
@@ -50,22 +50,22 @@ static bool phases_of(Ring *ring, int owner)
     return good;
 }
 
-/* Far more chunks per part than the window holds; one, a few or all of them in a lap. */
+/* Far more chunks per part than the window holds; one, a few or all of them in a wave. */
 static bool laps_of(Ring *ring)
 {
     static const int64_t LAPS[] = {1, 3, 8, 1 << 20};
     bool good = true;
     int round = 0;
-    int64_t max_chunk = ring->max_chunk, max_lap = ring->max_lap;
+    int64_t max_chunk = ring->max_chunk, max_wave = ring->max_wave;
     ring->max_chunk = 48;
     for (size_t i = 0; i < sizeof LAPS / sizeof LAPS[0]; i++) {
-        ring->max_lap = LAPS[i];
+        ring->max_wave = LAPS[i];
         for (int64_t count = 0; count < 20000; count = count * 3 + 5) good = sum_of(ring, count, round++) && good;
         for (int owner = 0; owner < ring->size && ring->wire == WIRE_FP32; owner++)
             good = phases_of(ring, owner) && good;
     }
     ring->max_chunk = max_chunk;
-    ring->max_lap = max_lap;
+    ring->max_wave = max_wave;
     return good;
 }
 

@@ -1,4 +1,5 @@
-/* timeline.c: two steps of a reducer with several buckets, as a trace.
+/* timeline.c: two steps of a reducer with several buckets, as a trace, and so many events more that a rank's text goes
+ * to rank 0 in several pieces.
  *
  *     mpirun -np N timeline FILE
  */
@@ -9,12 +10,12 @@
 
 int main(int argc, char **argv)
 {
-    enum { COUNT = 200000, STEPS = 2 };
+    enum { COUNT = 200000, STEPS = 2, TICKS = 1500 };
     World world = {0};
     Timeline *timeline = NULL;
     Reducer *reducer = NULL;
     Error error = {0};
-    if (argc != 2 || world_start(&world, &error) != STATUS_OK || timeline_create(&timeline, 1000, &error) != STATUS_OK)
+    if (argc != 2 || world_start(&world, &error) != STATUS_OK || timeline_create(&timeline, 2000, &error) != STATUS_OK)
         return 1;
     ReducerConfig config = {.comm = MPI_COMM_WORLD, .bucket_mb = 0.25, .timeline = timeline};
     if (reducer_create(&reducer, &config, COUNT, &error) != STATUS_OK) return 1;
@@ -24,6 +25,10 @@ int main(int argc, char **argv)
         reducer_ready(reducer, 0, COUNT);
         if (reducer_wait(reducer, &error) != STATUS_OK) return 1;
         timeline_add(timeline, TIMELINE_COMPUTE, "step", step, begin, clock_seconds());
+    }
+    for (int i = 0; i < TICKS; i++) {
+        double now = clock_seconds();
+        timeline_add(timeline, TIMELINE_COMPUTE, "tick", i, now, now);
     }
     ReducerSpread spread;
     bool good = reducer_spread(reducer, 10 - world.rank, &spread, &error) == STATUS_OK &&

@@ -32,7 +32,7 @@ Test(train_same, another_setting_on_one_rank_is_named)
     make_data("a", 97);
     EXPECT(train_apart("a", "--set seed=8"), 2, "rank 1 on ", "other settings than rank 0", "seed: 8", "seed: 7",
            "on rank 0");
-    EXPECT(train_apart("a", "--trace x"), 2, "rank 1 on ", "--trace: yes");
+    EXPECT(train_apart("a", "--timeline x"), 2, "rank 1 on ", "--timeline: yes");
     EXPECT(command_run(5, "ls %s", temporary_folder()), 0, "a\n");
     cr_expect_neq(command_run(5, "test -e %s/run", temporary_folder()).exit_status, 0, "nothing was begun");
 }

@@ -1,5 +1,6 @@
 /* bench_allreduce.c: `t2t bench allreduce`: the sums over ranks, side by side. */
 #include <getopt.h>
+#include <inttypes.h>
 #include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,7 +13,7 @@
 
 typedef struct Options {
     int64_t min, max, factor;
-    MeasureAllreduce job;
+    AllreduceBench job;
     bool json, keep_heap;
 } Options;
 
@@ -57,7 +58,7 @@ static Status parse(int argc, char **argv, Options *options, bool *help, Error *
     *options = (Options){.min = 4096, .max = 128 << 20, .factor = 4, .job.rounds = 20};
     optind = 1;
     opterr = 0;
-    for (int option; status == STATUS_OK && (option = getopt_long(argc, argv, "", LONG, NULL)) != -1;) {
+    for (int option; !status && (option = getopt_long(argc, argv, "", LONG, NULL)) != -1;) {
         if (option == 'm') status = option_number("min", optarg, 4, MOST_BYTES, &options->min, error);
         if (option == 'M') status = option_number("max", optarg, 4, MOST_BYTES, &options->max, error);
         if (option == 'f') status = option_number("factor", optarg, 2, 1 << 20, &options->factor, error);
@@ -71,17 +72,17 @@ static Status parse(int argc, char **argv, Options *options, bool *help, Error *
         if (option == '?')
             status = error_set(error, STATUS_USAGE, "unknown or incomplete option '%s'", argv[optind - 1]);
     }
-    if (status == STATUS_OK && optind < argc)
-        status = error_set(error, STATUS_USAGE, "unexpected argument '%s'", argv[optind]);
+    if (!status && optind < argc) status = error_set(error, STATUS_USAGE, "unexpected argument '%s'", argv[optind]);
     return status;
 }
 
 static void print_json(const AllreduceFigures *figures, bool first)
 {
-    for (int a = 0; a < MEASURE_ALGORITHMS; a++)
-        printf("%s\n  {\"algorithm\": \"%s\", \"ranks\": %d, \"bytes\": %lld, \"time_us\": %.2f, \"algbw_gb_s\": %.4f, "
+    for (int a = 0; a < ALLREDUCE_ALGORITHMS; a++)
+        printf("%s\n  {\"algorithm\": \"%s\", \"ranks\": %d, \"bytes\": %" PRId64
+               ", \"time_us\": %.2f, \"algbw_gb_s\": %.4f, "
                "\"busbw_gb_s\": %.4f, \"max_error\": %.3g}",
-               first && a == 0 ? "[" : ",", figures[a].algorithm, figures[a].ranks, (long long)figures[a].bytes,
+               first && a == 0 ? "[" : ",", figures[a].algorithm, figures[a].ranks, figures[a].bytes,
                figures[a].seconds * 1e6, figures[a].algorithm_bandwidth * 1e-9, figures[a].bus_bandwidth * 1e-9,
                figures[a].max_error);
 }
@@ -90,16 +91,16 @@ static void print_header(const World *world)
 {
     printf("%d ranks on %d nodes\n%11s", world->size, world->node_count, "");
     static const char *const NAMES[] = {"ring", "hierarchical", "mpi"};
-    for (int a = 0; a < MEASURE_ALGORITHMS; a++) printf("  | %-36s", NAMES[a]);
+    for (int a = 0; a < ALLREDUCE_ALGORITHMS; a++) printf("  | %-36s", NAMES[a]);
     printf("\n%11s", "bytes");
-    for (int a = 0; a < MEASURE_ALGORITHMS; a++) printf("  | %10s %8s %8s %7s", "us", "algbw", "busbw", "error");
+    for (int a = 0; a < ALLREDUCE_ALGORITHMS; a++) printf("  | %10s %8s %8s %7s", "us", "algbw", "busbw", "error");
     printf("   (GB/s)\n");
 }
 
 static void print_row(const AllreduceFigures *figures)
 {
-    printf("%11lld", (long long)figures[0].bytes);
-    for (int a = 0; a < MEASURE_ALGORITHMS; a++)
+    printf("%11" PRId64, figures[0].bytes);
+    for (int a = 0; a < ALLREDUCE_ALGORITHMS; a++)
         printf("  | %10.1f %8.3f %8.3f %7.0e", figures[a].seconds * 1e6, figures[a].algorithm_bandwidth * 1e-9,
                figures[a].bus_bandwidth * 1e-9, figures[a].max_error);
     printf("\n");
@@ -110,10 +111,10 @@ static Status run(const World *world, Options *options, Error *error)
     bool prints = world->rank == 0;
     if (prints && !options->json) print_header(world);
     for (int64_t bytes = options->min; bytes <= options->max; bytes *= options->factor) {
-        AllreduceFigures figures[MEASURE_ALGORITHMS];
+        AllreduceFigures figures[ALLREDUCE_ALGORITHMS];
         options->job.bytes = bytes / 4 * 4;
-        Status status = measure_allreduce(&options->job, figures, error);
-        if (status != STATUS_OK) return status;
+        Status status = allreduce_bench(&options->job, figures, error);
+        if (status) return status;
         if (!prints) continue;
         if (options->json)
             print_json(figures, bytes == options->min);
@@ -131,14 +132,14 @@ Status bench_allreduce(int argc, char **argv, Error *error)
     bool help = false;
     Status status = parse(argc, argv, &options, &help, error);
     if (help) fputs(USAGE, stdout);
-    if (status != STATUS_OK || help) return status;
+    if (status || help) return status;
     if (options.keep_heap) {
         mallopt(M_MMAP_MAX, 0);
         mallopt(M_TRIM_THRESHOLD, INT32_MAX);
     }
     World world = {0};
     status = world_start(&world, error);
-    if (status == STATUS_OK) {
+    if (!status) {
         options.job.comm = MPI_COMM_WORLD;
         status = run(&world, &options, error);
     }

@@ -1,5 +1,6 @@
 /* bench_loader.c: `t2t bench loader`: images per second of decoding, of evaluation and of training. */
 #include <getopt.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -285,10 +286,10 @@ static Status report_step(const Arguments *arguments, const Config *config, cons
     double share = figures.waited / figures.wall, rate = (double)figures.images / figures.wall;
     if (status) return status;
     if (arguments->json)
-        printf(
-            "[\n  {\"mode\": \"step\", \"model\": \"%s\", \"threads\": %d, \"images\": %lld, \"images_per_s\": %.2f, "
-            "\"data_wait\": %.4f}\n]\n",
-            config->model.name, arguments->threads, (long long)figures.images, rate, share);
+        printf("[\n  {\"mode\": \"step\", \"model\": \"%s\", \"threads\": %d, \"images\": %" PRId64
+               ", \"images_per_s\": %.2f, "
+               "\"data_wait\": %.4f}\n]\n",
+               config->model.name, arguments->threads, figures.images, rate, share);
     else
         printf("%s on %d threads: %.2f images/s, %.2f %% of the time waiting for data\n", config->model.name,
                arguments->threads, rate, 100 * share);
@@ -301,11 +302,11 @@ static void print(const Arguments *arguments, const char *mode, const Figures *f
 {
     double rate = (double)figures->images / figures->wall, per_core = (double)figures->images / figures->processor;
     if (arguments->json)
-        printf("%s\n  {\"mode\": \"%s\", \"threads\": %d, \"images\": %lld, \"images_per_s\": %.1f, "
+        printf("%s\n  {\"mode\": \"%s\", \"threads\": %d, \"images\": %" PRId64 ", \"images_per_s\": %.1f, "
                "\"images_per_s_per_core\": %.1f}",
-               first ? "[" : ",", mode, arguments->threads, (long long)figures->images, rate, per_core);
+               first ? "[" : ",", mode, arguments->threads, figures->images, rate, per_core);
     else
-        printf("%-8s%8d%10lld%14.1f%14.1f\n", mode, arguments->threads, (long long)figures->images, rate, per_core);
+        printf("%-8s%8d%10" PRId64 "%14.1f%14.1f\n", mode, arguments->threads, figures->images, rate, per_core);
     fflush(stdout);
 }
 

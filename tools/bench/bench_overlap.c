@@ -4,7 +4,7 @@
 #include <stdlib.h>
 
 #include "core/base/clock.h"
-#include "dist/comm/allreduce_bench.h"
+#include "core/base/median.h"
 #include "dist/comm/reducer.h"
 #include "dist/comm/world.h"
 #include "tools/bench/bench.h"
@@ -22,14 +22,14 @@ static const char USAGE[] =
     "  --batch N          images of a rank in a step (default 8)\n"
     "  --threads N        of each rank (default 1)\n"
     "  --steps N          measured steps of each kind (default 10)\n"
-    "  --trace FILE       the steps as a timeline for chrome://tracing\n"
+    "  --timeline FILE    the steps as a timeline for chrome://tracing\n"
     "  --json             one JSON object\n";
 
 enum { MAX_STEPS = 1000, WARM_UP = 2, EVENTS = 20000 };
 
 typedef struct Arguments {
     Settings settings;
-    const char *trace;
+    const char *timeline;
     int batch, threads, steps;
     bool json, help;
 } Arguments;
@@ -37,11 +37,11 @@ typedef struct Arguments {
 static Status parse(int argc, char **argv, Arguments *arguments, Error *error)
 {
     static const struct option OPTIONS[] = {
-        {"model", required_argument, NULL, 'm'},   {"set", required_argument, NULL, 's'},
-        {"config", required_argument, NULL, 'c'},  {"batch", required_argument, NULL, 'b'},
-        {"threads", required_argument, NULL, 't'}, {"steps", required_argument, NULL, 'n'},
-        {"trace", required_argument, NULL, 'o'},   {"json", no_argument, NULL, 'j'},
-        {"help", no_argument, NULL, 'h'},          {NULL, 0, NULL, 0},
+        {"model", required_argument, NULL, 'm'},    {"set", required_argument, NULL, 's'},
+        {"config", required_argument, NULL, 'c'},   {"batch", required_argument, NULL, 'b'},
+        {"threads", required_argument, NULL, 't'},  {"steps", required_argument, NULL, 'n'},
+        {"timeline", required_argument, NULL, 'o'}, {"json", no_argument, NULL, 'j'},
+        {"help", no_argument, NULL, 'h'},           {NULL, 0, NULL, 0},
     };
     Status status = STATUS_OK;
     optind = 1;
@@ -51,7 +51,7 @@ static Status parse(int argc, char **argv, Arguments *arguments, Error *error)
         if (option == 'b') status = option_int("batch", optarg, 1, 1 << 16, &arguments->batch, error);
         if (option == 't') status = option_int("threads", optarg, 1, 1 << 16, &arguments->threads, error);
         if (option == 'n') status = option_int("steps", optarg, 1, MAX_STEPS, &arguments->steps, error);
-        if (option == 'o') arguments->trace = optarg;
+        if (option == 'o') arguments->timeline = optarg;
         if (option == 'j') arguments->json = true;
         if (option == 'h') arguments->help = true;
     }
@@ -106,29 +106,23 @@ static Status step_summed(Overlap *overlap, int64_t number, Error *error)
     return STATUS_OK;
 }
 
-static double slowest(double seconds, MPI_Comm comm)
-{
-    MPI_Allreduce(MPI_IN_PLACE, &seconds, 1, MPI_DOUBLE, MPI_MAX, comm);
-    return seconds;
-}
-
 static Status measure(Overlap *overlap, int steps, Error *error)
 {
     MPI_Comm comm = overlap->world.comm;
     for (int i = -WARM_UP; i < steps; i++) {
         int at = i < 0 ? 0 : i;
-        MPI_Barrier(comm);
+        world_barrier(comm);
         double start = clock_seconds();
         step_alone(overlap);
-        overlap->alone[at] = slowest(clock_seconds() - start, comm);
-        MPI_Barrier(comm);
+        overlap->alone[at] = world_largest(clock_seconds() - start, comm);
+        world_barrier(comm);
         start = clock_seconds();
         Status status = step_summed(overlap, i, error);
         if (status) return status;
-        overlap->summed[at] = slowest(clock_seconds() - start, comm);
+        overlap->summed[at] = world_largest(clock_seconds() - start, comm);
         ReducerTimes times = reducer_times(overlap->reducer);
-        overlap->busy[at] = slowest(times.busy, comm);
-        overlap->wait[at] = slowest(times.wait, comm);
+        overlap->busy[at] = world_largest(times.busy, comm);
+        overlap->wait[at] = world_largest(times.wait, comm);
     }
     return STATUS_OK;
 }
@@ -139,8 +133,8 @@ static void print_result(Overlap *overlap, int steps, bool json)
 {
     const char *name = overlap->model.config->name, *kind = reducer_kind(overlap->reducer);
     int ranks = overlap->world.size, batch = overlap->model.batch;
-    double alone = measure_median(overlap->alone, steps), summed = measure_median(overlap->summed, steps);
-    double busy = measure_median(overlap->busy, steps), wait = measure_median(overlap->wait, steps);
+    double alone = median_of(overlap->alone, steps), summed = median_of(overlap->summed, steps);
+    double busy = median_of(overlap->busy, steps), wait = median_of(overlap->wait, steps);
     double hidden = busy > 0 ? 1 - wait / busy : 1, rate = ranks * batch / summed;
     if (json) {
         printf("{\"model\": \"%s\", \"ranks\": %d, \"batch\": %d, \"threads\": %d, \"allreduce\": \"%s\", "
@@ -165,7 +159,7 @@ static Status run(Overlap *overlap, const Arguments *arguments, Error *error)
     Status status = settings_load(&arguments->settings, &config, error);
     if (!status) status = world_start(&overlap->world, error);
     if (status) return status;
-    if (arguments->trace) status = timeline_create(&overlap->timeline, EVENTS, error);
+    if (arguments->timeline) status = timeline_create(&overlap->timeline, EVENTS, error);
     if (!status)
         status = bench_model_create(&overlap->model, &config, arguments->batch, arguments->threads, false, error);
     status = world_agree(overlap->world.comm, status, error);
@@ -179,8 +173,8 @@ static Status run(Overlap *overlap, const Arguments *arguments, Error *error)
                              .timeline = overlap->timeline};
     status = reducer_create(&overlap->reducer, &reducer, model_params(overlap->model.model)->size, error);
     if (!status) status = measure(overlap, arguments->steps, error);
-    if (!status && arguments->trace)
-        status = timeline_write(overlap->timeline, overlap->world.comm, arguments->trace, error);
+    if (!status && arguments->timeline)
+        status = timeline_write(overlap->timeline, overlap->world.comm, arguments->timeline, error);
     if (!status && overlap->world.rank == 0) print_result(overlap, arguments->steps, arguments->json);
     return status;
 }

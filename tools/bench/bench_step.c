@@ -8,7 +8,7 @@
 #include "core/kernels/kernels.h"
 #include "core/optim/optim.h"
 #include "core/base/clock.h"
-#include "dist/comm/allreduce_bench.h"
+#include "core/base/median.h"
 #include "tools/bench/bench.h"
 #include "tools/bench/bench_model.h"
 #include "tools/options.h"
@@ -150,7 +150,7 @@ static Timing measure_steps(BenchModel *bench, int steps)
         times[count++] = clock_seconds() - begin;
     }
     double total = clock_seconds() - start;
-    return (Timing){measure_median(times, count), total, count};
+    return (Timing){median_of(times, count), total, count};
 }
 
 /* The threads' mean of what a step spends on a part, in milliseconds. */

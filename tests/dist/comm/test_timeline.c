@@ -5,7 +5,7 @@
 
 #include "tests/support/command.h"
 
-enum { RANKS = 3, STEPS = 2, TRACKS = 3 };
+enum { RANKS = 3, STEPS = 2, TICKS = 1500, TRACKS = 3 };
 
 /* Any viewer must be able to load it, and a track's events must not overlap. */
 Test(timeline, one_file_holds_the_events_of_all_ranks)
@@ -17,7 +17,7 @@ Test(timeline, one_file_holds_the_events_of_all_ranks)
     json_t *root = json_load_file(path, 0, &where);
     cr_assert(root, "%s:%d: %s", path, where.line, where.text);
 
-    int steps[RANKS] = {0}, shared[RANKS] = {0};
+    int steps[RANKS] = {0}, ticks[RANKS] = {0}, shared[RANKS] = {0};
     double ends[RANKS][TRACKS] = {{0}};
     json_t *events = json_object_get(root, "traceEvents"), *event;
     size_t index;
@@ -34,10 +34,12 @@ Test(timeline, one_file_holds_the_events_of_all_ranks)
         cr_assert_geq(begin, ends[rank][track] - 0.01, "%s overlaps the event before it", name);
         ends[rank][track] = begin + duration;
         steps[rank] += strcmp(name, "step") == 0;
-        shared[rank] += strcmp(name, "share") == 0;
+        ticks[rank] += strcmp(name, "tick") == 0;
+        shared[rank] += strcmp(name, "local sync") == 0;
     }
     for (int rank = 0; rank < RANKS; rank++) {
         cr_assert_eq(steps[rank], STEPS);
+        cr_assert_eq(ticks[rank], TICKS);
         cr_assert_eq(shared[rank], shared[0], "every rank ends every bucket");
         cr_assert_gt(shared[rank], 2 * STEPS);
     }

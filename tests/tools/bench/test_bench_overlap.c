@@ -10,7 +10,7 @@ Test(bench_overlap, json_has_a_step_with_and_without_sums)
                                   "OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 mpirun -q -np 2 "
                                   "--bind-to none --oversubscribe " BUILD_FOLDER
                                   "/t2t bench overlap --config configs/quickstart.yaml --set zero=1 --batch 2 --steps "
-                                  "2 --trace %s/trace.json --json",
+                                  "2 --timeline %s/timeline.json --json",
                                   temporary_folder());
     cr_assert_eq(command.exit_status, 0, "%s", command.output);
     json_error_t where;
