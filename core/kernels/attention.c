@@ -2,23 +2,14 @@
 
 #include <math.h>
 #include <string.h>
+#include "core/base/numeric.h"
 
 /* A tile of scores is ROWS x COLS, 240 KB: backward's two, and a tile of each operand, share the second-level cache.
  * Strips of it that fit the first-level cache gain nothing; smaller tiles read more often what they share, and their
  * products sum over fewer terms. ROWS is a multiple of the micro-kernels' rows, COLS of their columns. */
 enum { ROWS = 144, COLS = 416 };
 
-static int min_int(int a, int b)
-{
-    return a < b ? a : b;
-}
-
-static size_t round_up(size_t floats)
-{
-    return (floats + 15) / 16 * 16;
-}
-
-typedef struct Scratch {
+typedef struct AttentionScratch {
     float *kt, *vt;          /* (width, COLS): a tile transposed, so that every product is of the fast form */
     float *scores, *dscores; /* (ROWS, COLS) */
     float *mask;             /* (ROWS, COLS) */
@@ -26,11 +17,11 @@ typedef struct Scratch {
     float *delta;            /* (tokens) */
     float *max, *sum;        /* (tokens) */
     float *correction;       /* (ROWS) */
-} Scratch;
+} AttentionScratch;
 
-static size_t scratch_carve(Scratch *scratch, float *base, int tokens, int width)
+static size_t attention_carve(AttentionScratch *scratch, float *base, int tokens, int width)
 {
-    size_t used = 0, matrix = round_up((size_t)tokens * (size_t)width), vector = round_up((size_t)tokens);
+    size_t used = 0, matrix = floats_padded((size_t)tokens * (size_t)width), vector = floats_padded((size_t)tokens);
     size_t tile = ROWS * COLS, transposed = (size_t)width * COLS;
     struct {
         float **at;
@@ -38,7 +29,7 @@ static size_t scratch_carve(Scratch *scratch, float *base, int tokens, int width
     } parts[] = {{&scratch->kt, transposed}, {&scratch->vt, transposed}, {&scratch->scores, tile},
                  {&scratch->dscores, tile},  {&scratch->mask, tile},     {&scratch->dq, matrix},
                  {&scratch->dk, matrix},     {&scratch->dv, matrix},     {&scratch->delta, vector},
-                 {&scratch->max, vector},    {&scratch->sum, vector},    {&scratch->correction, round_up(ROWS)}};
+                 {&scratch->max, vector},    {&scratch->sum, vector},    {&scratch->correction, floats_padded(ROWS)}};
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
         *parts[i].at = base ? base + used : NULL;
         used += parts[i].floats;
@@ -48,14 +39,14 @@ static size_t scratch_carve(Scratch *scratch, float *base, int tokens, int width
 
 size_t attention_scratch(int tokens, int width)
 {
-    Scratch scratch;
-    return scratch_carve(&scratch, NULL, tokens, width);
+    AttentionScratch scratch;
+    return attention_carve(&scratch, NULL, tokens, width);
 }
 
 /* out (width, COLS) = the transpose of in (rows, width), zero-padded to whole vectors. */
 static void transpose_tile(const Kernels *kernels, int rows, int width, const float *in, int ld, float *out)
 {
-    int padded = (int)round_up((size_t)rows);
+    int padded = (int)floats_padded((size_t)rows);
     for (int c = 0; c < width; c++) memset(out + c * COLS + rows, 0, (size_t)(padded - rows) * sizeof(float));
     kernels->transpose(rows, width, in, ld, out, COLS);
 }
@@ -82,14 +73,14 @@ void attention_forward(const Kernels *kernels, const AttentionHead *head, int fi
                        float *lse, float *scratch_base)
 {
     int tokens = head->tokens, width = head->width, ld = head->ld, end = first + count;
-    Scratch t;
-    scratch_carve(&t, scratch_base, tokens, width);
+    AttentionScratch t;
+    attention_carve(&t, scratch_base, tokens, width);
     for (int i = first; i < end; i++) {
         t.max[i] = -INFINITY;
         t.sum[i] = 0.0f;
     }
     for (int j = 0; j < tokens; j += COLS) {
-        int cols = min_int(COLS, tokens - j), wide = (int)round_up((size_t)cols);
+        int cols = min_int(COLS, tokens - j), wide = (int)floats_padded((size_t)cols);
         transpose_tile(kernels, cols, width, head->k + (int64_t)j * ld, ld, t.kt);
         for (int i = first; i < end; i += ROWS) {
             int rows = min_int(ROWS, end - i);
@@ -130,12 +121,12 @@ void attention_backward(const Kernels *kernels, const AttentionHead *head, int f
                         float *scratch_base)
 {
     int tokens = head->tokens, width = head->width, ld = head->ld, end = first + count;
-    Scratch t;
-    scratch_carve(&t, scratch_base, tokens, width);
+    AttentionScratch t;
+    attention_carve(&t, scratch_base, tokens, width);
     /* sum_j p_ij dp_ij = dout_i . out_i, with dropout too: the mask is in both factors once. */
     kernels->row_dots(tokens, width, out, ldo, dout, ldo, t.delta);
     for (int j = first; j < end; j += COLS) {
-        int cols = min_int(COLS, end - j), wide = (int)round_up((size_t)cols);
+        int cols = min_int(COLS, end - j), wide = (int)floats_padded((size_t)cols);
         const float *k = head->k + (int64_t)j * ld;
         transpose_tile(kernels, cols, width, k, ld, t.kt);
         transpose_tile(kernels, cols, width, head->v + (int64_t)j * ld, ld, t.vt);

@@ -12,6 +12,7 @@
 #define CORE_KERNELS_KERNELS_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include "core/base/status.h"
 #include "core/kernels/gemm.h"
@@ -105,5 +106,11 @@ const Kernels *kernels_at(int index); /* those this processor can run, best firs
 const Kernels *kernels_best(void);
 /* The same, but a name that this processor cannot run, or that does not exist, is an error. */
 Status kernels_choose(const Kernels **out, Error *error);
+
+/* Floats of a piece of scratch memory, so that the next piece begins on a cache line of 64 bytes. */
+static inline size_t floats_padded(size_t floats)
+{
+    return (floats + 15) / 16 * 16;
+}
 
 #endif

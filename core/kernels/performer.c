@@ -2,24 +2,19 @@
 
 static const float EPSILON = 1e-8f; /* added to the denominator, as in the reference */
 
-static size_t round_up(size_t floats)
-{
-    return (floats + 15) / 16 * 16;
-}
-
-typedef struct Scratch {
+typedef struct PerformerScratch {
     float *phi, *dphi;   /* (rows, m) */
     float *a;            /* (rows, width) */
     float *transposed;   /* (width, m) */
     float *inverse, *dd; /* (rows) */
-} Scratch;
+} PerformerScratch;
 
-static size_t scratch_carve(Scratch *scratch, float *base, const Performer *performer, int rows)
+static size_t performer_carve(PerformerScratch *scratch, float *base, const Performer *performer, int rows)
 {
-    size_t phi = round_up((size_t)rows * (size_t)performer->features),
-           a = round_up((size_t)rows * (size_t)performer->width);
-    size_t transposed = round_up((size_t)performer->width * (size_t)performer->features),
-           vector = round_up((size_t)rows);
+    size_t phi = floats_padded((size_t)rows * (size_t)performer->features),
+           a = floats_padded((size_t)rows * (size_t)performer->width);
+    size_t transposed = floats_padded((size_t)performer->width * (size_t)performer->features),
+           vector = floats_padded((size_t)rows);
     if (base) {
         scratch->phi = base;
         scratch->dphi = scratch->phi + phi;
@@ -38,18 +33,18 @@ size_t performer_sums_size(const Performer *performer)
 
 size_t performer_scratch(const Performer *performer, int rows)
 {
-    return scratch_carve(NULL, NULL, performer, rows);
+    return performer_carve(NULL, NULL, performer, rows);
 }
 
-static void features(const Kernels *kernels, const Performer *p, int rows, const float *x, int ld, float *phi)
+static void performer_features(const Kernels *kernels, const Performer *p, int rows, const float *x, int ld, float *phi)
 {
     packed_gemm(kernels, rows, &p->w_packed, 0, p->features, x, ld, 0.0f, phi, p->features);
     kernels->features(rows, p->features, phi, p->features, x, ld, p->width);
 }
 
 /* dx = (or +=) what dphi says, by way of dphi * phi = gradient of the exponent. */
-static void features_backward(const Kernels *kernels, const Performer *p, int rows, const float *x, int ld,
-                              const float *phi, float *dphi, float *dx, int ldg)
+static void performer_features_backward(const Kernels *kernels, const Performer *p, int rows, const float *x, int ld,
+                                        const float *phi, float *dphi, float *dx, int ldg)
 {
     kernels->features_backward(rows, p->features, phi, p->features, dphi, p->features, x, ld, p->width, false, dx, ldg);
     kernels->gemm(GEMM_NN, rows, p->width, p->features, dphi, p->features, p->w, p->width, 1.0f, dx, ldg);
@@ -58,9 +53,9 @@ static void features_backward(const Kernels *kernels, const Performer *p, int ro
 void performer_sums(const Kernels *kernels, const Performer *p, int rows, const float *k, const float *v, int ld,
                     float *sums, float *scratch)
 {
-    Scratch t;
-    scratch_carve(&t, scratch, p, rows);
-    features(kernels, p, rows, k, ld, t.phi);
+    PerformerScratch t;
+    performer_carve(&t, scratch, p, rows);
+    performer_features(kernels, p, rows, k, ld, t.phi);
     kernels->gemm(GEMM_TN, p->features, p->width, rows, t.phi, p->features, v, ld, 1.0f, sums, p->width);
     kernels->column_sums(rows, p->features, t.phi, p->features, sums + p->features * p->width);
 }
@@ -76,9 +71,9 @@ static void denominators(const Kernels *kernels, const Performer *p, int rows, c
 void performer_apply(const Kernels *kernels, const Performer *p, int rows, const float *q, int ld, const float *sums,
                      float *y, int ldy, float *scratch)
 {
-    Scratch t;
-    scratch_carve(&t, scratch, p, rows);
-    features(kernels, p, rows, q, ld, t.phi);
+    PerformerScratch t;
+    performer_carve(&t, scratch, p, rows);
+    performer_features(kernels, p, rows, q, ld, t.phi);
     denominators(kernels, p, rows, t.phi, sums, t.inverse);
     kernels->gemm(GEMM_NN, rows, p->width, p->features, t.phi, p->features, sums, p->width, 0.0f, y, ldy);
     kernels->scale(rows, p->width, t.inverse, y, ldy);
@@ -91,9 +86,9 @@ void performer_apply_backward(const Kernels *kernels, const Performer *p, int ro
     int m = p->features, width = p->width;
     const float *sum_k = sums + m * width;
     float *dsum_k = dsums + m * width;
-    Scratch t;
-    scratch_carve(&t, scratch, p, rows);
-    features(kernels, p, rows, q, ld, t.phi);
+    PerformerScratch t;
+    performer_carve(&t, scratch, p, rows);
+    performer_features(kernels, p, rows, q, ld, t.phi);
     denominators(kernels, p, rows, t.phi, sums, t.inverse);
     kernels->row_dots(rows, width, dy, ldy, y, ldy, t.dd);
     for (int r = 0; r < rows; r++) {
@@ -107,7 +102,7 @@ void performer_apply_backward(const Kernels *kernels, const Performer *p, int ro
     kernels->transpose(m, width, sums, width, t.transposed, m);
     kernels->gemm(GEMM_NN, rows, m, width, t.a, width, t.transposed, m, 1.0f, t.dphi, m);
     kernels->gemm(GEMM_TN, m, width, rows, t.phi, m, t.a, width, 1.0f, dsums, width);
-    features_backward(kernels, p, rows, q, ld, t.phi, t.dphi, dq, ldg);
+    performer_features_backward(kernels, p, rows, q, ld, t.phi, t.dphi, dq, ldg);
 }
 
 void performer_sums_backward(const Kernels *kernels, const Performer *p, int rows, const float *k, const float *v,
@@ -115,13 +110,13 @@ void performer_sums_backward(const Kernels *kernels, const Performer *p, int row
 {
     int m = p->features, width = p->width;
     const float *dsum_k = dsums + m * width;
-    Scratch t;
-    scratch_carve(&t, scratch, p, rows);
-    features(kernels, p, rows, k, ld, t.phi);
+    PerformerScratch t;
+    performer_carve(&t, scratch, p, rows);
+    performer_features(kernels, p, rows, k, ld, t.phi);
     for (int r = 0; r < rows; r++)
         for (int c = 0; c < m; c++) t.dphi[r * m + c] = dsum_k[c];
     kernels->transpose(m, width, dsums, width, t.transposed, m);
     kernels->gemm(GEMM_NN, rows, m, width, v, ld, t.transposed, m, 1.0f, t.dphi, m);
     kernels->gemm(GEMM_NN, rows, width, m, t.phi, m, dsums, width, 1.0f, dv, ldv);
-    features_backward(kernels, p, rows, k, ld, t.phi, t.dphi, dk, ldk);
+    performer_features_backward(kernels, p, rows, k, ld, t.phi, t.dphi, dk, ldk);
 }

@@ -14,7 +14,7 @@ typedef struct Source {
     int width, height;
 } Source;
 
-static int clamp(int value, int size)
+static int avx2_clamp(int value, int size)
 {
     return value < 0 ? 0 : value >= size ? size - 1 : value;
 }
@@ -26,12 +26,12 @@ static __m256d pixel(const uint8_t *in)
     return _mm256_cvtepi32_pd(_mm_cvtepu8_epi32(_mm_cvtsi32_si128(bytes)));
 }
 
-static __m256d linear(__m256d a, __m256d b, __m256d d)
+static __m256d avx2_linear(__m256d a, __m256d b, __m256d d)
 {
     return _mm256_add_pd(a, _mm256_mul_pd(_mm256_sub_pd(b, a), d));
 }
 
-static __m256d cubic(const __m256d v[4], __m256d d)
+static __m256d avx2_cubic(const __m256d v[4], __m256d d)
 {
     __m256d difference = _mm256_sub_pd(v[0], v[1]);
     __m256d p2 = _mm256_sub_pd(v[2], v[0]);
@@ -45,24 +45,24 @@ static __m256d cubic(const __m256d v[4], __m256d d)
 static __m256d row_linear(const uint8_t *row, int left, int right, double dx)
 {
     if (dx == 0.0) return pixel(row + left);
-    return linear(pixel(row + left), pixel(row + right), _mm256_set1_pd(dx));
+    return avx2_linear(pixel(row + left), pixel(row + right), _mm256_set1_pd(dx));
 }
 
 static __m256d sample_linear(const Source *source, int x, int y, double dx, double dy)
 {
     int64_t stride = 3 * (int64_t)source->width;
-    int left = 3 * clamp(x, source->width), right = 3 * clamp(x + 1, source->width);
-    __m256d near = row_linear(source->in + stride * clamp(y, source->height), left, right, dx);
+    int left = 3 * avx2_clamp(x, source->width), right = 3 * avx2_clamp(x + 1, source->width);
+    __m256d near = row_linear(source->in + stride * avx2_clamp(y, source->height), left, right, dx);
     if (dy == 0.0) return near;
-    __m256d far = row_linear(source->in + stride * clamp(y + 1, source->height), left, right, dx);
-    return linear(near, far, _mm256_set1_pd(dy));
+    __m256d far = row_linear(source->in + stride * avx2_clamp(y + 1, source->height), left, right, dx);
+    return avx2_linear(near, far, _mm256_set1_pd(dy));
 }
 
 static __m256d row_cubic(const uint8_t *row, const int at[4], double dx)
 {
     if (dx == 0.0) return pixel(row + at[1]);
     __m256d v[4] = {pixel(row + at[0]), pixel(row + at[1]), pixel(row + at[2]), pixel(row + at[3])};
-    return cubic(v, _mm256_set1_pd(dx));
+    return avx2_cubic(v, _mm256_set1_pd(dx));
 }
 
 static inline __m256d inner_cubic(const uint8_t *in, int64_t stride, double dx, double dy)
@@ -71,9 +71,9 @@ static inline __m256d inner_cubic(const uint8_t *in, int64_t stride, double dx, 
     __m256d column[4];
     for (int j = 0; j < 4; j++, in += stride) {
         const __m256d v[4] = {pixel(in), pixel(in + 3), pixel(in + 6), pixel(in + 9)};
-        column[j] = cubic(v, each);
+        column[j] = avx2_cubic(v, each);
     }
-    return cubic(column, _mm256_set1_pd(dy));
+    return avx2_cubic(column, _mm256_set1_pd(dy));
 }
 
 static __m256d sample_cubic(const Source *source, int x, int y, double dx, double dy)
@@ -82,11 +82,12 @@ static __m256d sample_cubic(const Source *source, int x, int y, double dx, doubl
     if (x >= 1 && x + 3 <= source->width && y >= 1 && y + 3 <= source->height) /* all samples inside */
         return inner_cubic(source->in + stride * (y - 1) + 3 * (x - 1), stride, dx, dy);
     int at[4];
-    for (int i = 0; i < 4; i++) at[i] = 3 * clamp(x - 1 + i, source->width);
-    if (dy == 0.0) return row_cubic(source->in + stride * clamp(y, source->height), at, dx);
+    for (int i = 0; i < 4; i++) at[i] = 3 * avx2_clamp(x - 1 + i, source->width);
+    if (dy == 0.0) return row_cubic(source->in + stride * avx2_clamp(y, source->height), at, dx);
     __m256d column[4];
-    for (int j = 0; j < 4; j++) column[j] = row_cubic(source->in + stride * clamp(y - 1 + j, source->height), at, dx);
-    return cubic(column, _mm256_set1_pd(dy));
+    for (int j = 0; j < 4; j++)
+        column[j] = row_cubic(source->in + stride * avx2_clamp(y - 1 + j, source->height), at, dx);
+    return avx2_cubic(column, _mm256_set1_pd(dy));
 }
 
 /* Truncated to three bytes; packing saturates. */
@@ -135,7 +136,7 @@ static void sample_step(const uint8_t *const taps[4], const double *d, bool is_c
     for (int i = 0; i < 3; i++) {
         const __m256d v[4] = {four_bytes(taps[0] + 4 * i), four_bytes(taps[1] + 4 * i), four_bytes(taps[2] + 4 * i),
                               four_bytes(taps[3] + 4 * i)};
-        __m128i integers = _mm256_cvttpd_epi32(is_cubic ? cubic(v, each[i]) : linear(v[1], v[2], each[i]));
+        __m128i integers = _mm256_cvttpd_epi32(is_cubic ? avx2_cubic(v, each[i]) : avx2_linear(v[1], v[2], each[i]));
         __m128i words = _mm_packs_epi32(integers, integers);
         int bytes = _mm_cvtsi128_si32(_mm_packus_epi16(words, words));
         memcpy(out + 4 * i, &bytes, 4);
@@ -148,7 +149,7 @@ static bool find_taps(const Source *source, bool down, int x, int y, int at, con
 {
     const int64_t stride = 3 * (int64_t)source->width;
     if (down) {
-        for (int j = 0; j < 4; j++) taps[j] = source->in + stride * clamp(at - 1 + j, source->height) + 3 * x;
+        for (int j = 0; j < 4; j++) taps[j] = source->in + stride * avx2_clamp(at - 1 + j, source->height) + 3 * x;
         return x + STEP <= source->width;
     }
     const int first = x + at - 1;

@@ -12,7 +12,8 @@ enum { MANIFEST_LIMIT = 1 << 28 };
 
 static const char *byte_order(void)
 {
-    return *(const char *)&(const int){1} ? "little-endian" : "big-endian";
+    const int one = 1;
+    return *(const char *)&one ? "little-endian" : "big-endian";
 }
 
 static Status same_program(const World *world, Error *error)
