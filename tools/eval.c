@@ -1,83 +1,47 @@
 /* t2t eval: top-1, top-5 and loss of weights on a data set. Alone, or as every rank of an mpirun or srun. */
-#include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "dist/comm/world.h"
 #include "dist/train/evaluate.h"
+#include "tools/args.h"
 #include "tools/inference_model.h"
 #include "tools/tools.h"
 
 static const char USAGE[] =
     "usage: t2t eval --data DIR --weights FILE [--option value ...]\n"
-    "       mpirun -np N t2t eval ...                      (shares the images; every one counts exactly once)\n\n"
-    "  --data DIR        a converted data set\n"
-    "  --weights FILE    safetensors; what t2t train wrote knows its model and image size\n"
-    "  --model NAME      the published model of weights from elsewhere\n"
-    "  --config FILE     or any other, by a configuration file\n"
-    "  --set key=value   a change, such as img_size=384 or crop_pct=1.0; may be repeated\n"
-    "  --split NAME      val (default) or train\n"
-    "  --batch N         images at a time on each rank (64)\n"
-    "  --threads N       of each rank (default: the processors that it may use)\n"
-    "  --json            one line of JSON\n";
+    "       mpirun -np N t2t eval ...                      (shares the images; every one counts exactly once)\n\n";
 
 typedef struct Arguments {
     ClassifierSource source;
     const char *data, *split;
     int batch, threads;
-    bool json, help;
+    bool json;
 } Arguments;
 
-static Status parse(int argc, char **argv, Arguments *arguments, Error *error)
+static Status eval_parse(int argc, char **argv, Arguments *arguments, Operands *operands, Error *error)
 {
-    static const struct option OPTIONS[] = {
-        {"data", required_argument, NULL, 'd'},
-        {"weights", required_argument, NULL, 'w'},
-        {"model", required_argument, NULL, 'm'},
-        {"config", required_argument, NULL, 'c'},
-        {"set", required_argument, NULL, 's'},
-        {"split", required_argument, NULL, 'p'},
-        {"batch", required_argument, NULL, 'b'},
-        {"threads", required_argument, NULL, 't'},
-        {"json", no_argument, NULL, 'j'},
-        {"help", no_argument, NULL, 'h'},
+    *arguments = (Arguments){.split = "val", .batch = 64};
+    Settings *settings = &arguments->source.settings;
+    const Arg args[] = {
+        ARG_TEXT("data", "DIR", &arguments->data, "a converted data set"),
+        ARG_TEXT("weights", "FILE", &arguments->source.weights,
+                 "safetensors; what t2t train wrote knows its model and image size"),
+        ARG_MODEL(settings, "the published model of weights from elsewhere"),
+        ARG_CONFIG(settings, "or any other, by a configuration file"),
+        ARG_SET(settings, "a change, such as img_size=384 or crop_pct=1.0; may be repeated"),
+        ARG_TEXT("split", "NAME", &arguments->split, "val (default) or train"),
+        ARG_INT("batch", "N", &arguments->batch, "images at a time on each rank (64)", 1, 65536),
+        ARG_INT("threads", "N", &arguments->threads, "of each rank (default, and at most: the cores that it may use)",
+                0, 65536),
+        ARG_FLAG("json", &arguments->json, "one line of JSON"),
         {0},
     };
-    *arguments = (Arguments){.split = "val", .batch = 64};
-    optind = 1;
-    for (int option; (option = getopt_long(argc, argv, "", OPTIONS, NULL)) != -1;) {
-        Status status = STATUS_OK;
-        switch (option) {
-        case 'd':
-            arguments->data = optarg;
-            break;
-        case 'p':
-            arguments->split = optarg;
-            break;
-        case 'b':
-            status = option_int("batch", optarg, 1, 65536, &arguments->batch, error);
-            break;
-        case 't':
-            status = option_int("threads", optarg, 0, 65536, &arguments->threads, error);
-            break;
-        case 'j':
-            arguments->json = true;
-            break;
-        case 'h':
-            arguments->help = true;
-            return STATUS_OK;
-        case '?':
-            return error_set(error, STATUS_USAGE, "see `t2t eval --help`");
-        default:
-            status = classifier_option(&arguments->source, option, optarg, error);
-        }
-        if (status) return status;
-    }
-    if (optind < argc)
-        return error_set(error, STATUS_USAGE, "'%s' is not expected; see `t2t eval --help`", argv[optind]);
-    if (!arguments->data) return error_set(error, STATUS_USAGE, "--data DIR is missing; see `t2t eval --help`");
-    return STATUS_OK;
+    const CommandLine line = {.name = "t2t eval", .usage = USAGE, .args = args};
+    Status status = args_parse(&line, argc, argv, operands, error);
+    if (status || operands->helped || arguments->data) return status;
+    return error_set(error, STATUS_USAGE, "--data DIR is missing; see `t2t eval --help`");
 }
 
 /* Weights judged by other classes than their own give figures that look plausible and mean nothing. */
@@ -131,12 +95,9 @@ release:
 Status tool_eval(int argc, char **argv, Error *error)
 {
     Arguments arguments;
-    Status status = parse(argc, argv, &arguments, error);
-    if (status) return status;
-    if (arguments.help) {
-        fputs(USAGE, stdout);
-        return STATUS_OK;
-    }
+    Operands operands;
+    Status status = eval_parse(argc, argv, &arguments, &operands, error);
+    if (status || operands.helped) return status;
     World world;
     Log log;
     status = world_start(&world, error);

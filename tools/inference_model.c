@@ -6,13 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-Status classifier_option(ClassifierSource *source, int option, const char *value, Error *error)
-{
-    if (option != 'w') return settings_option(&source->settings, option, value, error);
-    source->weights = value;
-    return STATUS_OK;
-}
-
 /* The file's own configuration, unless another is given. A file from elsewhere tells the number of its classes. */
 static Status configure(Classifier *classifier, const ClassifierSource *source, const Safetensors *file, Error *error)
 {
@@ -85,7 +78,7 @@ Status classifier_open(Classifier *classifier, const ClassifierSource *source, E
 
 Status classifier_prepare(Classifier *classifier, int batch, int threads, Error *error)
 {
-    Status status = pool_create(&classifier->pool, threads, error);
+    Status status = pool_create(&classifier->pool, pool_useful_threads(threads), error);
     if (!status)
         status =
             model_create(&classifier->model, &classifier->config.model, batch, MODEL_EVAL, classifier->pool, error);

@@ -31,9 +31,6 @@ typedef struct Classifier {
     Model *model;
 } Classifier;
 
-/* One of the options --weights, --model, --config, --set. */
-Status classifier_option(ClassifierSource *source, int option, const char *value, Error *error);
-
 Status classifier_open(Classifier *classifier, const ClassifierSource *source, Error *error);
 Status classifier_prepare(Classifier *classifier, int batch, int threads, Error *error);
 void classifier_close(Classifier *classifier); /* accepts a zeroed one */

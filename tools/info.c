@@ -1,11 +1,10 @@
 /* t2t info: what is this? A model's name, a weights file ... are told apart by looking. */
-#include <getopt.h>
 #include <stdio.h>
 
 #include "core/base/file.h"
 #include "dist/config/config.h"
+#include "tools/args.h"
 #include "tools/info.h"
-#include "tools/options.h"
 #include "tools/tools.h"
 
 /* The first that recognises a path describes it. */
@@ -25,20 +24,13 @@ static const char USAGE[] =
     "RUN: the folder of a training: where it stands, how long it still takes, its checkpoints and whether they are "
     "whole.\n"
     "DATASET: a folder that `t2t convert` made: splits, classes, sizes.\n"
-    "\n"
-    "  --config FILE      a model of your own: the architecture keys of a configuration file\n"
-    "  --set key=value    a change to the model, e.g. --set img_size=384; may be repeated\n"
-    "  --tensors          list every tensor\n"
-    "  --classes          list every class\n"
-    "  --contact-sheet F  draw images of a data set, as stored and as training sees them, into the PNG file F\n"
-    "\n"
-    "With --config or --set a weights file is compared with that model instead of the published ones.\n"
-    "\n"
-    "models:";
+    "\n";
 
-static void print_usage(FILE *out)
+static const char NOTES[] =
+    "\nWith --config or --set a weights file is compared with that model instead of the published ones.\n\nmodels:";
+
+static void print_models(FILE *out)
 {
-    fputs(USAGE, out);
     for (int i = 0; zoo_name(i); i++) fprintf(out, "%s%s", i % 6 ? " " : "\n  ", zoo_name(i));
     fputc('\n', out);
 }
@@ -47,31 +39,31 @@ typedef struct Arguments {
     const char *subject; /* NULL: the model of --config */
     Settings settings;
     const char *contact_sheet;
-    bool tensors, classes, help;
+    bool tensors, classes;
 } Arguments;
 
-static Status parse(int argc, char **argv, Arguments *arguments, Error *error)
+static Status info_parse(int argc, char **argv, Arguments *arguments, Operands *operands, Error *error)
 {
-    static const struct option OPTIONS[] = {
-        {"config", required_argument, NULL, 'c'},
-        {"set", required_argument, NULL, 's'},
-        {"tensors", no_argument, NULL, 't'},
-        {"classes", no_argument, NULL, 'l'},
-        {"contact-sheet", required_argument, NULL, 'i'},
-        {"help", no_argument, NULL, 'h'},
-        {NULL, 0, NULL, 0},
+    const Arg args[] = {
+        ARG_CONFIG(&arguments->settings, "a model of your own: the architecture keys of a configuration file"),
+        ARG_SET(&arguments->settings, "a change to the model, e.g. --set img_size=384; may be repeated"),
+        ARG_FLAG("tensors", &arguments->tensors, "list every tensor"),
+        ARG_FLAG("classes", &arguments->classes, "list every class"),
+        ARG_TEXT("contact-sheet", "F", &arguments->contact_sheet,
+                 "draw images of a data set, as stored and as training sees them, into the PNG file F"),
+        {0},
     };
-    for (int option; (option = getopt_long(argc, argv, "", OPTIONS, NULL)) != -1;) {
-        if (option == '?') return error_set(error, STATUS_USAGE, "see `t2t info --help`");
-        if (settings_option(&arguments->settings, option, optarg, error)) return error->status;
-        if (option == 't') arguments->tensors = true;
-        if (option == 'l') arguments->classes = true;
-        if (option == 'i') arguments->contact_sheet = optarg;
-        if (option == 'h') arguments->help = true;
-    }
-    if (argc > optind + 1) return error_set(error, STATUS_USAGE, "one thing at a time: %s", argv[optind + 1]);
-    arguments->subject = argv[optind];
-    if (arguments->help || arguments->subject || arguments->settings.config) return STATUS_OK;
+    const CommandLine line = {.name = "t2t info",
+                              .usage = USAGE,
+                              .notes = NOTES,
+                              .args = args,
+                              .most_operands = -1,
+                              .more_help = print_models};
+    Status status = args_parse(&line, argc, argv, operands, error);
+    if (status || operands->helped) return status;
+    if (operands->count > 1) return error_set(error, STATUS_USAGE, "one thing at a time: %s", operands->items[1]);
+    arguments->subject = operands->count ? operands->items[0] : NULL;
+    if (arguments->subject || arguments->settings.config) return STATUS_OK;
     return error_set(error, STATUS_USAGE, "what is to be described? See `t2t info --help`");
 }
 
@@ -80,7 +72,7 @@ static Status load_model(const Arguments *arguments, const char *name, ModelConf
 {
     Config config;
     Settings settings = arguments->settings; /* which has no --model yet */
-    Status status = name ? settings_option(&settings, 'm', name, error) : STATUS_OK;
+    Status status = name ? settings_model(&settings, name, error) : STATUS_OK;
     if (!status) status = settings_load(&settings, &config, error);
     if (!status) *model = config.model;
     return status;
@@ -114,12 +106,9 @@ static Status describe_model(const Arguments *arguments, Error *error)
 Status tool_info(int argc, char **argv, Error *error)
 {
     Arguments arguments = {0};
-    Status status = parse(argc, argv, &arguments, error);
-    if (status) return status;
-    if (arguments.help) {
-        print_usage(stdout);
-        return STATUS_OK;
-    }
+    Operands operands;
+    Status status = info_parse(argc, argv, &arguments, &operands, error);
+    if (status || operands.helped) return status;
     bool is_path = arguments.subject && file_exists(arguments.subject);
     return is_path ? describe_path(&arguments, error) : describe_model(&arguments, error);
 }

@@ -23,7 +23,7 @@ Status option_int(const char *name, const char *text, int least, int most, int *
     return status;
 }
 
-static Status add_set(Settings *settings, const char *set, Error *error)
+Status settings_set(Settings *settings, const char *set, Error *error)
 {
     if (settings->count == MAX_SETS)
         return error_set(error, STATUS_USAGE, "more than %d settings: put them into a file", MAX_SETS);
@@ -34,13 +34,17 @@ static Status add_set(Settings *settings, const char *set, Error *error)
 Status settings_option(Settings *settings, int option, const char *value, Error *error)
 {
     if (option == 'c') settings->config = value;
-    if (option == 's') return add_set(settings, value, error);
-    if (option != 'm') return STATUS_OK;
+    if (option == 's') return settings_set(settings, value, error);
+    return option == 'm' ? settings_model(settings, value, error) : STATUS_OK;
+}
+
+Status settings_model(Settings *settings, const char *value, Error *error)
+{
     const bool first = !settings->model[0];
     int length = snprintf(settings->model, sizeof settings->model, "model=%s", value);
     if (length >= (int)sizeof settings->model)
         return error_set(error, STATUS_USAGE, "--model %s: no model has so long a name", value);
-    return first ? add_set(settings, settings->model, error) : STATUS_OK;
+    return first ? settings_set(settings, settings->model, error) : STATUS_OK;
 }
 
 Status settings_load(const Settings *settings, Config *config, Error *error)

@@ -26,6 +26,8 @@ typedef struct Settings { /* a zeroed one: the defaults; not to be copied once i
     char model[128]; /* "model=NAME", for --model */
 } Settings;
 
+Status settings_set(Settings *settings, const char *assignment, Error *error); /* --set key=value */
+Status settings_model(Settings *settings, const char *name, Error *error);     /* --model NAME; the last one counts */
 /* One of 'c' (--config FILE), 's' (--set key=value) and 'm' (--model NAME); others are ignored. */
 Status settings_option(Settings *settings, int option, const char *value, Error *error);
 Status settings_load(const Settings *settings, Config *config, Error *error); /* config_load of them */

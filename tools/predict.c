@@ -1,61 +1,41 @@
 /* t2t predict: what is in these images. */
-#include <getopt.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "core/base/printable.h"
-#include "tools/inference_model.h"
+#include "tools/args.h"
 #include "tools/image_input.h"
+#include "tools/inference_model.h"
 #include "tools/tools.h"
 
-static const char USAGE[] =
-    "usage: t2t predict --weights FILE IMAGE... [--option value ...]\n\n"
-    "Prints the most likely classes of each JPEG or PNG image.\n\n"
-    "  --weights FILE    safetensors; what t2t train wrote knows its model, image size and classes\n"
-    "  --model NAME      the published model of weights from elsewhere\n"
-    "  --config FILE     or any other, by a configuration file\n"
-    "  --set key=value   a change, such as img_size=384; may be repeated\n"
-    "  --top K           classes per image (5)\n";
+static const char USAGE[] = "usage: t2t predict --weights FILE IMAGE... [--option value ...]\n\n"
+                            "Prints the most likely classes of each JPEG or PNG image.\n\n";
 
 enum { MAX_TOP = 100 };
 
 typedef struct Arguments {
     ClassifierSource source;
     int top;
-    bool help;
 } Arguments;
 
-static Status parse(int argc, char **argv, Arguments *arguments, Error *error)
+static Status predict_parse(int argc, char **argv, Arguments *arguments, Operands *images, Error *error)
 {
-    static const struct option OPTIONS[] = {
-        {"weights", required_argument, NULL, 'w'},
-        {"model", required_argument, NULL, 'm'},
-        {"config", required_argument, NULL, 'c'},
-        {"set", required_argument, NULL, 's'},
-        {"top", required_argument, NULL, 'k'},
-        {"help", no_argument, NULL, 'h'},
+    *arguments = (Arguments){.top = 5};
+    Settings *settings = &arguments->source.settings;
+    const Arg args[] = {
+        ARG_TEXT("weights", "FILE", &arguments->source.weights,
+                 "safetensors; what t2t train wrote knows its model, image size and classes"),
+        ARG_MODEL(settings, "the published model of weights from elsewhere"),
+        ARG_CONFIG(settings, "or any other, by a configuration file"),
+        ARG_SET(settings, "a change, such as img_size=384; may be repeated"),
+        ARG_INT("top", "K", &arguments->top, "classes per image (5)", 1, MAX_TOP),
         {0},
     };
-    *arguments = (Arguments){.top = 5};
-    optind = 1;
-    for (int option; (option = getopt_long(argc, argv, "", OPTIONS, NULL)) != -1;) {
-        Status status = STATUS_OK;
-        switch (option) {
-        case 'k':
-            status = option_int("top", optarg, 1, MAX_TOP, &arguments->top, error);
-            break;
-        case 'h':
-            arguments->help = true;
-            return STATUS_OK;
-        case '?':
-            return error_set(error, STATUS_USAGE, "see `t2t predict --help`");
-        default:
-            status = classifier_option(&arguments->source, option, optarg, error);
-        }
-        if (status) return status;
-    }
-    return optind < argc ? STATUS_OK : error_set(error, STATUS_USAGE, "which images? see `t2t predict --help`");
+    const CommandLine line = {.name = "t2t predict", .usage = USAGE, .args = args, .most_operands = -1};
+    Status status = args_parse(&line, argc, argv, images, error);
+    if (status || images->helped || images->count) return status;
+    return error_set(error, STATUS_USAGE, "which images? see `t2t predict --help`");
 }
 
 typedef struct Predictor {
@@ -122,25 +102,22 @@ Status tool_predict(int argc, char **argv, Error *error)
 {
     Arguments arguments;
     Predictor predictor;
-    Status status = parse(argc, argv, &arguments, error);
-    if (status) return status;
-    if (arguments.help) {
-        fputs(USAGE, stdout);
-        return STATUS_OK;
-    }
-    int first = optind, failed = 0;
+    Operands images;
+    Status status = predict_parse(argc, argv, &arguments, &images, error);
+    if (status || images.helped) return status;
+    int failed = 0;
     status = predictor_create(&predictor, &arguments.source, error);
-    for (int i = first; !status && i < argc; i++) {
+    for (int i = 0; !status && i < images.count; i++) {
         /* One bad image does not keep the others from being looked at. */
         Error problem = {0};
-        if (predict(&predictor, argv[i], &problem) == STATUS_OK) {
-            print_top(&predictor, argv[i], arguments.top);
+        if (predict(&predictor, images.items[i], &problem) == STATUS_OK) {
+            print_top(&predictor, images.items[i], arguments.top);
         } else {
             fprintf(stderr, "%s\n", problem.message);
             failed++;
         }
     }
-    if (failed) status = error_set(error, STATUS_DATA, "%d of %d images cannot be read", failed, argc - first);
+    if (failed) status = error_set(error, STATUS_DATA, "%d of %d images cannot be read", failed, images.count);
     predictor_free(&predictor);
     return status;
 }

@@ -1,5 +1,4 @@
 /* t2t trace: one forward and backward on given tensors, for comparing with another implementation. */
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,28 +7,14 @@
 #include "core/model/model.h"
 #include "core/model/weights.h"
 #include "dist/config/config.h"
-#include "tools/options.h"
+#include "tools/args.h"
 #include "tools/image_input.h"
 #include "tools/tools.h"
 #include "tools/trace_input.h"
 
 static const char USAGE[] =
     "usage: t2t trace --model NAME --weights FILE --input FILE --output FILE [--option value ...]\n\n"
-    "Runs a model once, in evaluation mode (no dropout, no drop path), and writes what came out, as safetensors.\n\n"
-    "  --model NAME       a published model\n"
-    "  --config FILE      or the architecture keys of a configuration file\n"
-    "  --set key=value    a change to the model; may be repeated\n"
-    "  --weights FILE     safetensors with the official names\n"
-    "  --input FILE       safetensors: `input` F32 (B, 3, H, W), normalised; for the gradients also `target` I64 (B) "
-    "or\n"
-    "                     `soft_target` F32 (B, classes). Labels are smoothed by the configuration's `smoothing`.\n"
-    "  --images FILE...   instead of --input: image files, through the evaluation pipeline; writes `pixels` U8 (B, H, "
-    "W, 3) "
-    "too\n"
-    "  --output FILE      `logits`; with targets also `loss`, the mean over the batch, and `grad.NAME` for each "
-    "trainable\n"
-    "                     tensor\n"
-    "  --threads N        (default: the processors that the process may use)\n";
+    "Runs a model once, in evaluation mode (no dropout, no drop path), and writes what came out, as safetensors.\n\n";
 
 typedef struct Arguments {
     Settings settings;
@@ -37,56 +22,38 @@ typedef struct Arguments {
     int threads;
     char **images; /* what --images names */
     int image_count;
-    bool help;
 } Arguments;
 
-static Status parse(int argc, char **argv, Arguments *arguments, Error *error)
+static Status trace_parse(int argc, char **argv, Arguments *arguments, Operands *operands, Error *error)
 {
-    static const struct option OPTIONS[] = {
-        {"model", required_argument, NULL, 'm'},  {"config", required_argument, NULL, 'c'},
-        {"set", required_argument, NULL, 's'},    {"weights", required_argument, NULL, 'w'},
-        {"input", required_argument, NULL, 'i'},  {"images", no_argument, NULL, 'f'},
-        {"output", required_argument, NULL, 'o'}, {"threads", required_argument, NULL, 't'},
-        {"help", no_argument, NULL, 'h'},         {NULL, 0, NULL, 0},
-    };
     bool images = false;
-    for (int option; (option = getopt_long(argc, argv, "", OPTIONS, NULL)) != -1;) {
-        Status status = STATUS_OK;
-        switch (option) {
-        case 'm':
-        case 's':
-        case 'c':
-            status = settings_option(&arguments->settings, option, optarg, error);
-            break;
-        case 'w':
-            arguments->weights = optarg;
-            break;
-        case 'i':
-            arguments->input = optarg;
-            break;
-        case 'f':
-            images = true;
-            break;
-        case 'o':
-            arguments->output = optarg;
-            break;
-        case 't':
-            status = option_int("threads", optarg, 0, 65536, &arguments->threads, error);
-            break;
-        case 'h':
-            arguments->help = true;
-            return STATUS_OK;
-        default:
-            return error_set(error, STATUS_USAGE, "see `t2t trace --help`");
-        }
-        if (status) return status;
-    }
-    if (images) {
-        arguments->images = argv + optind;
-        arguments->image_count = argc - optind;
-    } else if (optind < argc) {
-        return error_set(error, STATUS_USAGE, "unexpected argument '%s'", argv[optind]);
-    }
+    const Arg args[] = {
+        ARG_MODEL(&arguments->settings, "a published model"),
+        ARG_CONFIG(&arguments->settings, "or the architecture keys of a configuration file"),
+        ARG_SET(&arguments->settings, "a change to the model; may be repeated"),
+        ARG_TEXT("weights", "FILE", &arguments->weights, "safetensors with the official names"),
+        ARG_TEXT("input", "FILE", &arguments->input,
+                 "safetensors: `input` F32 (B, 3, H, W), normalised; for the gradients also `target` I64 (B) or "
+                 "`soft_target` "
+                 "F32 (B, classes). Labels are smoothed by the configuration's `smoothing`."),
+        ARG_FLAG(
+            "images", &images,
+            "FILE... instead of --input: image files, through the evaluation pipeline; writes `pixels` U8 (B, H, W, 3) "
+            "too"),
+        ARG_TEXT(
+            "output", "FILE", &arguments->output,
+            "`logits`; with targets also `loss`, the mean over the batch, and `grad.NAME` for each trainable tensor"),
+        ARG_INT("threads", "N", &arguments->threads, "(default, and at most: the cores that the process may use)", 0,
+                65536),
+        {0},
+    };
+    const CommandLine line = {.name = "t2t trace", .usage = USAGE, .args = args, .most_operands = -1};
+    Status status = args_parse(&line, argc, argv, operands, error);
+    if (status || operands->helped) return status;
+    if (operands->count && !images)
+        return error_set(error, STATUS_USAGE, "'%s' is not expected; see `t2t trace --help`", operands->items[0]);
+    arguments->images = operands->items;
+    arguments->image_count = operands->count;
     if (!arguments->settings.model[0] && !arguments->settings.config)
         return error_set(error, STATUS_USAGE, "which model? --model NAME or --config FILE");
     if (!arguments->weights || !arguments->output)
@@ -141,7 +108,7 @@ static Status run(Trace *trace, const Arguments *arguments, Error *error)
     ModelMode mode = trace->input.targets ? MODEL_TRAIN : MODEL_EVAL;
     int64_t outputs = (int64_t)trace->input.batch * config->num_classes;
     WeightsReport report = {0};
-    Status status = pool_create(&trace->pool, arguments->threads, error);
+    Status status = pool_create(&trace->pool, pool_useful_threads(arguments->threads), error);
     if (!status) status = model_create(&trace->model, config, trace->input.batch, mode, trace->pool, error);
     if (status) return status;
     const ParamTable *table = model_params(trace->model);
@@ -216,13 +183,11 @@ static void trace_free(Trace *trace)
 Status tool_trace(int argc, char **argv, Error *error)
 {
     Arguments arguments = {0};
+    Operands operands;
     Trace trace = {0};
-    Status status = parse(argc, argv, &arguments, error);
-    if (!status && arguments.help) {
-        fputs(USAGE, stdout);
-        return STATUS_OK;
-    }
-    if (!status) status = settings_load(&arguments.settings, &trace.config, error);
+    Status status = trace_parse(argc, argv, &arguments, &operands, error);
+    if (status || operands.helped) return status;
+    status = settings_load(&arguments.settings, &trace.config, error);
     if (!status)
         status = arguments.input ? trace_input_read(&trace.input, arguments.input, &trace.config.model,
                                                     trace.config.pipeline.smoothing, error)

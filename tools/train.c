@@ -1,5 +1,4 @@
 /* t2t train: from a configuration to weights. Alone, or as every rank of an mpirun or srun. */
-#include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,23 +7,16 @@
 #include "dist/comm/world.h"
 #include "dist/train/signals.h"
 #include "dist/train/trainer.h"
-#include "tools/options.h"
+#include "tools/args.h"
 #include "tools/tools.h"
 
 static const char USAGE[] =
     "usage: mpirun -np N t2t train CONFIG.yaml [--set key=value]... [--output DIR] [--resume auto|DIR]\n\n"
     "Trains a model on N ranks and validates it after each epoch. The same batch_size gives the same result on any "
-    "N.\n\n"
-    "  --set key=value   overrides the file; as often as needed\n"
-    "  --output DIR      the run folder (default: runs/ and the name of CONFIG)\n"
-    "  --resume auto     go on from the newest good checkpoint in the run folder; begin when there is none\n"
-    "  --resume DIR      go on from that checkpoint, or from the newest of that run\n"
-    "  --override        let a resumed run have other settings than it had, from its next step on: more epochs, say, "
-    "whose\n"
-    "                    learning rates then follow the new schedule\n"
-    "  --samples FILE    rank R appends to FILE.R which images each step saw\n"
-    "  --timeline FILE   a timeline of all ranks, for chrome://tracing or ui.perfetto.dev\n"
-    "  --debug           tell more\n\n"
+    "N.\n\n";
+
+static const char NOTES[] =
+    "\n"
     "USR1, USR2, TERM and Ctrl-C drop the step under way, write a checkpoint of the one before and end the run with "
     "status\n"
     "75; another one a second later ends it at once. Open MPI's mpirun hands USR1 and USR2 on, and ends with 75 too. "
@@ -40,7 +32,7 @@ typedef struct Arguments {
     Settings settings;
     TrainOptions options;
     char output[1024]; /* the default one */
-    bool debug, help;
+    bool debug;
 } Arguments;
 
 static void default_output(Arguments *arguments)
@@ -53,57 +45,39 @@ static void default_output(Arguments *arguments)
     arguments->options.output = arguments->output;
 }
 
-static Status parse(int argc, char **argv, Arguments *arguments, Error *error)
+static Status train_parse(int argc, char **argv, Arguments *arguments, Operands *operands, Error *error)
 {
-    static const struct option OPTIONS[] = {
-        {"set", required_argument, NULL, 's'},
-        {"output", required_argument, NULL, 'o'},
-        {"resume", required_argument, NULL, 'r'},
-        {"override", no_argument, NULL, 'v'},
-        {"debug", no_argument, NULL, 'd'},
-        {"help", no_argument, NULL, 'h'},
-        {"samples", required_argument, NULL, 'i'},
-        {"timeline", required_argument, NULL, 't'},
+    TrainOptions *options = &arguments->options;
+    const Arg args[] = {
+        ARG_SET(&arguments->settings, "overrides the file; as often as needed"),
+        ARG_TEXT("output", "DIR", &options->output, "the run folder (default: runs/ and the name of CONFIG)"),
+        ARG_TEXT("resume", "auto|DIR", &options->resume,
+                 "auto: go on from the newest good checkpoint in the run folder; begin when there is none. "
+                 "DIR: go on from that checkpoint, or from the newest of that run"),
+        ARG_FLAG("override", &options->override,
+                 "let a resumed run have other settings than it had, from its next step on: more epochs, say, "
+                 "whose learning rates then follow the new schedule"),
+        ARG_TEXT("samples", "FILE", &options->samples, "rank R appends to FILE.R which images each step saw"),
+        ARG_TEXT("timeline", "FILE", &options->timeline,
+                 "what all ranks do when, for chrome://tracing or ui.perfetto.dev"),
+        ARG_FLAG("debug", &arguments->debug, "tell more"),
         {0},
     };
-    optind = 1;
-    for (int option; (option = getopt_long(argc, argv, "", OPTIONS, NULL)) != -1;) {
-        switch (option) {
-        case 's':
-            if (settings_option(&arguments->settings, option, optarg, error)) return error->status;
-            break;
-        case 'o':
-            arguments->options.output = optarg;
-            break;
-        case 'r':
-            arguments->options.resume = optarg;
-            break;
-        case 'v':
-            arguments->options.override = true;
-            break;
-        case 'i':
-            arguments->options.samples = optarg;
-            break;
-        case 't':
-            arguments->options.timeline = optarg;
-            break;
-        case 'd':
-            arguments->debug = true;
-            break;
-        case 'h':
-            arguments->help = true;
-            return STATUS_OK;
-        default:
-            return error_set(error, STATUS_USAGE, "see t2t train --help");
-        }
-    }
-    if (argc - optind > 1)
-        return error_set(error, STATUS_USAGE, "one CONFIG.yaml is expected, found %s and %s", argv[optind],
-                         argv[optind + 1]);
-    arguments->settings.config = argv[optind];
+    const CommandLine line = {.name = "t2t train",
+                              .usage = USAGE,
+                              .notes = NOTES,
+                              .args = args,
+                              .most_operands = -1,
+                              .more_help = config_describe};
+    Status status = args_parse(&line, argc, argv, operands, error);
+    if (status || operands->helped) return status;
+    if (operands->count > 1)
+        return error_set(error, STATUS_USAGE, "one CONFIG.yaml is expected, found %s and %s", operands->items[0],
+                         operands->items[1]);
+    arguments->settings.config = operands->count ? operands->items[0] : NULL;
     if (!arguments->settings.config && !arguments->settings.count)
-        return error_set(error, STATUS_USAGE, "a CONFIG.yaml is expected; see t2t train --help");
-    if (!arguments->options.output) default_output(arguments);
+        return error_set(error, STATUS_USAGE, "a CONFIG.yaml is expected; see `t2t train --help`");
+    if (!options->output) default_output(arguments);
     return STATUS_OK;
 }
 
@@ -144,13 +118,9 @@ static Status train_here(const Arguments *arguments, const World *world, Error *
 Status tool_train(int argc, char **argv, Error *error)
 {
     Arguments arguments = {0};
-    Status status = parse(argc, argv, &arguments, error);
-    if (status) return status;
-    if (arguments.help) {
-        fputs(USAGE, stdout);
-        config_describe(stdout);
-        return STATUS_OK;
-    }
+    Operands operands;
+    Status status = train_parse(argc, argv, &arguments, &operands, error);
+    if (status || operands.helped) return status;
     World world;
     status = world_start(&world, error);
     if (!status) {

@@ -1,20 +1,17 @@
 /* t2t verify: is this data set whole? */
-#include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
 
 #include "core/base/thread_pool.h"
 #include "data/dataset/verify.h"
+#include "tools/args.h"
 #include "tools/progress_bar.h"
-#include "tools/options.h"
 #include "tools/tools.h"
 
 static const char USAGE[] =
     "usage: t2t verify DATASET [--decode] [--threads N]\n\n"
     "Checks every shard's size and hash, every record's header, hash and label, every image's structure, and that all\n"
-    "adds up to manifest.json. Tells each thing that is wrong; exits with 3 if there is any.\n\n"
-    "  --decode      also decode every image to its last pixel\n"
-    "  --threads N   (default: the processors that it may use)\n";
+    "adds up to manifest.json. Tells each thing that is wrong; exits with 3 if there is any.\n\n";
 
 typedef struct Display {
     Bar bar;
@@ -41,27 +38,25 @@ static void show_verify_progress(void *context, const VerifyCounts *counts)
 
 Status tool_verify(int argc, char **argv, Error *error)
 {
-    static const struct option OPTIONS[] = {{"decode", no_argument, NULL, 'd'},
-                                            {"threads", required_argument, NULL, 't'},
-                                            {"help", no_argument, NULL, 'h'},
-                                            {0}};
     Display display = {.bar = bar_begin(false)};
     VerifyOptions options = {
         .threads = pool_allowed_cpus(), .found = show_problem, .progress = show_verify_progress, .context = &display};
-    for (int option; (option = getopt_long(argc, argv, "", OPTIONS, NULL)) != -1;) {
-        if (option == '?') return error_set(error, STATUS_USAGE, "see `t2t verify --help`");
-        if (option == 'd') options.decode = true;
-        if (option == 't' && option_int("threads", optarg, 1, 65536, &options.threads, error)) return error->status;
-        if (option != 'h') continue;
-        fputs(USAGE, stdout);
-        return STATUS_OK;
-    }
-    if (argc - optind != 1) return error_set(error, STATUS_USAGE, "one data set is wanted; see `t2t verify --help`");
+    const Arg args[] = {
+        ARG_FLAG("decode", &options.decode, "also decode every image to its last pixel"),
+        ARG_INT("threads", "N", &options.threads, "(default: the processors that it may use)", 1, 65536),
+        {0},
+    };
+    const CommandLine line = {.name = "t2t verify", .usage = USAGE, .args = args, .most_operands = 1};
+    Operands folders;
+    Status status = args_parse(&line, argc, argv, &folders, error);
+    if (status || folders.helped) return status;
+    if (folders.count != 1) return error_set(error, STATUS_USAGE, "one data set is wanted; see `t2t verify --help`");
+    const char *folder = folders.items[0];
     VerifyCounts counts = {0};
-    Status status = dataset_verify(argv[optind], &options, &counts, error);
+    status = dataset_verify(folder, &options, &counts, error);
     if (display.told > MAX_TOLD) printf("... and %" PRId64 " more\n", display.told - MAX_TOLD);
     if (!status)
-        printf("%s: good: %" PRId64 " images, each %s\n", argv[optind], counts.images,
+        printf("%s: good: %" PRId64 " images, each %s\n", folder, counts.images,
                options.decode ? "decoded" : "looked through (--decode decodes them too)");
     return status;
 }

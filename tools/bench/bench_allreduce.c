@@ -46,7 +46,7 @@ static Status parse_wire(const char *text, WireType *wire, Error *error)
     return error_set(error, STATUS_USAGE, "--wire wants fp32, bf16 or fp16, not '%s'", text);
 }
 
-static Status parse(int argc, char **argv, Options *options, bool *help, Error *error)
+static Status allreduce_parse(int argc, char **argv, Options *options, bool *help, Error *error)
 {
     static const struct option LONG[] = {
         {"min", required_argument, NULL, 'm'},    {"max", required_argument, NULL, 'M'},
@@ -106,7 +106,7 @@ static void print_row(const AllreduceFigures *figures)
     printf("\n");
 }
 
-static Status run(const World *world, Options *options, Error *error)
+static Status allreduce_run(const World *world, Options *options, Error *error)
 {
     bool prints = world->rank == 0;
     if (prints && !options->json) print_header(world);
@@ -130,7 +130,7 @@ Status bench_allreduce(int argc, char **argv, Error *error)
 {
     Options options;
     bool help = false;
-    Status status = parse(argc, argv, &options, &help, error);
+    Status status = allreduce_parse(argc, argv, &options, &help, error);
     if (help) fputs(USAGE, stdout);
     if (status || help) return status;
     if (options.keep_heap) {
@@ -141,7 +141,7 @@ Status bench_allreduce(int argc, char **argv, Error *error)
     status = world_start(&world, error);
     if (!status) {
         options.job.comm = MPI_COMM_WORLD;
-        status = run(&world, &options, error);
+        status = allreduce_run(&world, &options, error);
     }
     world_end(&world);
     return status;

@@ -47,7 +47,7 @@ typedef struct Figures {
     int64_t images;
 } Figures;
 
-static Status parse(int argc, char **argv, Arguments *arguments, Error *error)
+static Status loader_parse(int argc, char **argv, Arguments *arguments, Error *error)
 {
     static const struct option OPTIONS[] = {{"data", required_argument, NULL, 'd'},
                                             {"mode", required_argument, NULL, 'o'},
@@ -310,7 +310,7 @@ static void print(const Arguments *arguments, const char *mode, const Figures *f
     fflush(stdout);
 }
 
-static Status run(const Arguments *arguments, const Config *config, const Dataset *dataset, Error *error)
+static Status loader_run(const Arguments *arguments, const Config *config, const Dataset *dataset, Error *error)
 {
     static const char *const MODES[] = {"decode", "eval", "train"};
     Status status = STATUS_OK;
@@ -334,14 +334,14 @@ Status bench_loader(int argc, char **argv, Error *error)
     Arguments arguments;
     Config config;
     Dataset *dataset = NULL;
-    Status status = parse(argc, argv, &arguments, error);
+    Status status = loader_parse(argc, argv, &arguments, error);
     if (status || arguments.help) {
         if (!status) fputs(USAGE, stdout);
         return status;
     }
     status = settings_load(&arguments.settings, &config, error);
     if (!status) status = dataset_open(&dataset, arguments.data, arguments.split, error);
-    if (!status) status = run(&arguments, &config, dataset, error);
+    if (!status) status = loader_run(&arguments, &config, dataset, error);
     dataset_close(dataset);
     return status;
 }

@@ -34,7 +34,7 @@ typedef struct Arguments {
     bool json, help;
 } Arguments;
 
-static Status parse(int argc, char **argv, Arguments *arguments, Error *error)
+static Status overlap_parse(int argc, char **argv, Arguments *arguments, Error *error)
 {
     static const struct option OPTIONS[] = {
         {"model", required_argument, NULL, 'm'},    {"set", required_argument, NULL, 's'},
@@ -129,7 +129,7 @@ static Status measure(Overlap *overlap, int steps, Error *error)
 
 /* ---- the figures */
 
-static void print_result(Overlap *overlap, int steps, bool json)
+static void overlap_print(Overlap *overlap, int steps, bool json)
 {
     const char *name = overlap->model.config->name, *kind = reducer_kind(overlap->reducer);
     int ranks = overlap->world.size, batch = overlap->model.batch;
@@ -153,7 +153,7 @@ static void print_result(Overlap *overlap, int steps, bool json)
     printf("  %.4g images/s\n", rate);
 }
 
-static Status run(Overlap *overlap, const Arguments *arguments, Error *error)
+static Status overlap_run(Overlap *overlap, const Arguments *arguments, Error *error)
 {
     Config config;
     Status status = settings_load(&arguments->settings, &config, error);
@@ -175,14 +175,14 @@ static Status run(Overlap *overlap, const Arguments *arguments, Error *error)
     if (!status) status = measure(overlap, arguments->steps, error);
     if (!status && arguments->timeline)
         status = timeline_write(overlap->timeline, overlap->world.comm, arguments->timeline, error);
-    if (!status && overlap->world.rank == 0) print_result(overlap, arguments->steps, arguments->json);
+    if (!status && overlap->world.rank == 0) overlap_print(overlap, arguments->steps, arguments->json);
     return status;
 }
 
 Status bench_overlap(int argc, char **argv, Error *error)
 {
     Arguments arguments = {.batch = 8, .threads = 1, .steps = 10};
-    Status status = parse(argc, argv, &arguments, error);
+    Status status = overlap_parse(argc, argv, &arguments, error);
     if (status) return status;
     if (arguments.help) {
         fputs(USAGE, stdout);
@@ -190,7 +190,7 @@ Status bench_overlap(int argc, char **argv, Error *error)
     }
     Overlap *overlap = calloc(1, sizeof *overlap);
     if (!overlap) return error_set(error, STATUS_FAILED, "no memory for the times of %d steps", MAX_STEPS);
-    status = run(overlap, &arguments, error);
+    status = overlap_run(overlap, &arguments, error);
     reducer_free(overlap->reducer);
     bench_model_free(&overlap->model);
     timeline_free(overlap->timeline);

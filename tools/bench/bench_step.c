@@ -38,7 +38,7 @@ typedef struct Arguments {
     bool infer, profile, json, help;
 } Arguments;
 
-static Status parse(int argc, char **argv, Arguments *arguments, Error *error)
+static Status step_parse(int argc, char **argv, Arguments *arguments, Error *error)
 {
     static const struct option OPTIONS[] = {
         {"model", required_argument, NULL, 'm'},
@@ -173,7 +173,7 @@ static void print_profile(const BenchModel *bench, bool json, Timing timing)
     if (json) printf("}");
 }
 
-static void print_result(const BenchModel *bench, bool json, Timing timing, double peak)
+static void step_print(const BenchModel *bench, bool json, Timing timing, double peak)
 {
     double seconds = timing.median;
     const ModelConfig *config = bench->config;
@@ -207,7 +207,7 @@ Status bench_step(int argc, char **argv, Error *error)
     Arguments arguments = {.batch = 8};
     Config config;
     BenchModel bench = {0};
-    Status status = parse(argc, argv, &arguments, error);
+    Status status = step_parse(argc, argv, &arguments, error);
     if (!status && arguments.help) {
         fputs(USAGE, stdout);
         return STATUS_OK;
@@ -220,7 +220,7 @@ Status bench_step(int argc, char **argv, Error *error)
         double before = measure_peak(bench.pool);
         Timing timing = measure_steps(&bench, arguments.steps);
         double after = measure_peak(bench.pool);
-        print_result(&bench, arguments.json, timing, before > after ? before : after);
+        step_print(&bench, arguments.json, timing, before > after ? before : after);
     }
     bench_model_free(&bench);
     return status;
