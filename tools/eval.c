@@ -57,7 +57,7 @@ static void compare_names(const Classifier *classifier, const Dataset *dataset, 
     }
 }
 
-static void print_result(const Arguments *arguments, const Evaluation *result)
+static void eval_print(const Arguments *arguments, const Evaluation *result)
 {
     const char *format = arguments->json ? "{\"count\":%" PRId64 ",\"top1\":%.4f,\"top5\":%.4f,\"loss\":%.6f}\n"
                                          : "images %" PRId64 "\ntop-1  %.3f %%\ntop-5  %.3f %%\nloss   %.5f\n";
@@ -85,7 +85,7 @@ static Status eval_here(const Arguments *arguments, const World *world, Log *log
                              .batch = arguments->batch,
                              .workers = classifier.config.workers};
     status = evaluate(&config, &classifier.model, 1, &result, error);
-    if (!status && world->rank == 0) print_result(arguments, &result);
+    if (!status && world->rank == 0) eval_print(arguments, &result);
 release:
     dataset_close(dataset);
     classifier_close(&classifier);

@@ -77,7 +77,7 @@ static void print_content(const Safetensors *file)
     }
 }
 
-static void print_tensors(const Safetensors *file)
+static void weights_print_tensors(const Safetensors *file)
 {
     for (int i = 0; i < file->count; i++) {
         const SafetensorsEntry *entry = &file->entries[i];
@@ -135,7 +135,7 @@ Status info_weights(const char *path, const InfoOptions *options, Error *error)
     if (status) return status;
     print_content(&file);
     status = find_fit(&file, options, error);
-    if (options->tensors) print_tensors(&file);
+    if (options->tensors) weights_print_tensors(&file);
     safetensors_close(&file);
     return status;
 }

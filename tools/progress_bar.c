@@ -29,7 +29,7 @@ static double seconds_since(const struct timespec *begin)
     return (double)(now.tv_sec - begin->tv_sec) + 1e-9 * (double)(now.tv_nsec - begin->tv_nsec);
 }
 
-static void print_bar(double share)
+static void bar_print(double share)
 {
     enum { WIDTH = 30 };
     char cells[WIDTH + 1] = "";
@@ -43,7 +43,7 @@ static void print_state(const Bar *bar, const BarState *state, double seconds)
     double share = state->total ? (double)state->done / (double)state->total : 1;
     double rate = seconds > 1e-3 ? (double)state->fresh / seconds : 0;
     long left = rate > 0 ? (long)((double)(state->total - state->done) / rate + 0.5) : 0;
-    if (bar->terminal) print_bar(share);
+    if (bar->terminal) bar_print(share);
     fprintf(stderr, "%5.1f %%  %" PRId64 "/%" PRId64 " images", 100 * share, state->done, state->total);
     if (rate > 0) fprintf(stderr, "  %.0f/s", rate);
     if (rate > 0 && state->bytes) fprintf(stderr, "  %.1f MB/s", (double)state->bytes / seconds / 1e6);

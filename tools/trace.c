@@ -76,7 +76,7 @@ typedef struct Trace {
     uint8_t *pixels; /* (B, H, W, 3), or NULL */
 } Trace;
 
-static float *allocate(int64_t count, Error *error)
+static float *trace_allocate(int64_t count, Error *error)
 {
     float *out = calloc((size_t)count, sizeof *out);
     if (!out) error_set(error, STATUS_FAILED, "out of memory for %lld floats", (long long)count);
@@ -88,7 +88,7 @@ static Status read_pictures(Trace *trace, const Arguments *arguments, Error *err
     const int64_t side = trace->config.model.img_size, size = 3 * side * side;
     Pictures pictures;
     trace->input.batch = arguments->image_count;
-    trace->input.images = allocate(trace->input.batch * size, error);
+    trace->input.images = trace_allocate(trace->input.batch * size, error);
     trace->pixels = calloc((size_t)trace->input.batch, (size_t)size);
     if (!trace->input.images || !trace->pixels)
         return error_set(error, STATUS_FAILED, "out of memory for %d images", trace->input.batch);
@@ -102,7 +102,7 @@ static Status read_pictures(Trace *trace, const Arguments *arguments, Error *err
 
 /* ---- running */
 
-static Status run(Trace *trace, const Arguments *arguments, Error *error)
+static Status trace_run(Trace *trace, const Arguments *arguments, Error *error)
 {
     const ModelConfig *config = &trace->config.model;
     ModelMode mode = trace->input.targets ? MODEL_TRAIN : MODEL_EVAL;
@@ -112,10 +112,10 @@ static Status run(Trace *trace, const Arguments *arguments, Error *error)
     if (!status) status = model_create(&trace->model, config, trace->input.batch, mode, trace->pool, error);
     if (status) return status;
     const ParamTable *table = model_params(trace->model);
-    trace->weights = allocate(table->size, error);
-    trace->logits = allocate(outputs, error);
-    trace->dlogits = allocate(outputs, error);
-    if (trace->input.targets) trace->grads = allocate(table->size, error);
+    trace->weights = trace_allocate(table->size, error);
+    trace->logits = trace_allocate(outputs, error);
+    trace->dlogits = trace_allocate(outputs, error);
+    if (trace->input.targets) trace->grads = trace_allocate(table->size, error);
     if (error->status) return error->status;
     params_init(table, config, 0, trace->weights);
     status = weights_load(arguments->weights, table, trace->weights, &report, error);
@@ -192,7 +192,7 @@ Status tool_trace(int argc, char **argv, Error *error)
         status = arguments.input ? trace_input_read(&trace.input, arguments.input, &trace.config.model,
                                                     trace.config.pipeline.smoothing, error)
                                  : read_pictures(&trace, &arguments, error);
-    if (!status) status = run(&trace, &arguments, error);
+    if (!status) status = trace_run(&trace, &arguments, error);
     if (!status) status = write_output(&trace, arguments.output, error);
     trace_free(&trace);
     return status;
