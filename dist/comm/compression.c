@@ -25,8 +25,8 @@ static inline float lost(float value, float sent)
     return difference - difference == 0 ? difference : 0; /* infinity and NaN would never leave the residual again */
 }
 
-void compress(WireType type, const float *restrict values, float *restrict residual, uint16_t *restrict halves,
-              int64_t count)
+void floats_compress(WireType type, const float *restrict values, float *restrict residual, uint16_t *restrict halves,
+                     int64_t count)
 {
     if (type == WIRE_BF16)
         for (int64_t i = 0; i < count; i++) halves[i] = float_to_bfloat(values[i]);
@@ -39,7 +39,7 @@ void compress(WireType type, const float *restrict values, float *restrict resid
         for (int64_t i = 0; i < count; i++) residual[i] = lost(values[i], half_to_float(halves[i]));
 }
 
-void decompress(WireType type, const uint16_t *restrict halves, float *restrict values, int64_t count)
+void floats_decompress(WireType type, const uint16_t *restrict halves, float *restrict values, int64_t count)
 {
     if (type == WIRE_BF16)
         for (int64_t i = 0; i < count; i++) values[i] = bfloat_to_float(halves[i]);
@@ -47,7 +47,7 @@ void decompress(WireType type, const uint16_t *restrict halves, float *restrict 
         for (int64_t i = 0; i < count; i++) values[i] = half_to_float(halves[i]);
 }
 
-void decompress_add(WireType type, const uint16_t *restrict halves, float *restrict sum, int64_t count)
+void floats_decompress_add(WireType type, const uint16_t *restrict halves, float *restrict sum, int64_t count)
 {
     if (type == WIRE_BF16)
         for (int64_t i = 0; i < count; i++) sum[i] += bfloat_to_float(halves[i]);

@@ -7,7 +7,7 @@
  * nothing is lost over time, only delayed (Seide et al., Interspeech 2014; Karimireddy et al., ICML 2019).
  *
  *     floats_add(vector, residual, n);                        // yesterday's loss returns
- *     compress(WIRE_BF16, vector, residual, halves, n);    // residual = what today's rounding lost
+ *     floats_compress(WIRE_BF16, vector, residual, halves, n);    // residual = what today's rounding lost
  *
  * Plain loops for the compiler to vectorise; pointers do not overlap.
  */
@@ -25,8 +25,8 @@ void floats_add2(float *sum, const float *first, const float *second, int64_t co
 
 /* The rest only for WIRE_BF16 and WIRE_FP16. residual (NULL: none) becomes values - halves, or 0 where that is not
  * finite. */
-void compress(WireType type, const float *values, float *residual, uint16_t *halves, int64_t count);
-void decompress(WireType type, const uint16_t *halves, float *values, int64_t count);
-void decompress_add(WireType type, const uint16_t *halves, float *sum, int64_t count); /* sum += halves */
+void floats_compress(WireType type, const float *values, float *residual, uint16_t *halves, int64_t count);
+void floats_decompress(WireType type, const uint16_t *halves, float *values, int64_t count);
+void floats_decompress_add(WireType type, const uint16_t *halves, float *sum, int64_t count); /* sum += halves */
 
 #endif

@@ -189,14 +189,14 @@ static void take_in(Ring *ring, int64_t message)
     float *vector = ring->vector + piece.begin;
     const void *buffer = receive_buffer(ring, message);
     if (gathers(ring, piece)) {
-        decompress(ring->wire, buffer, vector, piece.count);
+        floats_decompress(ring->wire, buffer, vector, piece.count);
         return;
     }
     if (ring->residual) floats_add(vector, ring->residual + piece.begin, piece.count);
     if (ring->wire == WIRE_FP32)
         floats_add(vector, buffer, piece.count);
     else
-        decompress_add(ring->wire, buffer, vector, piece.count);
+        floats_decompress_add(ring->wire, buffer, vector, piece.count);
 }
 
 /* Messages are taken in their order, so that a part's sums do not depend on what MPI finishes first. */
@@ -225,8 +225,8 @@ static const void *pack_piece(Ring *ring, int64_t message, Piece piece)
     bool own_sum = piece.step == ring->size - 1;
     uint16_t *halves = send_buffer(ring, message);
     if (piece.step == 0 && residual) floats_add(vector, residual, piece.count);
-    compress(ring->wire, vector, !gathers(ring, piece) || own_sum ? residual : NULL, halves, piece.count);
-    if (own_sum) decompress(ring->wire, halves, vector, piece.count); /* the same bits as everybody else's */
+    floats_compress(ring->wire, vector, !gathers(ring, piece) || own_sum ? residual : NULL, halves, piece.count);
+    if (own_sum) floats_decompress(ring->wire, halves, vector, piece.count); /* the same bits as everybody else's */
     return halves;
 }
 

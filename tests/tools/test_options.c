@@ -36,3 +36,19 @@ Test(options, a_model_and_changes_to_it)
         "aaaaaaaaaaaaaaaaaaaa");
     expect(2, "more than 256 settings", "info t2t_vit_7 $(for i in $(seq 257); do echo --set depth=3; done)");
 }
+
+Test(options, one_that_is_not_there_brings_the_nearest)
+{
+    expect(2, "there is no option '--dta', did you mean --data?", "eval --dta x");
+    expect(2, "did you mean --resume?", "train config.yaml --resum=auto --rsume auto");
+    expect(2, "--json takes no value", "eval --json=yes");
+    expect(2, "--data DIR: the value is missing", "eval --data");
+}
+
+Test(options, the_help_is_made_from_the_table)
+{
+    expect(0, "  --weights FILE", "eval --help");
+    expect(0, "  --resume auto|DIR", "train --help");
+    expect(0, "  --decode", "verify --help");
+    expect(0, "  --top N", "predict --help");
+}

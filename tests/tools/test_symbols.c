@@ -40,3 +40,18 @@ Test(symbols, none_of_ours_takes_the_place_of_a_librarys)
     command_free(&copies);
     command_free(&names);
 }
+
+/* Hidden or not, a name of ours that a library has, too, is what our own files and tests would call in its place. */
+Test(symbols, none_of_ours_is_a_librarys_name)
+{
+    Command shared = command_run(60,
+                                 "nm --defined-only " BUILD_FOLDER "/libt2t.a | awk '$2 ~ /^[TDBRV]$/ { print $3 }' "
+                                 "| sort -u >%s/ours && ldd " T2T " | awk '/=> \\// { print $3 }' | xargs -n 1 nm -D "
+                                 "--defined-only | awk '{ sub(/@.*/, \"\", $3); print $3 }' | sort -u >%s/theirs && "
+                                 "test -s %s/ours && test -s %s/theirs && comm -12 %s/ours %s/theirs",
+                                 temporary_folder(), temporary_folder(), temporary_folder(), temporary_folder(),
+                                 temporary_folder(), temporary_folder());
+    cr_assert_eq(shared.exit_status, 0, "%s", shared.output);
+    cr_expect_str_empty(shared.output, "names of ours and of a linked library:\n%s", shared.output);
+    command_free(&shared);
+}

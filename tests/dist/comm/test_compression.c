@@ -15,14 +15,14 @@ static float float_of(uint32_t bits)
 static uint16_t packed(WireType type, float value)
 {
     uint16_t half;
-    compress(type, &value, NULL, &half, 1);
+    floats_compress(type, &value, NULL, &half, 1);
     return half;
 }
 
 static float unpacked(WireType type, uint16_t half)
 {
     float value;
-    decompress(type, &half, &value, 1);
+    floats_decompress(type, &half, &value, 1);
     return value;
 }
 
@@ -94,10 +94,10 @@ Test(wire, residual_is_what_rounding_took)
     values[6] = NAN;
     values[7] = float_of(0x7f7fffff);
     for (int t = 0; t < 2; t++) {
-        compress(NARROW[t], values, residual, halves, COUNT);
-        decompress(NARROW[t], halves, back, COUNT);
+        floats_compress(NARROW[t], values, residual, halves, COUNT);
+        floats_decompress(NARROW[t], halves, back, COUNT);
         memcpy(sum, residual, sizeof sum);
-        decompress_add(NARROW[t], halves, sum, COUNT);
+        floats_decompress_add(NARROW[t], halves, sum, COUNT);
         for (int i = 0; i < COUNT; i++) {
             if (i >= 5 && i <= 7) {
                 cr_assert_eq(residual[i], 0, "element %d must not poison the next step", i);
