@@ -50,5 +50,5 @@ Test(options, the_help_is_made_from_the_table)
     expect(0, "  --weights FILE", "eval --help");
     expect(0, "  --resume auto|DIR", "train --help");
     expect(0, "  --decode", "verify --help");
-    expect(0, "  --top N", "predict --help");
+    expect(0, "  --top K", "predict --help");
 }
