@@ -11,6 +11,7 @@
 #include "data/dataset/manifest.h"
 #include "dist/comm/world.h"
 #include "tools/progress_bar.h"
+#include "tools/tell.h"
 #include "tools/tools.h"
 
 static const char USAGE[] =
@@ -56,12 +57,10 @@ static Status team_join(World *team, Error *error)
     return world_launch_problem(1, getenv, message, sizeof message) ? world_start(team, error) : STATUS_OK;
 }
 
-/* Collective: the failure of one process is that of all; the first one tells it. */
+/* Collective: the failure of one process is that of all. */
 static Status team_agree(const World *team, Status status, Error *error)
 {
-    if (team->started) status = world_agree(team->comm, status, error);
-    if (team->rank != 0) error->message[0] = 0;
-    return status;
+    return team->started ? world_agree(team->comm, status, error) : status;
 }
 
 /* ---- the command line */
@@ -271,7 +270,10 @@ Status tool_convert(int argc, char **argv, Error *error)
     mallopt(M_TRIM_THRESHOLD, 256 << 20);
     World team;
     status = team_join(&team, error);
-    if (!status) status = run(&team, config, error);
+    if (!status) {
+        status = run(&team, config, error);
+        if (status) tell_failure(&team, "convert", error);
+    }
     world_end(&team);
     return status;
 }

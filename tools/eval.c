@@ -7,6 +7,7 @@
 #include "dist/train/evaluate.h"
 #include "tools/args.h"
 #include "tools/inference_model.h"
+#include "tools/tell.h"
 #include "tools/tools.h"
 
 static const char USAGE[] =
@@ -104,7 +105,7 @@ Status tool_eval(int argc, char **argv, Error *error)
     if (!status) status = log_open(&log, world.rank, LOG_INFO, error);
     if (!status) {
         status = eval_here(&arguments, &world, &log, error);
-        if (world.rank != 0) error->message[0] = 0; /* the ranks agree, and rank 0 tells */
+        if (status) tell_failure(&world, "eval", error);
         log_close(&log);
     }
     world_end(&world);
