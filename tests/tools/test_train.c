@@ -514,7 +514,6 @@ Test(train, bad_settings_are_refused)
     EXPECT(train(0, "run", "--set img_size=33"), 2, "img_size", "33");
     EXPECT(train(0, "run", "--set batch_sice=4"), 2, "batch_sice", "batch_size");
     EXPECT(train(0, "run", "--set num_classes=9"), 2, "num_classes", "10 classes");
-    EXPECT(train(3, "run", "--set batch_size=2"), 2, "batch_size", "3 ranks");
     EXPECT(train(0, "run", "--nonsense"), 2, "--help");
     EXPECT(command_run(10, T2T " train nowhere.yaml"), 2, "nowhere.yaml");
     EXPECT(command_run(10, T2T " train --help"), 0, "usage", "weight_decay");
