@@ -14,7 +14,24 @@ static uint32_t big32(const uint8_t *bytes)
     return (uint32_t)bytes[0] << 24 | (uint32_t)bytes[1] << 16 | (uint32_t)bytes[2] << 8 | bytes[3];
 }
 
-/* Chunks are length, type, data, CRC of type and data (PNG specification, section 5). */
+/* Chunks are length, type, data, CRC of type and data (PNG specification, section 5). Before libpng sees a length it has
+ * to fit the file: it would allocate what a chunk claims, and its own limit (png_set_chunk_malloc_max) is no more than a
+ * warning there. */
+static Status check_chunks(const uint8_t *bytes, size_t size, bool checksums, Error *error)
+{
+    for (size_t at = 8;;) {
+        if (size - at < 12) return error_set(error, STATUS_DATA, "truncated PNG: no end in %zu bytes", size);
+        size_t length = big32(bytes + at);
+        if (length > size - at - 12)
+            return error_set(error, STATUS_DATA, "truncated PNG: a chunk of %zu bytes at offset %zu of %zu", length, at,
+                             size);
+        if (checksums && big32(bytes + at + 8 + length) != crc32(0, bytes + at + 4, (uInt)length + 4))
+            return error_set(error, STATUS_DATA, "broken PNG: wrong checksum of the chunk at offset %zu", at);
+        if (memcmp(bytes + at + 4, "IEND", 4) == 0) return STATUS_OK;
+        at += 12 + length;
+    }
+}
+
 Status png_scan(const uint8_t *bytes, size_t size, bool whole, ImageInfo *info, Error *error)
 {
     static const uint8_t COMPONENTS[7] = {1, 0, 3, 3, 2, 0, 4}; /* by colour type; a palette yields colour */
@@ -25,18 +42,7 @@ Status png_scan(const uint8_t *bytes, size_t size, bool whole, ImageInfo *info, 
     if (status) return status;
     info->width = (int)big32(bytes + 16);
     info->height = (int)big32(bytes + 20);
-    for (size_t at = 8; whole;) {
-        if (size - at < 12) return error_set(error, STATUS_DATA, "truncated PNG: no end in %zu bytes", size);
-        size_t length = big32(bytes + at);
-        if (length > size - at - 12)
-            return error_set(error, STATUS_DATA, "truncated PNG: a chunk of %zu bytes at offset %zu of %zu", length, at,
-                             size);
-        if (big32(bytes + at + 8 + length) != crc32(0, bytes + at + 4, (uInt)length + 4))
-            return error_set(error, STATUS_DATA, "broken PNG: wrong checksum of the chunk at offset %zu", at);
-        if (memcmp(bytes + at + 4, "IEND", 4) == 0) break;
-        at += 12 + length;
-    }
-    return STATUS_OK;
+    return whole ? check_chunks(bytes, size, true, error) : STATUS_OK;
 }
 
 typedef struct PngStream {
@@ -95,6 +101,7 @@ Status png_decode(const uint8_t *bytes, size_t size, Image *image, Error *error)
 {
     ImageInfo info = {0};
     Status status = png_scan(bytes, size, false, &info, error);
+    if (!status) status = check_chunks(bytes, size, false, error);
     if (!status) status = image_reserve(image, info.width, info.height, error);
     if (status) return status;
     PngStream stream = {.bytes = bytes, .size = size};

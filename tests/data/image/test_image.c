@@ -403,6 +403,20 @@ Test(image, sizes_past_the_limit_are_refused_before_memory_is_asked_for)
 }
 
 /* A progressive file may repeat a scan for ever; each costs as much as a decode. */
+/* A chunk of text that claims 1.8 GB, in a file of 68 bytes; its header is right. */
+Test(image, a_png_chunk_longer_than_its_file_is_refused_before_memory_is_asked_for)
+{
+    static const uint8_t PNG[] = {
+        0x89, 'P', 'N', 'G', '\r', '\n', 0x1a, '\n', 0,    0, 0, 13, 'I', 'H', 'D', 'R', 0,   0, 0,   3, 0, 0, 0, 2, 8,
+        2,    0,   0,   0,   0x12, 0x16, 0xf1, 0x4d, 0x6b, 0, 0, 3,  't', 'E', 'X', 't', 'a', 0, 'b', 0, 0, 0, 0, 0, 0,
+        0,    0,   0,   0,   0,    0,    0,    0,    0,    0, 0, 0,  0,   0,   0,   0,   0,   0};
+    Image image = {0};
+    Error error = {0};
+    cr_assert_eq(image_decode(PNG, sizeof PNG, &image, &error), STATUS_DATA);
+    cr_assert(strstr(error.message, "truncated PNG: a chunk of 1795162115 bytes at offset 33"), "%s", error.message);
+    image_free(&image);
+}
+
 Test(image, a_thousand_scans_are_refused)
 {
     Bytes file = load("progressive420_q85_333x500.JPEG");
