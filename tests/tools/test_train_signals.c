@@ -78,6 +78,9 @@ static bool metrics_there(void)
 
 Test(train_signals, ctrl_c_in_a_step_saves_the_one_before, .timeout = 2 * SECONDS)
 {
+#ifdef __SANITIZE_ADDRESS__
+    cr_skip_test("steps that take seconds take minutes in a sanitizer build");
+#endif
     static Terminal terminal;
     char data[600], command[2000], path[CHECKPOINT_PATH], resumed[40];
     snprintf(data, sizeof data, "%.500s/data", temporary_folder());
