@@ -11,6 +11,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "tests/support/command.h"
+
 enum { MEMORY_FILES = 4 };
 
 typedef struct MemoryFolder {
@@ -34,8 +36,7 @@ static void memory_folder_remove(void)
 static inline const char *memory_folder_put(int number, const char *name, const uint8_t *bytes, size_t size)
 {
     if (!memory_folder.path[0]) {
-        snprintf(memory_folder.path, sizeof memory_folder.path, "/tmp/t2t-fuzz-XXXXXX");
-        if (!mkdtemp(memory_folder.path)) abort();
+        if (!make_unique_folder(memory_folder.path, sizeof memory_folder.path, "/tmp")) abort();
         atexit(memory_folder_remove);
     }
     struct MemoryFile *file = &memory_folder.files[number];
