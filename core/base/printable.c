@@ -61,3 +61,12 @@ bool is_utf8(const char *text)
         length = character_length(at, &code);
     return length > 0;
 }
+
+bool is_printable_utf8(const char *text)
+{
+    uint32_t code = ' ';
+    int length = 1;
+    for (const unsigned char *at = (const unsigned char *)text; *at && length && !is_control(code); at += length)
+        length = character_length(at, &code);
+    return length > 0 && !is_control(code);
+}

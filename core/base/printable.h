@@ -16,5 +16,6 @@ char *printable(char *out, size_t size, const char *text);
 char *printable_lines(char *out, size_t size, const char *text);
 
 bool is_utf8(const char *text);
+bool is_printable_utf8(const char *text); /* and without control characters */
 
 #endif

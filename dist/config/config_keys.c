@@ -34,10 +34,10 @@ _Static_assert(sizeof(TokensType) == sizeof(int) && sizeof(Variant) == sizeof(in
 #define UINT64(field)            FIELD(KEY_UINT64, field, 0), NO_RANGE, NULL
 #define REAL(field, ...)         FIELD(KEY_REAL, field, 0), __VA_ARGS__, NULL
 #define REALS(field, count, ...) FIELD(KEY_REALS, field, count), __VA_ARGS__, NULL
-#define TEXT(field)              FIELD(KEY_TEXT, field, sizeof((Config *)0)->field), NO_RANGE, NULL
+#define TEXT(field)              FIELD(KEY_TEXT, field, sizeof((Config *)0)->field - 1), NO_RANGE, NULL
 #define CHOICE(field, names)     FIELD(KEY_CHOICE, field, 0), NO_RANGE, names
 #define DURATION(field, ...)     FIELD(KEY_DURATION, field, 0), __VA_ARGS__, NULL
-#define OTHER(kind, field, ...)  FIELD(kind, field, 0), __VA_ARGS__, NULL
+#define OTHER(kind, at, n, ...)  FIELD(kind, at, n), __VA_ARGS__, NULL
 
 #define NO_RANGE      {.min = 0}
 #define AT_LEAST(a)   {.min = (a), .max = KEY_UNBOUNDED}
@@ -59,7 +59,7 @@ static const char MACHINE[] = "machine";
 static const char RUN[] = "run";
 
 static const Key KEYS[] = {
-    {MODEL, "model", OTHER(KEY_MODEL, model.name, NO_RANGE), FIXED, "architecture, by name (t2t info lists them)"},
+    {MODEL, "model", OTHER(KEY_MODEL, model.name, 0, NO_RANGE), FIXED, "architecture, by name (t2t info lists them)"},
     {MODEL, "img_size", INT(model.img_size, AT_LEAST(1)), FIXED, "side of the square input, in pixels"},
     {MODEL, "num_classes", INT(model.num_classes, AT_LEAST(1)), FIXED, "width of the head"},
     {MODEL, "init_weights", TEXT(init_weights), FIXED, "safetensors file to start from; empty: initialise anew"},
@@ -72,7 +72,7 @@ static const Key KEYS[] = {
     {ARCHITECTURE, "tokens_type", CHOICE(model.tokens_type, TOKENS_TYPES), FIXED,
      "token layers of the T2T module; patch: plain ViT"},
     {ARCHITECTURE, "token_dim", INT(model.token_dim, AT_LEAST(0)), FIXED, "width inside the T2T module"},
-    {ARCHITECTURE, "splits", OTHER(KEY_SPLITS, model.splits, BETWEEN(0, 1024)), FIXED,
+    {ARCHITECTURE, "splits", OTHER(KEY_SPLITS, model.splits, MAX_SPLITS, BETWEEN(0, 1024)), FIXED,
      "soft splits: kernel, stride, padding of each"},
     {ARCHITECTURE, "embed_dim", INT(model.embed_dim, AT_LEAST(0)), FIXED, "width of the backbone"},
     {ARCHITECTURE, "depth", INT(model.depth, AT_LEAST(0)), FIXED, "blocks of the backbone"},
@@ -83,7 +83,7 @@ static const Key KEYS[] = {
     {ARCHITECTURE, "norm_eps", REAL(model.norm_eps, WITHIN(0, 1)), FIXED, "epsilon of LayerNorm"},
     {ARCHITECTURE, "variant", CHOICE(model.variant, VARIANTS), FIXED, "kind of backbone block"},
     {ARCHITECTURE, "growth_rate", INT(model.growth_rate, AT_LEAST(0)), FIXED, "dense: width that each block adds"},
-    {ARCHITECTURE, "block_config", OTHER(KEY_BLOCKS, model.block_config, BETWEEN(1, 1024)), FIXED,
+    {ARCHITECTURE, "block_config", OTHER(KEY_BLOCKS, model.block_config, MAX_DENSE_GROUPS, BETWEEN(1, 1024)), FIXED,
      "dense: blocks of each group; else []"},
 
     {DATA, "data", TEXT(data), FREE, "folder of a converted data set"},
@@ -159,7 +159,7 @@ static const Key KEYS[] = {
      "end the job when a collective stands still; 0s: never"},
 
     {RUN, "coordinator", CHOICE(coordinator, COORDINATORS), FREE, "rank 0 also trains, or one rank more that does not"},
-    {RUN, "checkpoint_every", OTHER(KEY_CHECKPOINT, checkpoint_every, ABOVE(0)), FREE, "30min, 1000steps or 1epoch"},
+    {RUN, "checkpoint_every", OTHER(KEY_CHECKPOINT, checkpoint_every, 0, ABOVE(0)), FREE, "30min, 1000steps or 1epoch"},
     {RUN, "keep", INT(keep, BETWEEN(1, 1000000)), FREE, "checkpoints kept besides the best"},
     {RUN, "checkpoint_failures", INT(checkpoint_failures, BETWEEN(0, 1000000)), FREE,
      "checkpoints in a row that could not be written, after which the run stops; 0: never"},

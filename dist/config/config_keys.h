@@ -1,7 +1,8 @@
 /* config_keys.h: the table of configuration keys, shared by the config*.c files and by run_folder.c.
  *
  * The table is the only list of keys: reading, --set, checking, saving, comparing and the list of `t2t train --help`
- * walk over it. To add a key: a field in Config, its default in config_defaults, a row here.
+ * walk over it. To add a key: a field in Config, its default in config_defaults, a row here. To add a kind: a name
+ * below and a row in the table of config_kinds.c.
  */
 #ifndef DIST_CONFIG_CONFIG_KEYS_H
 #define DIST_CONFIG_CONFIG_KEYS_H
@@ -16,7 +17,7 @@ typedef enum KeyKind {
     KEY_UINT64,
     KEY_REAL,
     KEY_REALS,      /* a list of exactly `size` numbers */
-    KEY_TEXT,       /* a char array of `size` bytes */
+    KEY_TEXT,       /* a char array for `size` bytes and a zero */
     KEY_CHOICE,     /* an enum; its names in order */
     KEY_DURATION,   /* a double in seconds */
     KEY_CHECKPOINT, /* checkpoint_every and its unit */
@@ -34,8 +35,8 @@ typedef struct Key {
     const char *group;
     const char *name;
     KeyKind kind;
-    size_t offset; /* in Config */
-    size_t size;
+    size_t offset;  /* in Config */
+    size_t size;    /* of texts and lists: the most they hold */
     KeyRange range; /* of numbers */
     const char *const *choices;
     bool may_change; /* a resumed run may have another value: the result stays the same up to rounding */

@@ -23,6 +23,7 @@ Test(printable, keeps_text_and_escapes_the_rest)
         char out[128];
         cr_assert_str_eq(printable(out, sizeof out, CASES[i][0]), CASES[i][1]);
         cr_assert_eq(is_utf8(CASES[i][0]), i < 4 || i == 5, "%s", CASES[i][1]);
+        cr_assert_eq(is_printable_utf8(CASES[i][0]), i < 2, "%s", CASES[i][1]);
     }
 }
 

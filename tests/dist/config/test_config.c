@@ -188,7 +188,8 @@ Test(config, set_overrides_the_file)
     cr_assert_str_eq(config.data, "/a b: [c");
     cr_assert_eq(config.model.block_groups, 2);
 
-    const char *bad[] = {"lr", "lrr=1", "lr=", "lr=[1", "lr=1 2", "data=\x01", "data=\xc3", "warmup_epochs=400"};
+    const char *bad[] = {
+        "lr", "lrr=1", "lr=", "lr=[1", "lr=1 2", "data=\x01", "data=\xc3", "data=a\u2028b", "warmup_epochs=400"};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         Error problem = {0};
         cr_assert_eq(config_load(&config, NULL, &bad[i], 1, &problem), STATUS_USAGE, "accepted %s", bad[i]);
