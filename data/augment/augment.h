@@ -32,6 +32,7 @@ typedef struct PipelineConfig {
     double mixup, cutmix;              /* Beta's alpha; 0 is off: 0.8, 1.0 */
     double mixup_prob, mixup_switch_prob; /* 1.0, 0.5 */
     MixMode mixup_mode;                   /* batch */
+    int mixup_group;                      /* batch mode: images of one draw; 0: the global batch. 64 */
     int mixup_off_epoch;                  /* 0: never off */
     double smoothing;                     /* label smoothing, folded into the targets: 0.1 */
     int aug_repeats;                      /* repeated augmentation: 0 is off */

@@ -254,13 +254,13 @@ void preprocess_erase(const Preprocess *preprocess, SampleKey key, float *image)
 
 /* Who is mixed with whom never depends on ranks: timm mixes position i of a loader's batch with its mirror image, which
  * would; here the two images of a pair are neighbours in the global batch. Order being random, that is the same in
- * distribution. What is drawn is keyed by step (batch mode), by the pair's first position (pair) or by position. */
-Mix preprocess_draw_mix(const Preprocess *preprocess, SampleKey own, SampleKey partner, uint64_t step)
+ * distribution. What is drawn is keyed by group (batch mode), by the pair's first position (pair) or by position. */
+Mix preprocess_draw_mix(const Preprocess *preprocess, SampleKey own, SampleKey partner, uint64_t group)
 {
     const PipelineConfig *config = &preprocess->config;
     if (config->mixup_off_epoch > 0 && own.epoch >= (uint64_t)config->mixup_off_epoch) return (Mix){.lam = 1.0};
     uint64_t drawn_by = own.position;
-    if (config->mixup_mode == MIX_BATCH) drawn_by = step;
+    if (config->mixup_mode == MIX_BATCH) drawn_by = group;
     if (config->mixup_mode == MIX_PAIR && partner.position < own.position) drawn_by = partner.position;
     Rng rng = rng_make(own.seed, RNG_MIX, own.epoch, drawn_by);
     return mix_sample(config, &rng, config->img_size);

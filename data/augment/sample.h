@@ -67,8 +67,9 @@ typedef struct TrainImage { /* one of the two that may be mixed with each other 
     float *out; /* (3, S, S); NULL: wanted only as the other's partner */
 } TrainImage;
 
-/* What is drawn for `own` when it may be mixed with `partner`. */
-Mix preprocess_draw_mix(const Preprocess *preprocess, SampleKey own, SampleKey partner, uint64_t step);
+/* What is drawn for `own` when it may be mixed with `partner`; `group` counts the groups of an epoch that mixup_mode
+ * batch draws once for. */
+Mix preprocess_draw_mix(const Preprocess *preprocess, SampleKey own, SampleKey partner, uint64_t group);
 
 /* All of training's pipeline, for two images. STATUS_DATA: images[*broken] cannot be decoded; nothing is written then,
  * and the same call with another file in its place gives the same result for the other image. */

@@ -22,7 +22,7 @@
  *
  * Mixup and cutmix pair neighbours of the *global* batch, positions 2k and 2k+1, so they do not depend on ranks either;
  * a rank whose part cuts a pair prepares both images. The last image of an odd batch takes its predecessor for a
- * partner. With more ranks than images or pairs some parts are empty: those ranks get batches of no images, which say
+ * partner. In batch mode, mixup_group positions share a draw, counted from the first of the step. With more ranks than images or pairs some parts are empty: those ranks get batches of no images, which say
  * what step it is.
  *
  * Records that cannot be used (wrong hash, no image) are counted. In training the next usable record of the data set

@@ -77,6 +77,15 @@ static Status find_record(Worker *worker, const WorkSettings *settings, Candidat
     }
 }
 
+/* Steps are cut into groups of mixup_group positions, the last one perhaps shorter: what one process of the reference
+ * draws once for. The number within the epoch, of the group that a position belongs to. */
+static uint64_t mix_group(const LoaderConfig *config, uint64_t position)
+{
+    const uint64_t batch = (uint64_t)config->global_batch;
+    const uint64_t group = config->pipeline.mixup_group > 0 ? (uint64_t)config->pipeline.mixup_group : batch;
+    return position / batch * ((batch + group - 1) / group) + position % batch / group;
+}
+
 static void draw_mixes(const WorkSettings *settings, const WorkUnit *unit, TrainImage images[2])
 {
     for (int i = 0; i < 2; i++) {
@@ -86,7 +95,7 @@ static void draw_mixes(const WorkSettings *settings, const WorkUnit *unit, Train
     for (int i = 0; i < unit->count && unit->count == 2; i++)
         if (unit->images[i].place >= 0)
             images[i].mix = preprocess_draw_mix(&settings->preprocess, images[i].key, images[1 - i].key,
-                                                (uint64_t)unit->batch->step);
+                                                mix_group(settings->config, images[i].key.position));
 }
 
 static float *image_of(const WorkSettings *settings, const WorkUnit *unit, int which)

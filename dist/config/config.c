@@ -28,6 +28,7 @@ void config_defaults(Config *config)
                 .mixup_prob = 1,
                 .mixup_switch_prob = 0.5,
                 .mixup_mode = MIX_BATCH,
+                .mixup_group = 64,
                 .smoothing = 0.1,
             },
         .shuffle = true,
@@ -93,6 +94,9 @@ Status config_check(const Config *config, Error *error)
     if (!status) status = check_pair("ratio", pipeline->ratio[0], "its second number", pipeline->ratio[1], error);
     if (!status) status = check_pair("accumulate", config->accumulate, "batch_size", (double)config->batch_size, error);
     if (!status) status = check_pair("crop_padding", pipeline->crop_padding, "img_size", pipeline->img_size, error);
+    if (!status && pipeline->mixup_group % 2 != 0)
+        status = error_set(error, STATUS_USAGE, "mixup_group: %d is odd, and neighbours are mixed in pairs: take %d",
+                           pipeline->mixup_group, pipeline->mixup_group + 1);
     if (!status && pipeline->interpolation == INTERPOLATION_RANDOM)
         status = error_set(error, STATUS_USAGE,
                            "interpolation: evaluation takes bilinear or bicubic; random is for train_interpolation");

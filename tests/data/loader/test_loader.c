@@ -153,10 +153,57 @@ Test(loader, pixels_do_not_depend_on_threads_or_ranks)
         config.pipeline.mixup_mode = (MixMode)mode;
         check_layouts(dataset, config);
     }
+    config.pipeline.mixup_mode = MIX_BATCH;
+    config.pipeline.mixup_group = 4;
+    check_layouts(dataset, config);
     config.global_batch = 11; /* the last image of a step has no neighbour of its own */
     check_layouts(dataset, config);
     config.pipeline.aug_repeats = 3;
     check_layouts(dataset, config);
+    dataset_close(dataset);
+}
+
+/* The lam that made the target of place i, whose partner is its neighbour; -1 when both are of one class. */
+static double mixed_lam(const Yield *yield, int i)
+{
+    const int64_t own = yield->labels[i], partner = yield->labels[i ^ 1];
+    return own == partner ? -1 : yield->targets[i * TEST_CLASSES + own];
+}
+
+/* The lams of all images of one group are one, and no two groups share theirs. */
+static void check_groups(const Dataset *dataset, int group, int expected)
+{
+    enum { BATCH = 12, STEPS = 4 };
+    LoaderConfig config = training(BATCH, 0, BATCH, 0);
+    const int64_t whole[] = {0, BATCH};
+    double lams[BATCH * STEPS];
+    int groups = 0;
+    config.pipeline.cutmix = 0;
+    config.pipeline.mixup = config.pipeline.mixup_prob = 1;
+    config.pipeline.smoothing = 0;
+    config.pipeline.mixup_group = group;
+    Yield yield = run(dataset, config, whole, 1, 0, 0, STEPS);
+    for (int i = 0, last = -1; i < BATCH * STEPS; i++) {
+        const int now = i / BATCH * BATCH + (group ? i % BATCH / group : 0);
+        const double lam = mixed_lam(&yield, i);
+        if (lam < 0) continue;
+        if (now != last) lams[groups++] = lam;
+        last = now;
+        cr_assert_float_eq(lam, lams[groups - 1], 1e-6, "groups of %d: image %d has lam %g", group, i, lam);
+    }
+    cr_assert_eq(groups, expected, "groups of %d: %d lams", group, groups);
+    for (int i = 0; i < groups; i++)
+        for (int k = 0; k < i; k++) cr_assert_neq(lams[i], lams[k], "groups of %d: %d as %d", group, i, k);
+    yield_free(&yield);
+}
+
+Test(loader, images_of_a_group_share_a_draw)
+{
+    Dataset *dataset = open_dataset(50, 17, -1);
+    check_groups(dataset, 0, 4); /* 4 steps of 12 images */
+    check_groups(dataset, 12, 4);
+    check_groups(dataset, 6, 8);
+    check_groups(dataset, 8, 8); /* 8 and the 4 that are left */
     dataset_close(dataset);
 }
 

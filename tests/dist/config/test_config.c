@@ -168,6 +168,7 @@ Test(config, refuses_values_that_do_not_fit_each_other)
 {
     expect_refused("epochs: 10\nwarmup_epochs: 10\n", "run.yaml:2", "less than epochs");
     expect_refused("lr: 1e-6\n\nmin_lr: 1e-5\n", "run.yaml:3", "must not be more than lr");
+    expect_refused("\nmixup_group: 63\n", "run.yaml:2", "mixup_group: 63 is odd");
     expect_refused("scale: [1, 0.5]\n", "run.yaml:1", "scale");
     expect_refused("batch_size: 2\naccumulate: 4\n", "run.yaml:2", "batch_size");
     expect_refused("model: t2t_vit_7\nimg_size: 225\n", "run.yaml:2", "224");
@@ -418,6 +419,7 @@ Test(config, every_key_reaches_its_field)
     EXPECT("mixup_prob", "0.28", pipeline.mixup_prob, 0.28);
     EXPECT("mixup_switch_prob", "0.29", pipeline.mixup_switch_prob, 0.29);
     EXPECT("mixup_mode", "elem", pipeline.mixup_mode, MIX_ELEM);
+    EXPECT("mixup_group", "128", pipeline.mixup_group, 128);
     EXPECT("mixup_off_epoch", "12", pipeline.mixup_off_epoch, 12);
     EXPECT("smoothing", "0.31", pipeline.smoothing, 0.31);
     EXPECT("aug_repeats", "2", pipeline.aug_repeats, 2);
