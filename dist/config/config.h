@@ -23,6 +23,13 @@
 typedef enum CoordinatorMode { COORDINATOR_SHARED, COORDINATOR_DEDICATED } CoordinatorMode;
 typedef enum CheckpointUnit { CHECKPOINT_EPOCHS, CHECKPOINT_STEPS, CHECKPOINT_SECONDS } CheckpointUnit;
 
+/* What a key with a list of texts holds, in order; none is empty. */
+enum { CONFIG_LIST = 16 };
+typedef struct TextList {
+    int count;
+    char items[CONFIG_LIST][64];
+} TextList;
+
 typedef struct Config {
     ModelConfig model;
     char init_weights[1024]; /* "" or a safetensors file to start from */

@@ -18,6 +18,7 @@ typedef enum KeyKind {
     KEY_REAL,
     KEY_REALS,      /* a list of exactly `size` numbers */
     KEY_TEXT,       /* a char array for `size` bytes and a zero */
+    KEY_TEXTS,      /* a TextList */
     KEY_CHOICE,     /* an enum; its names in order */
     KEY_DURATION,   /* a double in seconds */
     KEY_CHECKPOINT, /* checkpoint_every and its unit */
@@ -36,7 +37,7 @@ typedef struct Key {
     const char *name;
     KeyKind kind;
     size_t offset;  /* in Config */
-    size_t size;    /* of texts and lists: the most they hold */
+    size_t size;    /* of texts and lists, and of a list's texts: the most they hold */
     KeyRange range; /* of numbers */
     const char *const *choices;
     bool may_change; /* a resumed run may have another value: the result stays the same up to rounding */
@@ -45,7 +46,7 @@ typedef struct Key {
 
 #define KEY_UNBOUNDED 1e300
 
-enum { CONFIG_VALUE_ITEMS = 16, CONFIG_TEXT = 1100 };
+enum { CONFIG_VALUE_ITEMS = CONFIG_LIST, CONFIG_TEXT = 1100 };
 
 /* What stands behind a key: a scalar (depth 0), a list (1), or a list of equally long lists (2), flattened. */
 typedef struct ConfigValue {

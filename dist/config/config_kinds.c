@@ -106,15 +106,19 @@ static bool is_yaml_text(const char *text)
     return is_printable_utf8(text);
 }
 
+static Status copy_text(const Target *target, int item, const char *text, size_t longest, char *field)
+{
+    if (!is_yaml_text(text)) return refuse(target, "control characters, or bytes that are not UTF-8");
+    if (strlen(text) > longest) return refuse_item(target, item);
+    memcpy(field, text, strlen(text) + 1);
+    return STATUS_OK;
+}
+
 static Status parse_text(const Target *target, void *field)
 {
     const char *text = target->value->items[0].text;
     bool null = !target->value->items[0].quoted && (strcmp(text, "null") == 0 || strcmp(text, "~") == 0);
-    if (null) text = "";
-    if (!is_yaml_text(text)) return refuse(target, "control characters, or bytes that are not UTF-8");
-    if (strlen(text) > target->key->size) return refuse_item(target, 0);
-    memcpy(field, text, strlen(text) + 1);
-    return STATUS_OK;
+    return copy_text(target, 0, null ? "" : text, target->key->size, field);
 }
 
 static void put_quoted(Out *out, const char *value)
@@ -127,6 +131,30 @@ static void put_quoted(Out *out, const char *value)
 static void print_text(Out *out, const Key *key, const Config *config)
 {
     put_quoted(out, field_of(config, key));
+}
+
+static Status parse_texts(const Target *target, void *field)
+{
+    TextList list = {.count = target->value->count};
+    for (int i = 0; i < list.count; i++) {
+        const char *text = target->value->items[i].text;
+        if (text[0] == '\0') return refuse(target, "an empty text");
+        Status status = copy_text(target, i, text, sizeof list.items[i] - 1, list.items[i]);
+        if (status) return status;
+    }
+    *(TextList *)field = list;
+    return STATUS_OK;
+}
+
+static void print_texts(Out *out, const Key *key, const Config *config)
+{
+    const TextList *list = field_of(config, key);
+    put(out, "[");
+    for (int i = 0; i < list->count; i++) {
+        put(out, i ? ", " : "");
+        put_quoted(out, list->items[i]);
+    }
+    put(out, "]");
 }
 
 /* The architecture comes from the zoo; what else a ModelConfig holds are keys of their own. */
@@ -411,6 +439,7 @@ static const Kind KINDS[] = {
     [KEY_REAL] = {0, "a number", true, parse_real, print_real},
     [KEY_REALS] = {1, "a list of %zu numbers, each", true, parse_reals, print_reals},
     [KEY_TEXT] = {0, "text of at most %zu bytes", false, parse_text, print_text},
+    [KEY_TEXTS] = {1, "a list of texts of at most %zu bytes", false, parse_texts, print_texts},
     [KEY_CHOICE] = {0, "one of ", false, parse_choice, print_choice}, /* the names follow */
     [KEY_DURATION] = {0, "a time such as 90s, 30min or 2h", false, parse_duration, print_duration},
     [KEY_CHECKPOINT] = {0, "an interval such as 30min, 1000steps or 1epoch", false, parse_checkpoint, print_checkpoint},

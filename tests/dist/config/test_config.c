@@ -83,6 +83,66 @@ Test(config, reads_every_kind_of_value)
     cr_assert_eq(config.optim.ema_decay, 0);
 }
 
+typedef struct WithList { /* a key may lie anywhere behind the Config's address */
+    Config config;
+    TextList list;
+} WithList;
+
+static const Key LIST_KEY = {"test", "list", KEY_TEXTS,  offsetof(WithList, list), 63, {.min = 0},
+                             NULL,   false,  "any texts"};
+
+Test(config, a_list_of_texts_is_kept_in_order)
+{
+    WithList with;
+    char text[2 * CONFIG_TEXT], longest[64];
+    const ConfigValue value = {
+        .depth = 1, .count = 3, .items = {{"blocks.*", false}, {"a \"b\"\\", true}, {"7", false}}};
+    Error error = {0};
+    config_defaults(&with.config);
+    cr_assert_eq(config_assign(&with.config, &LIST_KEY, &value, "here", &error), STATUS_OK, "%s", error.message);
+    cr_assert_eq(with.list.count, 3);
+    cr_assert_str_eq(with.list.items[0], "blocks.*");
+    cr_assert_str_eq(with.list.items[1], "a \"b\"\\");
+    config_format(&with.config, &LIST_KEY, text, sizeof text);
+    cr_assert_str_eq(text, "[\"blocks.*\", \"a \\\"b\\\"\\\\\", \"7\"]");
+    cr_assert_eq(config_assign(&with.config, &LIST_KEY, &(ConfigValue){.depth = 1}, "here", &error), STATUS_OK);
+    config_format(&with.config, &LIST_KEY, text, sizeof text);
+    cr_assert_str_eq(text, "[]");
+
+    /* The longest list of the longest texts, each byte escaped, still fits the text of a value. */
+    ConfigValue most = {.depth = 1, .count = CONFIG_LIST};
+    memset(longest, '"', 63);
+    longest[63] = '\0';
+    for (int i = 0; i < CONFIG_LIST; i++) most.items[i].text = longest;
+    cr_assert_eq(config_assign(&with.config, &LIST_KEY, &most, "here", &error), STATUS_OK, "%s", error.message);
+    config_format(&with.config, &LIST_KEY, text, sizeof text);
+    cr_assert_eq(strlen(text), CONFIG_LIST * (2 * 63 + 2) + 2 * (CONFIG_LIST - 1) + 2);
+}
+
+Test(config, a_list_of_texts_refuses_what_it_cannot_hold)
+{
+    static const char LONG[] = "0123456789012345678901234567890123456789012345678901234567890123";
+    static const struct {
+        ConfigValue value;
+        const char *found;
+    } CASES[] = {
+        {{.depth = 0, .count = 1, .items = {{"a", false}}},
+         "list: expected a list of texts of at most 63 bytes, found a single value"},
+        {{.depth = 2, .rows = 1, .count = 1, .items = {{"a", false}}}, "found a list of lists"},
+        {{.depth = 1, .count = 2, .items = {{"a", false}, {"", true}}}, "found an empty text"},
+        {{.depth = 1, .count = 2, .items = {{"a", false}, {LONG, false}}}, "found '0123"},
+        {{.depth = 1, .count = 1, .items = {{"\x1b", true}}}, "found control characters"},
+    };
+    for (size_t i = 0; i < sizeof CASES / sizeof CASES[0]; i++) {
+        WithList with = {.list = {1, {"kept"}}};
+        Error error = {0};
+        cr_assert_eq(config_assign(&with.config, &LIST_KEY, &CASES[i].value, "file:3", &error), STATUS_USAGE, "%zu", i);
+        cr_assert(strstr(error.message, "file:3: list: "), "%s", error.message);
+        cr_assert(strstr(error.message, CASES[i].found), "%s", error.message);
+        cr_assert_str_eq(with.list.items[0], "kept");
+    }
+}
+
 Test(config, refuses_what_is_not_a_key)
 {
     expect_refused("epochs: 3\nwarmup_epoch: 1\n", "run.yaml:2", "did you mean 'warmup_epochs'");
