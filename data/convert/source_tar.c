@@ -88,6 +88,17 @@ static bool is_ended(const Tar *tar, size_t begin, size_t size)
     return true;
 }
 
+/* A link's image would be missing from the data set without a word. */
+static Status check_has_data(const Tar *tar, struct archive_entry *entry, const char *name, Error *error)
+{
+    const char *to = archive_entry_hardlink(entry) ? archive_entry_hardlink(entry) : archive_entry_symlink(entry);
+    if (!to && archive_entry_filetype(entry) == AE_IFREG) return STATUS_OK;
+    return error_set(error, STATUS_DATA,
+                     "%s: %s %s%s, which has no data of its own; files are expected\n"
+                     "  hint: pack it again with tar --dereference --hard-dereference",
+                     tar->path, name, to ? "is a link to " : "is a special file", to ? to : "");
+}
+
 /* The tar inside [begin, begin + size) of `tar`, which may be all of it. */
 static Status tar_walk(const Tar *tar, size_t begin, size_t size, const char *label, TarVisit visit, void *context,
                        Error *error)
@@ -102,9 +113,10 @@ static Status tar_walk(const Tar *tar, size_t begin, size_t size, const char *la
     int code = archive_read_open_memory(archive, tar->map + begin, size);
     while (code == ARCHIVE_OK && (code = archive_read_next_header(archive, &entry)) == ARCHIVE_OK) {
         const char *name = archive_entry_pathname(entry);
-        if (archive_entry_filetype(entry) != AE_IFREG) continue;
+        if (archive_entry_filetype(entry) == AE_IFDIR) continue;
         size_t data = 0, length = (size_t)archive_entry_size(entry);
         if (!name) status = error_set(error, STATUS_DATA, "%s: a name after %s cannot be read", tar->path, last);
+        if (!status) status = check_has_data(tar, entry, name, error);
         if (!status) status = find_data(archive, tar, name, length, &data, error);
         if (!status) status = visit(context, tar, name, data, length, error);
         if (status) goto free_archive;

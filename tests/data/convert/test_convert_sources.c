@@ -296,6 +296,23 @@ Test(convert_sources, a_tar_that_was_cut_off_is_noticed_wherever, .init = make_t
     }
 }
 
+Test(convert_sources, links_are_refused_not_left_out, .init = make_tars)
+{
+    static const char *const ways[] = {"ln", "ln -s"}; /* a hard and a symbolic link */
+    for (int i = 0; i < 2; i++) {
+        run_or_fail(
+            "cd %s/val/n01 && %s -f ILSVRC2012_val_00000002.JPEG ILSVRC2012_val_00000009.JPEG && mkdir -p %s/linked "
+            "&& tar cf %s/linked/ILSVRC2012_img_val.tar ILSVRC2012_val_00000002.JPEG ILSVRC2012_val_00000009.JPEG "
+            "&& cp %s/ILSVRC2012_devkit_t12.tar.gz %s/linked",
+            folder, ways[i], tars, tars, tars, tars);
+        char linked[4200];
+        snprintf(linked, sizeof linked, "%s/linked", tars);
+        Error error = expect_failure(linked, STATUS_DATA);
+        cr_assert(strstr(error.message, "ILSVRC2012_val_00000009.JPEG is a link to ILSVRC2012_val_00000002.JPEG"), "%s",
+                  error.message);
+    }
+}
+
 Test(convert_sources, the_same_name_twice_is_refused, .init = make_tars)
 {
     run_or_fail("cd %s && tar rf ILSVRC2012_img_val.tar -C %s/val/n01 ILSVRC2012_val_00000002.JPEG", tars, folder);
