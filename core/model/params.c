@@ -1,5 +1,6 @@
 #include "core/model/params.h"
 
+#include <fnmatch.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -61,6 +62,7 @@ static void add(Builder *builder, const char *name, ParamInit init, const int64_
     }
     param->trainable = init != INIT_SINUSOID && init != INIT_ORTHOGONAL;
     param->decay = decays(param);
+    param->head = strncmp(param->name, "head.", 5) == 0;
     table->size += (param->numel + OFFSET_MULTIPLE - 1) / OFFSET_MULTIPLE * OFFSET_MULTIPLE;
     table->numel += param->numel;
     if (param->trainable) table->trainable += param->numel;
@@ -199,6 +201,23 @@ void params_free(ParamTable *table)
 {
     free(table->items);
     *table = (ParamTable){0};
+}
+
+int params_freeze(ParamTable *table, const char *pattern)
+{
+    int matched = 0;
+    for (int i = 0; i < table->count; i++) {
+        Param *param = &table->items[i];
+        if (!param->trainable || fnmatch(pattern, param->name, 0) != 0) continue;
+        param->frozen = true;
+        matched++;
+    }
+    return matched;
+}
+
+void params_decay_all(ParamTable *table)
+{
+    for (int i = 0; i < table->count; i++) table->items[i].decay = table->items[i].trainable;
 }
 
 const Param *params_find(const ParamTable *table, const char *name)

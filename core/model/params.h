@@ -36,6 +36,8 @@ typedef struct Param {
     int64_t numel;
     int64_t offset; /* floats from the start of a flat vector */
     bool trainable; /* false: pos_embed when sinusoid, performer w */
+    bool frozen;    /* this run leaves it as it is: params_freeze */
+    bool head;      /* the classifier's */
     bool decay;     /* timm: no weight decay on 1-D tensors, ".bias", cls_token (and learned pos_embed) */
     int group;      /* 0: embeddings and T2T module; 1 .. depth: block; last: final norm and head */
     ParamInit init;
@@ -53,6 +55,10 @@ typedef struct ParamTable {
 Status params_build(ParamTable *table, const ModelConfig *config, Error *error); /* config was checked by zoo_check */
 void params_free(ParamTable *table);                                             /* accepts a zeroed table */
 const Param *params_find(const ParamTable *table, const char *name);             /* NULL when there is none */
+
+/* Freezes the trainable tensors whose name matches a shell pattern ("blocks.[0-3].*"); returns how many match. */
+int params_freeze(ParamTable *table, const char *pattern);
+void params_decay_all(ParamTable *table); /* weight decay on every trainable tensor */
 
 /* Fills `weights` (table->size floats) as the reference initialises a new model; a pure function of the seed. */
 void params_init(const ParamTable *table, const ModelConfig *config, uint64_t seed, float *weights);

@@ -75,6 +75,43 @@ static void update_ema(double decay, int64_t count, float *restrict ema, const f
     ema_run(keep, rest, count - i, ema + i, w + i);
 }
 
+/* LAMB before its trust ratio. The second pass computes the direction again rather than keep it. */
+typedef struct Lamb {
+    float beta1, rest1, beta2, rest2;
+    float correct; /* 1 - beta1^t */
+    float root;    /* sqrt(1 - beta2^t) */
+    float eps, decay, grad_scale;
+} Lamb;
+
+static inline float lamb_direction(const Lamb *l, float w, float m, float v)
+{
+    return m / l->correct / (sqrtf(v) / l->root + l->eps) + l->decay * w;
+}
+
+static inline void lamb_moments_run(Lamb l, int64_t count, const float *restrict grad, float *restrict m,
+                                    float *restrict v)
+{
+    for (int64_t i = 0; i < count; i++) {
+        float g = grad[i] * l.grad_scale;
+        m[i] = l.beta1 * m[i] + l.rest1 * g;
+        v[i] = l.beta2 * v[i] + l.rest2 * g * g;
+    }
+}
+
+static inline void lamb_run(Lamb l, float step_size, int64_t count, float *restrict w, const float *restrict m,
+                            const float *restrict v)
+{
+    for (int64_t i = 0; i < count; i++) w[i] -= step_size * lamb_direction(&l, w[i], m[i], v[i]);
+}
+
+static void update_lamb(Lamb l, float step_size, int64_t count, float *restrict w, const float *restrict m,
+                        const float *restrict v)
+{
+    int64_t i = 0;
+    for (; i + LINE <= count; i += LINE) lamb_run(l, step_size, LINE, w + i, m + i, v + i);
+    lamb_run(l, step_size, count - i, w + i, m + i, v + i);
+}
+
 /* ---- walking the table */
 
 typedef struct Job {
@@ -82,25 +119,56 @@ typedef struct Job {
     const ParamTable *table;
     OptimVectors vectors;
     int64_t begin, end;
-    float keep; /* of tensors that decay: 1 - lr * weight_decay */
-    Adam adam;
+    const OptimStep *step;
+    double correct; /* 1 - beta1^t */
+    Adam adam;      /* what all tensors share: their rate and decay come in update_chunk */
     Sgd sgd;
+    Lamb lamb;
+    double *squares; /* optim_lamb_squares */
 } Job;
+
+bool optim_has_moment2(OptKind kind)
+{
+    return kind == OPT_ADAMW || kind == OPT_LAMB;
+}
+
+/* |weights| / |step|, 1 where either is 0; tensors that do not decay are not adapted. */
+static double trust_ratio(const Job *job, const Param *param)
+{
+    const double *squares = job->step->lamb_squares + 2 * (param - job->table->items);
+    bool adapted = param->decay && job->config->weight_decay > 0 && squares[0] > 0 && squares[1] > 0;
+    return adapted ? sqrt(squares[0]) / sqrt(squares[1]) : 1;
+}
+
+static Lamb lamb_of(const Job *job, const Param *param)
+{
+    Lamb lamb = job->lamb;
+    if (!param->decay) lamb.decay = 0;
+    return lamb;
+}
 
 static void update_chunk(const Job *job, const Param *param, int64_t at, int64_t count)
 {
     const OptimVectors *x = &job->vectors;
+    const OptimConfig *config = job->config;
     const int64_t own = at - job->begin; /* where the moments are: only the range has any */
-    if (param->trainable && job->config->kind == OPT_ADAMW) {
+    const double lr = param->head ? job->step->lr : job->step->lr_body;
+    const bool trained = param->trainable && !param->frozen;
+    if (trained && config->kind == OPT_ADAMW) {
         Adam adam = job->adam;
-        adam.keep = param->decay ? job->keep : 1;
+        adam.step_size = (float)(lr / job->correct);
+        adam.keep = param->decay ? (float)(1 - lr * config->weight_decay) : 1;
         update_adam(adam, count, x->weights + at, x->grads + at, x->moment1 + own, x->moment2 + own);
-    } else if (param->trainable) {
+    } else if (trained && config->kind == OPT_LAMB) {
+        update_lamb(lamb_of(job, param), (float)(lr * trust_ratio(job, param)), count, x->weights + at,
+                    x->moment1 + own, x->moment2 + own);
+    } else if (trained) {
         Sgd sgd = job->sgd;
+        sgd.lr = (float)lr;
         if (!param->decay) sgd.decay = 0;
         update_sgd(sgd, count, x->weights + at, x->grads + at, x->moment1 + own);
     }
-    if (job->config->ema_decay > 0) update_ema(job->config->ema_decay, count, x->ema + at, x->weights + at);
+    if (config->ema_decay > 0) update_ema(config->ema_decay, count, x->ema + at, x->weights + at);
 }
 
 /* The first tensor that ends behind `at`. */
@@ -146,33 +214,80 @@ static int64_t tiles(int64_t count)
     return (count + TILE - 1) / TILE;
 }
 
-void optim_step(const OptimConfig *config, const ParamTable *table, Pool *pool, const OptimVectors *vectors,
-                int64_t begin, int64_t end, int64_t step, double lr, double grad_scale)
+static Job make_job(const OptimConfig *config, const ParamTable *table, const OptimVectors *vectors, int64_t begin,
+                    int64_t end, const OptimStep *step)
 {
-    bool nesterov = config->kind == OPT_SGD;
+    const bool nesterov = config->kind == OPT_SGD;
+    const double t = (double)step->number;
     Job job = {
         .config = config,
         .table = table,
         .vectors = *vectors,
         .begin = begin,
         .end = end,
-        .keep = (float)(1 - lr * config->weight_decay),
+        .step = step,
+        .correct = 1 - pow(config->beta1, t),
         .adam = {.beta1 = (float)config->beta1,
                  .rest1 = (float)(1 - config->beta1),
                  .beta2 = (float)config->beta2,
                  .rest2 = (float)(1 - config->beta2),
-                 .step_size = (float)(lr / (1 - pow(config->beta1, (double)step))),
-                 .root = (float)sqrt(1 - pow(config->beta2, (double)step)),
+                 .root = (float)sqrt(1 - pow(config->beta2, t)),
                  .eps = (float)config->eps,
-                 .grad_scale = (float)grad_scale},
-        .sgd = {.lr = (float)lr,
-                .momentum = (float)config->momentum,
+                 .grad_scale = (float)step->grad_scale},
+        .sgd = {.momentum = (float)config->momentum,
                 .decay = (float)config->weight_decay,
-                .grad_scale = (float)grad_scale,
+                .grad_scale = (float)step->grad_scale,
                 .direct = nesterov ? 1 : 0,
                 .through = nesterov ? (float)config->momentum : 1},
     };
+    job.lamb = (Lamb){job.adam.beta1,     job.adam.rest1, job.adam.beta2, job.adam.rest2,
+                      (float)job.correct, job.adam.root,  job.adam.eps,   (float)config->weight_decay,
+                      job.adam.grad_scale};
+    return job;
+}
+
+void optim_step(const OptimConfig *config, const ParamTable *table, Pool *pool, const OptimVectors *vectors,
+                int64_t begin, int64_t end, const OptimStep *step)
+{
+    Job job = make_job(config, table, vectors, begin, end, step);
     pool_run(pool, tiles(end - begin), update_tile, &job);
+}
+
+/* A task is a tensor, so that its sums are added in one order whatever the threads. */
+static void lamb_squares_task(void *context, int64_t task, int thread)
+{
+    (void)thread;
+    const Job *job = context;
+    const Param *param = &job->table->items[task];
+    const OptimVectors *x = &job->vectors;
+    const Lamb lamb = lamb_of(job, param);
+    const int64_t begin = most(param->offset, job->begin), end = least(param->offset + param->numel, job->end);
+    double weights[LINE] = {0}, steps[LINE] = {0}, *squares = job->squares + 2 * task;
+    squares[0] = squares[1] = 0;
+    if (!param->trainable || param->frozen) return;
+    for (int64_t at = begin; at < end; at += LINE) {
+        const int64_t own = at - job->begin;
+        const int count = (int)least(LINE, end - at);
+        lamb_moments_run(lamb, count, x->grads + at, x->moment1 + own, x->moment2 + own);
+        for (int k = 0; k < count; k++) {
+            double w = x->weights[at + k];
+            double u = lamb_direction(&lamb, x->weights[at + k], x->moment1[own + k], x->moment2[own + k]);
+            weights[k] += w * w;
+            steps[k] += u * u;
+        }
+    }
+    for (int k = 0; k < LINE; k++) {
+        squares[0] += weights[k];
+        squares[1] += steps[k];
+    }
+}
+
+void optim_lamb_squares(const OptimConfig *config, const ParamTable *table, Pool *pool, const OptimVectors *vectors,
+                        int64_t begin, int64_t end, const OptimStep *step, double *squares)
+{
+    Job job = make_job(config, table, vectors, begin, end, step);
+    job.squares = squares;
+    pool_run(pool, table->count, lamb_squares_task, &job);
 }
 
 /* ---- the norm */
@@ -211,7 +326,25 @@ double optim_sum_squares(Pool *pool, const float *vector, int64_t begin, int64_t
     return total;
 }
 
+double optim_grad_squares(const ParamTable *table, Pool *pool, const float *grads, int64_t begin, int64_t end)
+{
+    double total = 0;
+    int64_t from = begin;
+    for (int i = 0; i < table->count; i++) {
+        const Param *param = &table->items[i];
+        if (!param->frozen || param->offset >= end || param->offset + param->numel <= begin) continue;
+        total += optim_sum_squares(pool, grads, from, most(from, param->offset));
+        from = most(from, param->offset + param->numel);
+    }
+    return total + optim_sum_squares(pool, grads, from, most(from, end));
+}
+
 double optim_clip_scale(double norm, double max_norm)
 {
     return max_norm > 0 ? fmin(1, max_norm / (norm + 1e-6)) : 1;
+}
+
+double optim_own_clip(OptKind kind, double norm)
+{
+    return kind == OPT_LAMB ? 1 / fmax(1, norm) : 1;
 }

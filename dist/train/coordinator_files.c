@@ -34,7 +34,7 @@ WriterConfig coordinator_writer_config(const CoordinatorSetup *setup, const Coor
                           .keep = setup->config->keep,
                           .ema = setup->config->optim.ema_decay > 0,
                           .moment1 = share->moments,
-                          .moment2 = share->moments && setup->config->optim.kind == OPT_ADAMW,
+                          .moment2 = share->moments && optim_has_moment2(setup->config->optim.kind),
                           .begin = share->begin,
                           .end = share->end,
                           .head = share->head,

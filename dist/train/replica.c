@@ -29,7 +29,7 @@ static void carve(Replica *replica)
     size_t logits = (size_t)replica->micro_batch * (size_t)replica->config->model.num_classes;
     replica->vectors.weights = arena_floats(arena, size);
     replica->vectors.moment1 = arena_floats(arena, slice);
-    replica->vectors.moment2 = optim->kind == OPT_ADAMW ? arena_floats(arena, slice) : NULL;
+    replica->vectors.moment2 = optim_has_moment2(optim->kind) ? arena_floats(arena, slice) : NULL;
     replica->vectors.ema = optim->ema_decay > 0 ? arena_floats(arena, size) : NULL;
     replica->logits = arena_floats(arena, logits);
     replica->grad_logits = arena_floats(arena, logits);
@@ -226,8 +226,9 @@ static void update(Replica *replica, const RunPosition *position, double lr, dou
     }
     const OptimVectors vectors = {replica->vectors.weights, reducer_total(replica->reducer), replica->vectors.moment1,
                                   replica->vectors.moment2, replica->vectors.ema};
-    optim_step(&optim, replica->table, replica->pool, &vectors, replica->vectors.begin, replica->vectors.end, step, lr,
-               optim_clip_scale(norm, config->clip_grad));
+    const OptimStep update = {
+        .number = step, .lr = lr, .lr_body = lr, .grad_scale = optim_clip_scale(norm, config->clip_grad)};
+    optim_step(&optim, replica->table, replica->pool, &vectors, replica->vectors.begin, replica->vectors.end, &update);
 }
 
 RunPosition replica_next(const Replica *replica, const RunPosition *position)

@@ -98,8 +98,9 @@ void bench_model_gradients(BenchModel *bench, float *grads, GradsReady ready, vo
 void bench_model_update(BenchModel *bench, const float *grads, int64_t begin, int64_t end, double squares)
 {
     const OptimVectors vectors = {bench->weights, grads, bench->moment1, bench->moment2, bench->ema};
-    optim_step(&bench->optim, model_params(bench->model), bench->pool, &vectors, begin, end, ++bench->step, 1e-6,
-               optim_clip_scale(sqrt(squares), 1.0));
+    const OptimStep step = {
+        .number = ++bench->step, .lr = 1e-6, .lr_body = 1e-6, .grad_scale = optim_clip_scale(sqrt(squares), 1.0)};
+    optim_step(&bench->optim, model_params(bench->model), bench->pool, &vectors, begin, end, &step);
     lap_all(bench, PART_UPDATE);
     model_set_weights(bench->model, bench->weights); /* they changed */
 }

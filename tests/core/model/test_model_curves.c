@@ -77,7 +77,8 @@ static void train(TokensType type, double lr, const float *images, const int64_t
         losses[step] = loss_soft_target(logits, targets, BATCH, CLASSES, 1.0 / BATCH, dlogits);
         model_backward(model, dlogits, grads, false, NULL, NULL);
         norms[step] = sqrt(optim_sum_squares(pool, grads, 0, table->size));
-        optim_step(&optim, table, pool, &vectors, 0, table->size, step + 1, lr, 1);
+        optim_step(&optim, table, pool, &vectors, 0, table->size,
+                   &(OptimStep){.number = step + 1, .lr = lr, .lr_body = lr, .grad_scale = 1});
     }
     free(weights);
     model_free(model);

@@ -99,6 +99,20 @@ static Pool *make_pool(int threads)
     return pool;
 }
 
+static void step_toy(const OptimConfig *config, Toy *toy, Pool *pool, int number, double lr)
+{
+    double squares[32];
+    OptimStep step = {.number = number, .lr = lr, .lr_body = lr, .grad_scale = 1};
+    if (config->kind == OPT_LAMB) {
+        double norm = sqrt(optim_grad_squares(&toy->table, pool, toy->grads, 0, toy->table.size));
+        step.grad_scale = optim_own_clip(OPT_LAMB, norm);
+        cr_assert_leq(toy->table.count, 16);
+        optim_lamb_squares(config, &toy->table, pool, &toy->vectors, 0, toy->table.size, &step, squares);
+        step.lamb_squares = squares;
+    }
+    optim_step(config, &toy->table, pool, &toy->vectors, 0, toy->table.size, &step);
+}
+
 static void check_golden(const char *name, OptimConfig config, const double lrs[5], bool decay_all)
 {
     Toy toy = toy_open(name);
@@ -113,7 +127,7 @@ static void check_golden(const char *name, OptimConfig config, const double lrs[
         char prefix[32];
         snprintf(prefix, sizeof prefix, "step%d.grad.", step);
         load(&toy, prefix, toy.grads);
-        optim_step(&config, &toy.table, pool, &toy.vectors, 0, toy.table.size, step + 1, lrs[step], 1);
+        step_toy(&config, &toy, pool, step + 1, lrs[step]);
         cr_assert_eq(compare(&toy, step, "param", toy.vectors.weights, 1.2e-7), 9);
         cr_assert_eq(compare(&toy, step, adam ? "exp_avg" : "momentum_buffer", toy.vectors.moment1, 1.2e-7), 8);
         if (adam) cr_assert_eq(compare(&toy, step, "exp_avg_sq", toy.vectors.moment2, 1e-9), 8);
@@ -144,6 +158,38 @@ Test(optim, sgd_goldens)
     check_golden("ops/optim_sgd_momentum_timm", config, lrs, false);
     config.weight_decay = 5e-4;
     check_golden("ops/optim_sgd_momentum_transfer", config, lrs, true);
+}
+
+/* Weights and gradients of ops/optim_adamw, the gradients times factors that make LAMB's own clipping work and idle. */
+Test(optim, lamb_goldens)
+{
+    static const double LRS[] = {4e-3, 4e-3, 1e-3, 5e-2, 1e-5};
+    static const float SCALES[] = {0.25f, 50, 0.25f, 50, 1};
+    const OptimConfig config = {.kind = OPT_LAMB, .weight_decay = 0.05, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-6};
+    Toy toy = toy_open("ops/optim_adamw");
+    Safetensors inputs = toy.file, golden = golden_open("ops/optim_lamb");
+    Pool *pool = make_pool(2);
+    for (int step = 0; step < 5; step++) {
+        char prefix[32];
+        int64_t count;
+        snprintf(prefix, sizeof prefix, "step%d.grad.", step);
+        toy.file = inputs;
+        load(&toy, prefix, toy.grads);
+        for (int64_t i = 0; i < toy.table.size; i++) toy.grads[i] *= SCALES[step];
+        snprintf(prefix, sizeof prefix, "norm%d", step);
+        double *norm = golden_doubles(&golden, prefix, &count);
+        cr_assert_float_eq(sqrt(optim_sum_squares(pool, toy.grads, 0, toy.table.size)), *norm, 1e-6 * *norm);
+        free(norm);
+        step_toy(&config, &toy, pool, step + 1, LRS[step]);
+        toy.file = golden;
+        cr_assert_eq(compare(&toy, step, "param", toy.vectors.weights, 2.4e-7), 8);
+    }
+    cr_assert_eq(compare(&toy, 4, "exp_avg", toy.vectors.moment1, 1.2e-7), 8);
+    cr_assert_eq(compare(&toy, 4, "exp_avg_sq", toy.vectors.moment2, 1e-9), 8);
+    pool_free(pool);
+    safetensors_close(&golden);
+    toy.file = inputs;
+    toy_close(&toy);
 }
 
 /* ---- clipping */
@@ -268,7 +314,8 @@ static void check_against_plain(OptKind kind)
                 OptimVectors slice = ours;
                 slice.moment1 += begin;
                 slice.moment2 += begin;
-                optim_step(&optim, &table, pool, &slice, begin, end, step, 1e-3, 0.5);
+                optim_step(&optim, &table, pool, &slice, begin, end,
+                           &(OptimStep){.number = step, .lr = 1e-3, .lr_body = 1e-3, .grad_scale = 0.5});
             }
         for (int64_t i = 0; i < table.size * VECTORS; i++)
             cr_assert_eq(memory[0][i], memory[1][i], "vector %d, element %d: %.9g, expected %.9g",
@@ -295,4 +342,164 @@ Test(optim, nesterov_equals_a_plain_loop)
 Test(optim, momentum_equals_a_plain_loop)
 {
     check_against_plain(OPT_MOMENTUM);
+}
+
+/* ---- LAMB over slices, rates and frozen tensors */
+
+typedef struct Trained { /* a model with one block, and vectors of its own */
+    ModelConfig config;
+    ParamTable table;
+    OptimVectors vectors;
+    float *memory;
+} Trained;
+
+static Trained trained_open(void)
+{
+    Trained trained = {.config = golden_model("t2t_vit_7")};
+    Error error = {0};
+    trained.config.depth = 1;
+    trained.config.num_classes = 37;
+    cr_assert_eq(params_build(&trained.table, &trained.config, &error), STATUS_OK);
+    trained.vectors = make_vectors(&trained.table, &trained.config, &trained.memory);
+    return trained;
+}
+
+static void trained_close(Trained *trained)
+{
+    free(trained->memory);
+    params_free(&trained->table);
+}
+
+/* As ranks with `zero: 1` do it: squares of each slice, summed, then the update of each slice. */
+static void lamb_in_slices(const OptimConfig *optim, Trained *trained, Pool *pool, const double *cuts, int slices,
+                           OptimStep step)
+{
+    const size_t figures = 2 * (size_t)trained->table.count;
+    double *total = calloc(figures, sizeof *total), *part = malloc(figures * sizeof *part);
+    step.lamb_squares = total;
+    for (int pass = 0; pass < 2; pass++)
+        for (int i = 0; i < slices; i++) {
+            int64_t begin = (int64_t)(cuts[i] * (double)trained->table.size),
+                    end = (int64_t)(cuts[i + 1] * (double)trained->table.size);
+            OptimVectors slice = trained->vectors;
+            slice.moment1 += begin;
+            slice.moment2 += begin;
+            if (pass == 1) {
+                optim_step(optim, &trained->table, pool, &slice, begin, end, &step);
+                continue;
+            }
+            optim_lamb_squares(optim, &trained->table, pool, &slice, begin, end, &step, part);
+            for (size_t k = 0; k < figures; k++) total[k] += part[k];
+        }
+    free(part);
+    free(total);
+}
+
+Test(optim, lamb_in_slices_equals_lamb)
+{
+    static const double WHOLE[] = {0, 1}, CUTS[] = {0, 0.3, 0.30001, 0.77, 1};
+    const OptimConfig optim = {
+        .kind = OPT_LAMB, .weight_decay = 0.05, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-6, .ema_decay = 0.99};
+    Trained one = trained_open();
+    Pool *single = make_pool(1);
+    for (int step = 1; step <= 3; step++)
+        lamb_in_slices(&optim, &one, single, WHOLE, 1,
+                       (OptimStep){.number = step, .lr = 1e-2, .lr_body = 1e-2, .grad_scale = 0.5});
+    for (int threads = 1; threads <= 3; threads++) {
+        Pool *pool = make_pool(threads);
+        Trained whole = trained_open(), cut = trained_open();
+        for (int step = 1; step <= 3; step++) {
+            const OptimStep update = {.number = step, .lr = 1e-2, .lr_body = 1e-2, .grad_scale = 0.5};
+            lamb_in_slices(&optim, &whole, pool, WHOLE, 1, update);
+            lamb_in_slices(&optim, &cut, pool, CUTS, 4, update);
+        }
+        for (int64_t i = 0; i < one.table.size * VECTORS; i++) {
+            cr_assert_eq(whole.memory[i], one.memory[i], "%d threads, element %d", threads, (int)i);
+            cr_assert_float_eq(cut.memory[i], one.memory[i], 1e-6 * fmax(1, fabs(one.memory[i])),
+                               "in slices, element %d: %.9g, expected %.9g", (int)i, cut.memory[i], one.memory[i]);
+        }
+        trained_close(&whole);
+        trained_close(&cut);
+        pool_free(pool);
+    }
+    trained_close(&one);
+    pool_free(single);
+}
+
+static bool moved(const Trained *trained, const char *name)
+{
+    Trained fresh = trained_open();
+    const Param *param = params_find(&fresh.table, name);
+    size_t bytes = (size_t)param->numel * sizeof(float);
+    bool other = memcmp(fresh.vectors.weights + param->offset, trained->vectors.weights + param->offset, bytes) != 0;
+    trained_close(&fresh);
+    return other;
+}
+
+Test(optim, frozen_tensors_stay_and_count_in_no_norm)
+{
+    for (OptKind kind = OPT_ADAMW; kind <= OPT_LAMB; kind++) {
+        OptimConfig optim = {.kind = kind, .weight_decay = 0.05, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8};
+        Trained trained = trained_open();
+        Pool *pool = make_pool(2);
+        const double all = optim_grad_squares(&trained.table, pool, trained.vectors.grads, 0, trained.table.size);
+        cr_assert_eq(all, optim_sum_squares(pool, trained.vectors.grads, 0, trained.table.size));
+        cr_assert_eq(params_freeze(&trained.table, "cls_token"), 1);
+        cr_assert_eq(params_freeze(&trained.table, "blocks.0.*"), 11);
+        cr_assert_eq(params_freeze(&trained.table, "pos_embed"), 0, "what is not trained cannot be frozen");
+        cr_assert_eq(params_freeze(&trained.table, "block"), 0);
+        double frozen = 0;
+        for (int i = 0; i < trained.table.count; i++) {
+            const Param *param = &trained.table.items[i];
+            if (param->frozen)
+                frozen += optim_sum_squares(pool, trained.vectors.grads, param->offset, param->offset + param->numel);
+        }
+        cr_assert_gt(frozen, 0);
+        for (int cut = 0; cut <= 10; cut++) {
+            const int64_t at = trained.table.size * cut / 10;
+            double rest = optim_grad_squares(&trained.table, pool, trained.vectors.grads, 0, at) +
+                          optim_grad_squares(&trained.table, pool, trained.vectors.grads, at, trained.table.size);
+            cr_assert_float_eq(rest, all - frozen, 1e-9 * all, "cut in %d tenths", cut);
+        }
+        lamb_in_slices(&optim, &trained, pool, (double[]){0, 1}, 1,
+                       (OptimStep){.number = 1, .lr = 0.1, .lr_body = 0.1, .grad_scale = 1});
+        cr_assert(!moved(&trained, "cls_token") && !moved(&trained, "blocks.0.attn.qkv.weight"));
+        cr_assert(moved(&trained, "norm.weight") && moved(&trained, "head.bias"));
+        pool_free(pool);
+        trained_close(&trained);
+    }
+}
+
+Test(optim, the_head_has_a_rate_of_its_own)
+{
+    for (OptKind kind = OPT_ADAMW; kind <= OPT_LAMB; kind++) {
+        OptimConfig optim = {.kind = kind, .weight_decay = 0.05, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8};
+        Pool *pool = make_pool(1);
+        Trained body = trained_open(), head = trained_open(), both = trained_open();
+        const double whole[] = {0, 1};
+        lamb_in_slices(&optim, &body, pool, whole, 1, (OptimStep){.number = 1, .lr_body = 1e-3, .grad_scale = 1});
+        lamb_in_slices(&optim, &head, pool, whole, 1, (OptimStep){.number = 1, .lr = 1e-1, .grad_scale = 1});
+        lamb_in_slices(&optim, &both, pool, whole, 1,
+                       (OptimStep){.number = 1, .lr = 1e-1, .lr_body = 1e-3, .grad_scale = 1});
+        cr_assert(!moved(&body, "head.weight") && moved(&body, "norm.weight"));
+        cr_assert(moved(&head, "head.weight") && moved(&head, "head.bias") && !moved(&head, "norm.weight"));
+        for (int i = 0; i < both.table.count; i++) {
+            const Param *param = &both.table.items[i];
+            const Trained *from = param->head ? &head : &body;
+            cr_assert_eq(max_abs_difference(both.vectors.weights + param->offset, from->vectors.weights + param->offset,
+                                            param->numel),
+                         0, "%s", param->name);
+        }
+        pool_free(pool);
+        trained_close(&body), trained_close(&head), trained_close(&both);
+    }
+}
+
+Test(optim, decay_on_all_trained_tensors)
+{
+    Trained trained = trained_open();
+    params_decay_all(&trained.table);
+    for (int i = 0; i < trained.table.count; i++)
+        cr_assert_eq(trained.table.items[i].decay, trained.table.items[i].trainable);
+    trained_close(&trained);
 }
