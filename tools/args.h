@@ -18,7 +18,7 @@
 #define TOOLS_ARGS_H
 
 #include <stdbool.h>
-#include "tools/options.h"
+#include "tools/settings.h"
 
 typedef enum ArgKind {
     ARG_KIND_FLAG,

@@ -1,5 +1,4 @@
 /* t2t convert: a source of images becomes a data set. Alone, or in every process of an mpirun. */
-#include <getopt.h>
 #include <inttypes.h>
 #include <malloc.h>
 #include <stdio.h>
@@ -10,6 +9,7 @@
 #include "data/convert/convert.h"
 #include "data/dataset/manifest.h"
 #include "dist/comm/world.h"
+#include "tools/args.h"
 #include "tools/progress_bar.h"
 #include "tools/tell.h"
 #include "tools/tools.h"
@@ -21,20 +21,9 @@ static const char USAGE[] =
     "Makes the data set DEST: LMDB shards and, last, manifest.json. SOURCE is told by content:\n"
     "  a folder with train/CLASS/* and val/CLASS/*\n"
     "  a folder with ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar and the devkit (read without unpacking)\n"
-    "  CIFAR-10/100 binary; IDX files of the MNIST family, gzip'ed or not\n\n"
-    "  --shards N          of the training split; validation gets shards of as many images\n"
-    "  --shard-size SIZE   instead, about so many bytes a shard (default 1G)\n"
-    "  --seed N            of the shuffle of the training images (default 0)\n"
-    "  --resize S          shorter side S, by bicubic resampling; smaller images stay (default: original bytes)\n"
-    "  --quality Q         of JPEGs that are encoded here (default 95)\n"
-    "  --encode FORMAT     jpeg or png: for CIFAR (default png) and IDX (default jpeg)\n"
-    "  --class-names FILE  one name a line, in the place of the source's\n"
-    "  --decode            decode every image; without, broken ones are told by their structure alone\n"
-    "  --strict            end at the first broken image, instead of listing it in DEST/rejected.tsv\n"
-    "  --synthetic N       draw N training images (and N/5 for validation) of ten kinds of shapes instead of a SOURCE\n"
-    "  --limit N           at most so many images of each split, for a trial\n"
-    "  --threads N         in each process (default: the processors that it may use)\n\n"
-    "Interrupted, the same command goes on; the result is the same, byte for byte.\n";
+    "  CIFAR-10/100 binary; IDX files of the MNIST family, gzip'ed or not\n\n";
+
+static const char NOTES[] = "\nInterrupted, the same command goes on; the result is the same, byte for byte.\n";
 
 static void show_progress(void *context, const ConvertProgress *progress)
 {
@@ -65,142 +54,48 @@ static Status team_agree(const World *team, Status status, Error *error)
 
 /* ---- the command line */
 
-static Status parse_number(const char *option, const char *text, int64_t low, int64_t high, int64_t *number,
-                           Error *error)
+static Status convert_parse(int argc, char **argv, ConvertConfig *config, Operands *operands, Error *error)
 {
-    char *end;
-    double value = strtod(text, &end);
-    switch (*end) {
-    case 'k':
-        value *= 1 << 10, end++;
-        break;
-    case 'M':
-        value *= 1 << 20, end++;
-        break;
-    case 'G':
-        value *= 1 << 30, end++;
-        break;
-    }
-    if (end == text || *end || !(value >= (double)low && value <= (double)high))
-        return error_set(error, STATUS_USAGE, "--%s %s: a number from %" PRId64 " to %" PRId64 " is wanted", option,
-                         text, low, high);
-    *number = (int64_t)value;
-    return STATUS_OK;
-}
-
-static Status parse_format(const char *text, ImageFormat *format, Error *error)
-{
-    if (strcmp(text, "jpeg") == 0)
-        *format = IMAGE_JPEG;
-    else if (strcmp(text, "png") == 0)
-        *format = IMAGE_PNG;
-    else
-        return error_set(error, STATUS_USAGE, "--encode %s: jpeg or png is wanted", text);
-    return STATUS_OK;
-}
-
-enum {
-    OPT_SHARDS = 1,
-    OPT_SHARD_SIZE,
-    OPT_SEED,
-    OPT_RESIZE,
-    OPT_QUALITY,
-    OPT_ENCODE,
-    OPT_CLASS_NAMES,
-    OPT_DECODE,
-    OPT_STRICT,
-    OPT_SYNTHETIC,
-    OPT_LIMIT,
-    OPT_THREADS,
-    OPT_HELP
-};
-
-static const struct option OPTIONS[] = {{"shards", required_argument, NULL, OPT_SHARDS},
-                                        {"shard-size", required_argument, NULL, OPT_SHARD_SIZE},
-                                        {"seed", required_argument, NULL, OPT_SEED},
-                                        {"resize", required_argument, NULL, OPT_RESIZE},
-                                        {"quality", required_argument, NULL, OPT_QUALITY},
-                                        {"encode", required_argument, NULL, OPT_ENCODE},
-                                        {"class-names", required_argument, NULL, OPT_CLASS_NAMES},
-                                        {"decode", no_argument, NULL, OPT_DECODE},
-                                        {"strict", no_argument, NULL, OPT_STRICT},
-                                        {"synthetic", required_argument, NULL, OPT_SYNTHETIC},
-                                        {"limit", required_argument, NULL, OPT_LIMIT},
-                                        {"threads", required_argument, NULL, OPT_THREADS},
-                                        {"help", no_argument, NULL, OPT_HELP},
-                                        {0}};
-
-static Status parse_option(ConvertConfig *config, int option, Error *error)
-{
-    int64_t number = 0;
-    Status status = STATUS_OK;
-    switch (option) {
-    case OPT_SHARDS:
-        status = parse_number("shards", optarg, 1, 100000, &number, error);
-        config->shards = (int)number;
-        break;
-    case OPT_SHARD_SIZE:
-        status = parse_number("shard-size", optarg, 1024, (int64_t)1 << 44, &config->shard_size, error);
-        break;
-    case OPT_SEED:
-        status = parse_number("seed", optarg, 0, (int64_t)1 << 53, &number, error);
-        config->seed = (uint64_t)number;
-        break;
-    case OPT_RESIZE:
-        status = parse_number("resize", optarg, 8, 65500, &number, error);
-        config->resize = (int)number;
-        break;
-    case OPT_QUALITY:
-        status = parse_number("quality", optarg, 1, 100, &number, error);
-        config->quality = (int)number;
-        break;
-    case OPT_ENCODE:
-        status = parse_format(optarg, &config->encode, error);
-        break;
-    case OPT_CLASS_NAMES:
-        config->class_names = optarg;
-        break;
-    case OPT_DECODE:
-        config->decode = true;
-        break;
-    case OPT_STRICT:
-        config->strict = true;
-        break;
-    case OPT_SYNTHETIC:
-        status = parse_number("synthetic", optarg, 10, 100000000, &config->synthetic, error);
-        break;
-    case OPT_LIMIT:
-        status = parse_number("limit", optarg, 1, (int64_t)1 << 40, &config->limit, error);
-        break;
-    case OPT_THREADS:
-        status = parse_number("threads", optarg, 1, 1024, &number, error);
-        config->threads = (int)number;
-        break;
-    default:
-        status = error_set(error, STATUS_USAGE, "`t2t convert --help` lists the options");
-    }
-    return status;
-}
-
-static Status parse(int argc, char **argv, ConvertConfig *config, bool *help, Error *error)
-{
+    static const char *const FORMATS[] = {"jpeg", "png", NULL};
+    int format = -1;
+    int64_t seed = 0;
     convert_defaults(config);
     config->threads = 0;
-    optind = 0;
-    for (int option; (option = getopt_long(argc, argv, "", OPTIONS, NULL)) != -1;) {
-        if (option == OPT_HELP) {
-            *help = true;
-            return STATUS_OK;
-        }
-        Status status = parse_option(config, option, error);
-        if (status) return status;
-    }
+    const Arg args[] = {
+        ARG_INT("shards", "N", &config->shards, "of the training split; validation gets shards of as many images", 1,
+                100000),
+        ARG_SIZE("shard-size", "SIZE", &config->shard_size, "instead, about so many bytes a shard (default 1G)", 1024,
+                 INT64_C(1) << 44),
+        ARG_NUMBER("seed", "N", &seed, "of the shuffle of the training images (default 0)", 0, INT64_C(1) << 53),
+        ARG_INT("resize", "S", &config->resize,
+                "shorter side S, by bicubic resampling; smaller images stay (default: original bytes)", 8, 65500),
+        ARG_INT("quality", "Q", &config->quality, "of JPEGs that are encoded here (default 95)", 1, 100),
+        ARG_CHOICE("encode", "FORMAT", &format, "jpeg or png: for CIFAR (default png) and IDX (default jpeg)", FORMATS),
+        ARG_TEXT("class-names", "FILE", &config->class_names, "one name a line, in the place of the source's"),
+        ARG_FLAG("decode", &config->decode,
+                 "decode every image; without, broken ones are told by their structure alone"),
+        ARG_FLAG("strict", &config->strict,
+                 "end at the first broken image, instead of listing it in DEST/rejected.tsv"),
+        ARG_SIZE("synthetic", "N", &config->synthetic,
+                 "draw N training images (and N/5 for validation) of ten kinds of shapes instead of a SOURCE", 10,
+                 100000000),
+        ARG_SIZE("limit", "N", &config->limit, "at most so many images of each split, for a trial", 1,
+                 INT64_C(1) << 40),
+        ARG_INT("threads", "N", &config->threads, "in each process (default: the processors that it may use)", 1, 1024),
+        {0},
+    };
+    const CommandLine line = {.name = "t2t convert", .usage = USAGE, .notes = NOTES, .args = args, .most_operands = -1};
+    Status status = args_parse(&line, argc, argv, operands, error);
+    if (status || operands->helped) return status;
     int wanted = config->synthetic ? 1 : 2;
-    if (argc - optind != wanted)
+    if (operands->count != wanted)
         return error_set(error, STATUS_USAGE, "%s wanted, %d given; see `t2t convert --help`",
-                         config->synthetic ? "one folder, DEST, is" : "two names, SOURCE and DEST, are", argc - optind);
-    config->source = config->synthetic ? NULL : argv[optind];
-    config->dest = argv[argc - 1];
+                         config->synthetic ? "one folder, DEST, is" : "two names, SOURCE and DEST, are",
+                         operands->count);
+    config->seed = (uint64_t)seed;
+    if (format >= 0) config->encode = format == 0 ? IMAGE_JPEG : IMAGE_PNG;
+    config->source = config->synthetic ? NULL : operands->items[0];
+    config->dest = operands->items[wanted - 1];
     return STATUS_OK;
 }
 
@@ -258,13 +153,9 @@ free_convert:
 Status tool_convert(int argc, char **argv, Error *error)
 {
     ConvertConfig config;
-    bool help = false;
-    Status status = parse(argc, argv, &config, &help, error);
-    if (status) return status;
-    if (help) {
-        fputs(USAGE, stdout);
-        return STATUS_OK;
-    }
+    Operands operands;
+    Status status = convert_parse(argc, argv, &config, &operands, error);
+    if (status || operands.helped) return status;
     /* LMDB frees what it wrote after each transaction: keep that memory, or every record pays for its page faults. */
     mallopt(M_MMAP_THRESHOLD, 64 << 20);
     mallopt(M_TRIM_THRESHOLD, 256 << 20);

@@ -14,7 +14,7 @@
 
 #include "core/model/model.h"
 #include "core/model/weights.h"
-#include "tools/options.h"
+#include "tools/settings.h"
 
 typedef struct ClassifierSource {
     const char *weights; /* the file */

@@ -99,8 +99,9 @@ Test(convert_command, tells_wrong_usage_from_bad_data, .init = make_source)
 {
     expect(2, "SOURCE and DEST", "convert source");
     expect(2, "--help", "convert source dest --shard 3 --nonsense");
-    expect(2, "--quality 0: a number from 1 to 100", "convert source dest --quality 0");
+    expect(2, "--quality 0: a whole number from 1 to 100", "convert source dest --quality 0");
     expect(2, "--shard-size 5x", "convert source dest --shard-size 5x");
+    expect(2, "--limit 0: a number from 1 to", "convert source dest --limit 0");
     expect(2, "jpeg or png", "convert source dest --encode gif");
     expect(0, "usage: t2t convert", "convert --help");
     expect(3, "missing: cannot read the folder: No such file", "convert missing dest");

@@ -43,6 +43,10 @@ Test(options, one_that_is_not_there_brings_the_nearest)
     expect(2, "did you mean --resume?", "train config.yaml --resum=auto --rsume auto");
     expect(2, "--json takes no value", "eval --json=yes");
     expect(2, "--data DIR: the value is missing", "eval --data");
+    expect(2, "did you mean --steps?", "bench step --stesp 3");
+    expect(2, "did you mean --strict?", "convert --strikt source dest");
+    expect(2, "--mode all: decode, eval, train or step is wanted", "bench loader --mode all");
+    expect(2, "--data DIR is missing; see `t2t bench loader --help`", "bench loader");
 }
 
 Test(options, the_help_is_made_from_the_table)
@@ -51,4 +55,10 @@ Test(options, the_help_is_made_from_the_table)
     expect(0, "  --resume auto|DIR", "train --help");
     expect(0, "  --decode", "verify --help");
     expect(0, "  --top K", "predict --help");
+    expect(0, "  --shard-size SIZE   instead", "convert --help");
+    expect(0, "\nInterrupted, the same command goes on", "convert --help");
+    expect(0, "  --profile ", "bench step --help");
+    expect(0, "  --wire TYPE ", "bench allreduce --help");
+    expect(0, "  --timeline FILE ", "bench overlap --help");
+    expect(0, "  --mode MODE ", "bench loader --help");
 }

@@ -1,5 +1,4 @@
 /* bench_allreduce.c: `t2t bench allreduce`: the sums over ranks, side by side. */
-#include <getopt.h>
 #include <inttypes.h>
 #include <malloc.h>
 #include <stdio.h>
@@ -8,8 +7,8 @@
 
 #include "dist/comm/allreduce_bench.h"
 #include "dist/comm/world.h"
+#include "tools/args.h"
 #include "tools/bench/bench.h"
-#include "tools/options.h"
 
 typedef struct Options {
     int64_t min, max, factor;
@@ -18,62 +17,34 @@ typedef struct Options {
 } Options;
 
 static const char USAGE[] =
-    "usage: mpirun -np N t2t bench allreduce [options]\n\n"
+    "usage: mpirun -np N t2t bench allreduce [--option value ...]\n\n"
     "Sums vectors over all ranks by each algorithm in turn: a ring, shared memory within nodes (hierarchical), and "
     "the\n"
     "MPI library's MPI_Allreduce. Times are medians of rounds, of the slowest rank. algbw is bytes / time, busbw is\n"
-    "algbw x 2 (N-1)/N; the error is that of a sum relative to its terms, against a plain sum in double.\n\n"
-    "  --min BYTES          smallest vector (4096)\n"
-    "  --max BYTES          largest vector (134217728)\n"
-    "  --factor F           from one size to the next (4)\n"
-    "  --rounds N           timed rounds per size (20)\n"
-    "  --wire TYPE          fp32, bf16 or fp16, for ring and hierarchical (fp32)\n"
-    "  --ranks-per-node N   count groups of N ranks as nodes\n"
-    "  --keep-heap          keep freed memory: MPI_Allreduce of Open MPI then avoids its page faults at large sizes\n"
-    "  --json               an array of objects instead of a table\n";
+    "algbw x 2 (N-1)/N; the error is that of a sum relative to its terms, against a plain sum in double.\n\n";
 
 /* Of a vector; times the largest factor it still fits its type. */
 static const int64_t MOST_BYTES = INT64_C(1) << 40;
 
-static Status parse_wire(const char *text, WireType *wire, Error *error)
+static Status allreduce_parse(int argc, char **argv, Options *options, Operands *operands, Error *error)
 {
-    static const char *const NAMES[] = {[WIRE_FP32] = "fp32", [WIRE_BF16] = "bf16", [WIRE_FP16] = "fp16"};
-    for (int i = 0; i < 3; i++)
-        if (strcmp(text, NAMES[i]) == 0) {
-            *wire = (WireType)i;
-            return STATUS_OK;
-        }
-    return error_set(error, STATUS_USAGE, "--wire wants fp32, bf16 or fp16, not '%s'", text);
-}
-
-static Status allreduce_parse(int argc, char **argv, Options *options, bool *help, Error *error)
-{
-    static const struct option LONG[] = {
-        {"min", required_argument, NULL, 'm'},    {"max", required_argument, NULL, 'M'},
-        {"factor", required_argument, NULL, 'f'}, {"rounds", required_argument, NULL, 'r'},
-        {"wire", required_argument, NULL, 'w'},   {"ranks-per-node", required_argument, NULL, 'n'},
-        {"keep-heap", no_argument, NULL, 'k'},    {"json", no_argument, NULL, 'j'},
-        {"help", no_argument, NULL, 'h'},         {0}};
-    Status status = STATUS_OK;
+    static const char *const WIRES[] = {[WIRE_FP32] = "fp32", [WIRE_BF16] = "bf16", [WIRE_FP16] = "fp16", NULL};
+    AllreduceBench *job = &options->job;
     *options = (Options){.min = 4096, .max = 128 << 20, .factor = 4, .job.rounds = 20};
-    optind = 1;
-    opterr = 0;
-    for (int option; !status && (option = getopt_long(argc, argv, "", LONG, NULL)) != -1;) {
-        if (option == 'm') status = option_number("min", optarg, 4, MOST_BYTES, &options->min, error);
-        if (option == 'M') status = option_number("max", optarg, 4, MOST_BYTES, &options->max, error);
-        if (option == 'f') status = option_number("factor", optarg, 2, 1 << 20, &options->factor, error);
-        if (option == 'r') status = option_int("rounds", optarg, 1, 1 << 20, &options->job.rounds, error);
-        if (option == 'n')
-            status = option_int("ranks-per-node", optarg, 0, 1 << 20, &options->job.ranks_per_node, error);
-        if (option == 'w') status = parse_wire(optarg, &options->job.wire, error);
-        if (option == 'k') options->keep_heap = true;
-        if (option == 'j') options->json = true;
-        if (option == 'h') *help = true;
-        if (option == '?')
-            status = error_set(error, STATUS_USAGE, "unknown or incomplete option '%s'", argv[optind - 1]);
-    }
-    if (!status && optind < argc) status = error_set(error, STATUS_USAGE, "unexpected argument '%s'", argv[optind]);
-    return status;
+    const Arg args[] = {
+        ARG_NUMBER("min", "BYTES", &options->min, "smallest vector (4096)", 4, MOST_BYTES),
+        ARG_NUMBER("max", "BYTES", &options->max, "largest vector (134217728)", 4, MOST_BYTES),
+        ARG_NUMBER("factor", "F", &options->factor, "from one size to the next (4)", 2, 1 << 20),
+        ARG_INT("rounds", "N", &job->rounds, "timed rounds per size (20)", 1, 1 << 20),
+        ARG_CHOICE("wire", "TYPE", &job->wire, "fp32, bf16 or fp16, for ring and hierarchical (fp32)", WIRES),
+        ARG_INT("ranks-per-node", "N", &job->ranks_per_node, "count groups of N ranks as nodes", 0, 1 << 20),
+        ARG_FLAG("keep-heap", &options->keep_heap,
+                 "keep freed memory: MPI_Allreduce of Open MPI then avoids its page faults at large sizes"),
+        ARG_FLAG("json", &options->json, "an array of objects instead of a table"),
+        {0},
+    };
+    const CommandLine line = {.name = "t2t bench allreduce", .usage = USAGE, .args = args};
+    return args_parse(&line, argc, argv, operands, error);
 }
 
 static void print_json(const AllreduceFigures *figures, bool first)
@@ -129,10 +100,9 @@ static Status allreduce_run(const World *world, Options *options, Error *error)
 Status bench_allreduce(int argc, char **argv, Error *error)
 {
     Options options;
-    bool help = false;
-    Status status = allreduce_parse(argc, argv, &options, &help, error);
-    if (help) fputs(USAGE, stdout);
-    if (status || help) return status;
+    Operands operands;
+    Status status = allreduce_parse(argc, argv, &options, &operands, error);
+    if (status || operands.helped) return status;
     if (options.keep_heap) {
         mallopt(M_MMAP_MAX, 0);
         mallopt(M_TRIM_THRESHOLD, INT32_MAX);

@@ -1,9 +1,7 @@
 /* bench_loader.c: `t2t bench loader`: images per second of decoding, of evaluation and of training. */
-#include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <time.h>
 
 #include "core/optim/loss.h"
@@ -12,34 +10,29 @@
 #include "data/loader/loader.h"
 #include "data/augment/sample.h"
 #include "dist/config/config.h"
+#include "tools/args.h"
 #include "tools/bench/bench.h"
-#include "tools/options.h"
 
 enum { BATCH = 32, DEPTH = 3 };
 
 static const char USAGE[] =
-    "usage: t2t bench loader --data DIR [options]\n\n"
+    "usage: t2t bench loader --data DIR [--option value ...]\n\n"
     "Reads images of a data set and makes them ready for a model, in three ways: decode only; the evaluation "
     "pipeline;\n"
     "the training pipeline with the configured augmentation (by default the published recipe's). Nothing else runs.\n"
-    "\"per core\" divides by processor time, which other work on the machine does not disturb much.\n\n"
-    "  --data DIR          a converted data set\n"
-    "  --split NAME        train or val (train)\n"
-    "  --mode MODE         decode, eval or train (all three); or step: the share of a training step that waits for "
-    "data\n"
-    "  --model NAME        what trains in mode step (t2t_vit_7)\n"
-    "  --images N          per measurement (2000)\n"
-    "  --threads N         (1)\n"
-    "  --config FILE       a configuration's augmentation and image size\n"
-    "  --set key=value     a change to it; may be repeated\n"
-    "  --json              an array of objects instead of a table\n";
+    "\"per core\" divides by processor time, which other work on the machine does not disturb much.\n\n";
+
+/* What is measured, in the order of --mode's names. */
+typedef enum Mode { MODE_DECODE, MODE_EVAL, MODE_TRAIN, MODE_STEP, MODE_ALL = -1 } Mode;
+static const char *const MODES[] = {"decode", "eval", "train", "step", NULL};
 
 typedef struct Arguments {
-    const char *data, *split, *mode;
+    const char *data, *split;
+    Mode mode;
     Settings settings;
     int threads;
     int64_t images;
-    bool json, help;
+    bool json;
 } Arguments;
 
 typedef struct Figures {
@@ -47,42 +40,29 @@ typedef struct Figures {
     int64_t images;
 } Figures;
 
-static Status loader_parse(int argc, char **argv, Arguments *arguments, Error *error)
+static Status loader_parse(int argc, char **argv, Arguments *arguments, Operands *operands, Error *error)
 {
-    static const struct option OPTIONS[] = {{"data", required_argument, NULL, 'd'},
-                                            {"mode", required_argument, NULL, 'o'},
-                                            {"model", required_argument, NULL, 'm'},
-                                            {"split", required_argument, NULL, 'p'},
-                                            {"images", required_argument, NULL, 'n'},
-                                            {"threads", required_argument, NULL, 't'},
-                                            {"config", required_argument, NULL, 'c'},
-                                            {"set", required_argument, NULL, 's'},
-                                            {"json", no_argument, NULL, 'j'},
-                                            {"help", no_argument, NULL, 'h'},
-                                            {0}};
-    *arguments = (Arguments){.split = "train", .images = 2000, .threads = 1};
-    Status status = settings_option(&arguments->settings, 'm', "t2t_vit_7", error);
-    optind = 1;
-    opterr = 0;
-    for (int option; !status && (option = getopt_long(argc, argv, "", OPTIONS, NULL)) != -1;) {
-        status = settings_option(&arguments->settings, option, optarg, error);
-        if (option == 'd') arguments->data = optarg;
-        if (option == 'p') arguments->split = optarg;
-        if (option == 'o') arguments->mode = optarg;
-        if (option == 'j') arguments->json = true;
-        if (option == 'h') arguments->help = true;
-        if (option == 'n') status = option_number("images", optarg, 1, 1000000000, &arguments->images, error);
-        if (option == 't') status = option_int("threads", optarg, 1, 1024, &arguments->threads, error);
-        if (option == '?')
-            status = error_set(error, STATUS_USAGE, "unknown or incomplete option '%s'", argv[optind - 1]);
-    }
-    if (status || arguments->help) return status;
-    if (optind < argc) return error_set(error, STATUS_USAGE, "unexpected argument '%s'", argv[optind]);
-    if (arguments->mode && strcmp(arguments->mode, "decode") && strcmp(arguments->mode, "eval") &&
-        strcmp(arguments->mode, "train") && strcmp(arguments->mode, "step"))
-        return error_set(error, STATUS_USAGE, "--mode wants decode, eval, train or step, not '%s'", arguments->mode);
-    if (!arguments->data) return error_set(error, STATUS_USAGE, "--data DIR: which data set?");
-    return STATUS_OK;
+    *arguments = (Arguments){.split = "train", .mode = MODE_ALL, .images = 2000, .threads = 1};
+    Settings *settings = &arguments->settings;
+    const Arg args[] = {
+        ARG_TEXT("data", "DIR", &arguments->data, "a converted data set"),
+        ARG_TEXT("split", "NAME", &arguments->split, "train or val (train)"),
+        ARG_CHOICE("mode", "MODE", &arguments->mode,
+                   "decode, eval or train (all three); or step: the share of a training step that waits for data",
+                   MODES),
+        ARG_MODEL(settings, "what trains in mode step (t2t_vit_7)"),
+        ARG_NUMBER("images", "N", &arguments->images, "per measurement (2000)", 1, 1000000000),
+        ARG_INT("threads", "N", &arguments->threads, "(1)", 1, 1024),
+        ARG_CONFIG(settings, "a configuration's augmentation and image size"),
+        ARG_SET(settings, "a change to it; may be repeated"),
+        ARG_FLAG("json", &arguments->json, "an array of objects instead of a table"),
+        {0},
+    };
+    const CommandLine line = {.name = "t2t bench loader", .usage = USAGE, .args = args};
+    Status status = settings_model(settings, "t2t_vit_7", error);
+    if (!status) status = args_parse(&line, argc, argv, operands, error);
+    if (status || operands->helped || arguments->data) return status;
+    return error_set(error, STATUS_USAGE, "--data DIR is missing; see `t2t bench loader --help`");
 }
 
 static double seconds(clockid_t clock)
@@ -312,18 +292,17 @@ static void print(const Arguments *arguments, const char *mode, const Figures *f
 
 static Status loader_run(const Arguments *arguments, const Config *config, const Dataset *dataset, Error *error)
 {
-    static const char *const MODES[] = {"decode", "eval", "train"};
     Status status = STATUS_OK;
-    if (arguments->mode && strcmp(arguments->mode, "step") == 0) return report_step(arguments, config, dataset, error);
+    if (arguments->mode == MODE_STEP) return report_step(arguments, config, dataset, error);
     if (!arguments->json) printf("%-8s%8s%10s%14s%14s\n", "mode", "threads", "images", "images/s", "per core");
-    for (int mode = 0; mode < 3 && !status; mode++) {
+    for (Mode mode = MODE_DECODE; mode <= MODE_TRAIN && !status; mode++) {
         Figures figures = {0};
-        if (arguments->mode && strcmp(arguments->mode, MODES[mode]) != 0) continue;
-        if (mode == 0)
+        if (arguments->mode != MODE_ALL && arguments->mode != mode) continue;
+        if (mode == MODE_DECODE)
             status = measure_decode(dataset, arguments->threads, arguments->images, &figures, error);
         else
-            status = measure_loader(dataset, config, arguments, mode == 2, &figures, error);
-        if (!status) print(arguments, MODES[mode], &figures, mode == 0 || arguments->mode);
+            status = measure_loader(dataset, config, arguments, mode == MODE_TRAIN, &figures, error);
+        if (!status) print(arguments, MODES[mode], &figures, mode == MODE_DECODE || arguments->mode == mode);
     }
     if (!status && arguments->json) printf("\n]\n");
     return status;
@@ -334,11 +313,9 @@ Status bench_loader(int argc, char **argv, Error *error)
     Arguments arguments;
     Config config;
     Dataset *dataset = NULL;
-    Status status = loader_parse(argc, argv, &arguments, error);
-    if (status || arguments.help) {
-        if (!status) fputs(USAGE, stdout);
-        return status;
-    }
+    Operands operands;
+    Status status = loader_parse(argc, argv, &arguments, &operands, error);
+    if (status || operands.helped) return status;
     status = settings_load(&arguments.settings, &config, error);
     if (!status) status = dataset_open(&dataset, arguments.data, arguments.split, error);
     if (!status) status = loader_run(&arguments, &config, dataset, error);

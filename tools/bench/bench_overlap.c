@@ -1,5 +1,4 @@
 /* t2t bench overlap: what summing gradients costs a step, beside the same step without it. */
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -7,23 +6,15 @@
 #include "core/base/median.h"
 #include "dist/comm/reducer.h"
 #include "dist/comm/world.h"
+#include "tools/args.h"
 #include "tools/bench/bench.h"
 #include "tools/bench/bench_model.h"
-#include "tools/options.h"
 
 static const char USAGE[] =
     "usage: mpirun -np N t2t bench overlap [--option value ...]\n\n"
     "Training steps on random images, in turn without and with the sum of gradients over the ranks. A step's time is "
     "that of\n"
-    "the slowest rank; both start together. Prints medians, and how much of the communication lay behind backward.\n\n"
-    "  --model NAME       a published model (default t2t_vit_14)\n"
-    "  --set key=value    allreduce, bucket_mb, wire, zero, watchdog and so on, as in a configuration\n"
-    "  --config FILE      a configuration\n"
-    "  --batch N          images of a rank in a step (default 8)\n"
-    "  --threads N        of each rank (default 1)\n"
-    "  --steps N          measured steps of each kind (default 10)\n"
-    "  --timeline FILE    the steps as a timeline for chrome://tracing\n"
-    "  --json             one JSON object\n";
+    "the slowest rank; both start together. Prints medians, and how much of the communication lay behind backward.\n\n";
 
 enum { MAX_STEPS = 1000, WARM_UP = 2, EVENTS = 20000 };
 
@@ -31,32 +22,25 @@ typedef struct Arguments {
     Settings settings;
     const char *timeline;
     int batch, threads, steps;
-    bool json, help;
+    bool json;
 } Arguments;
 
-static Status overlap_parse(int argc, char **argv, Arguments *arguments, Error *error)
+static Status overlap_parse(int argc, char **argv, Arguments *arguments, Operands *operands, Error *error)
 {
-    static const struct option OPTIONS[] = {
-        {"model", required_argument, NULL, 'm'},    {"set", required_argument, NULL, 's'},
-        {"config", required_argument, NULL, 'c'},   {"batch", required_argument, NULL, 'b'},
-        {"threads", required_argument, NULL, 't'},  {"steps", required_argument, NULL, 'n'},
-        {"timeline", required_argument, NULL, 'o'}, {"json", no_argument, NULL, 'j'},
-        {"help", no_argument, NULL, 'h'},           {NULL, 0, NULL, 0},
+    Settings *settings = &arguments->settings;
+    const Arg args[] = {
+        ARG_MODEL(settings, "a published model (default t2t_vit_14)"),
+        ARG_SET(settings, "allreduce, bucket_mb, wire, zero, watchdog and so on, as in a configuration"),
+        ARG_CONFIG(settings, "a configuration"),
+        ARG_INT("batch", "N", &arguments->batch, "images of a rank in a step (default 8)", 1, 1 << 16),
+        ARG_INT("threads", "N", &arguments->threads, "of each rank (default 1)", 1, 1 << 16),
+        ARG_INT("steps", "N", &arguments->steps, "measured steps of each kind (default 10)", 1, MAX_STEPS),
+        ARG_TEXT("timeline", "FILE", &arguments->timeline, "the steps as a timeline for chrome://tracing"),
+        ARG_FLAG("json", &arguments->json, "one JSON object"),
+        {0},
     };
-    Status status = STATUS_OK;
-    optind = 1;
-    for (int option; !status && (option = getopt_long(argc, argv, "", OPTIONS, NULL)) != -1;) {
-        if (option == '?') return error_set(error, STATUS_USAGE, "see `t2t bench overlap --help`");
-        status = settings_option(&arguments->settings, option, optarg, error);
-        if (option == 'b') status = option_int("batch", optarg, 1, 1 << 16, &arguments->batch, error);
-        if (option == 't') status = option_int("threads", optarg, 1, 1 << 16, &arguments->threads, error);
-        if (option == 'n') status = option_int("steps", optarg, 1, MAX_STEPS, &arguments->steps, error);
-        if (option == 'o') arguments->timeline = optarg;
-        if (option == 'j') arguments->json = true;
-        if (option == 'h') arguments->help = true;
-    }
-    if (!status && optind < argc) return error_set(error, STATUS_USAGE, "unexpected argument '%s'", argv[optind]);
-    return status;
+    const CommandLine line = {.name = "t2t bench overlap", .usage = USAGE, .args = args};
+    return args_parse(&line, argc, argv, operands, error);
 }
 
 /* ---- the steps */
@@ -182,12 +166,9 @@ static Status overlap_run(Overlap *overlap, const Arguments *arguments, Error *e
 Status bench_overlap(int argc, char **argv, Error *error)
 {
     Arguments arguments = {.batch = 8, .threads = 1, .steps = 10};
-    Status status = overlap_parse(argc, argv, &arguments, error);
-    if (status) return status;
-    if (arguments.help) {
-        fputs(USAGE, stdout);
-        return STATUS_OK;
-    }
+    Operands operands;
+    Status status = overlap_parse(argc, argv, &arguments, &operands, error);
+    if (status || operands.helped) return status;
     Overlap *overlap = calloc(1, sizeof *overlap);
     if (!overlap) return error_set(error, STATUS_FAILED, "no memory for the times of %d steps", MAX_STEPS);
     status = overlap_run(overlap, &arguments, error);

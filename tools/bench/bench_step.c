@@ -1,5 +1,4 @@
 /* t2t bench step: how fast one replica computes, beside what its cores could do at most. */
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,25 +8,18 @@
 #include "core/optim/optim.h"
 #include "core/base/clock.h"
 #include "core/base/median.h"
+#include "tools/args.h"
 #include "tools/bench/bench.h"
 #include "tools/bench/bench_model.h"
-#include "tools/options.h"
 
 static const char USAGE[] =
     "usage: t2t bench step [--model NAME] [--option value ...]\n\n"
     "Runs steps on random images: forward, loss, backward, clipping, AdamW and EMA, as a training step does, with "
     "dropout\n"
-    "and drop path as configured. Prints the median of the steps after warm-up.\n\n"
-    "  --model NAME       a published model (default t2t_vit_14)\n"
-    "  --config FILE      or the architecture keys of a configuration file\n"
-    "  --set key=value    a change to the model; may be repeated\n"
-    "  --batch N          images in a step (default 8)\n"
-    "  --threads N        (default: the processors that the process may use)\n"
-    "  --infer            forward only, in evaluation mode\n"
-    "  --profile          milliseconds of a step by part of the work, threads' mean\n"
-    "  --steps N          measured steps (default: as many as fit into 10 seconds, at least 5)\n"
-    "  --json             one JSON object\n\n"
-    "gflops counts nominal work: 2 operations for each multiply-accumulate of `t2t info`, times 3 for training.\n"
+    "and drop path as configured. Prints the median of the steps after warm-up.\n\n";
+
+static const char NOTES[] =
+    "\ngflops counts nominal work: 2 operations for each multiply-accumulate of `t2t info`, times 3 for training.\n"
     "peak_gflops is measured in the same run, on the same threads, before and after: multiply-adds in registers.\n";
 
 enum { MAX_STEPS = 1000, MIN_STEPS = 5 };
@@ -35,59 +27,27 @@ enum { MAX_STEPS = 1000, MIN_STEPS = 5 };
 typedef struct Arguments {
     Settings settings;
     int batch, threads, steps;
-    bool infer, profile, json, help;
+    bool infer, profile, json;
 } Arguments;
 
-static Status step_parse(int argc, char **argv, Arguments *arguments, Error *error)
+static Status step_parse(int argc, char **argv, Arguments *arguments, Operands *operands, Error *error)
 {
-    static const struct option OPTIONS[] = {
-        {"model", required_argument, NULL, 'm'},
-        {"config", required_argument, NULL, 'c'},
-        {"set", required_argument, NULL, 's'},
-        {"batch", required_argument, NULL, 'b'},
-        {"threads", required_argument, NULL, 't'},
-        {"steps", required_argument, NULL, 'n'},
-        {"infer", no_argument, NULL, 'i'},
-        {"profile", no_argument, NULL, 'p'},
-        {"json", no_argument, NULL, 'j'},
-        {"help", no_argument, NULL, 'h'},
-        {NULL, 0, NULL, 0},
+    Settings *settings = &arguments->settings;
+    const Arg args[] = {
+        ARG_MODEL(settings, "a published model (default t2t_vit_14)"),
+        ARG_CONFIG(settings, "or the architecture keys of a configuration file"),
+        ARG_SET(settings, "a change to the model; may be repeated"),
+        ARG_INT("batch", "N", &arguments->batch, "images in a step (default 8)", 1, 1 << 16),
+        ARG_INT("threads", "N", &arguments->threads, "(default: the processors that the process may use)", 1, 1 << 16),
+        ARG_FLAG("infer", &arguments->infer, "forward only, in evaluation mode"),
+        ARG_FLAG("profile", &arguments->profile, "milliseconds of a step by part of the work, threads' mean"),
+        ARG_INT("steps", "N", &arguments->steps, "measured steps (default: as many as fit into 10 seconds, at least 5)",
+                1, MAX_STEPS),
+        ARG_FLAG("json", &arguments->json, "one JSON object"),
+        {0},
     };
-    Status status = STATUS_OK;
-    for (int option; !status && (option = getopt_long(argc, argv, "", OPTIONS, NULL)) != -1;) {
-        switch (option) {
-        case 'm':
-        case 'c':
-        case 's':
-            status = settings_option(&arguments->settings, option, optarg, error);
-            break;
-        case 'b':
-            status = option_int("batch", optarg, 1, 1 << 16, &arguments->batch, error);
-            break;
-        case 't':
-            status = option_int("threads", optarg, 1, 1 << 16, &arguments->threads, error);
-            break;
-        case 'n':
-            status = option_int("steps", optarg, 1, MAX_STEPS, &arguments->steps, error);
-            break;
-        case 'i':
-            arguments->infer = true;
-            break;
-        case 'p':
-            arguments->profile = true;
-            break;
-        case 'j':
-            arguments->json = true;
-            break;
-        case 'h':
-            arguments->help = true;
-            break;
-        default:
-            return error_set(error, STATUS_USAGE, "see `t2t bench step --help`");
-        }
-    }
-    if (!status && optind < argc) return error_set(error, STATUS_USAGE, "unexpected argument '%s'", argv[optind]);
-    return status;
+    const CommandLine line = {.name = "t2t bench step", .usage = USAGE, .notes = NOTES, .args = args};
+    return args_parse(&line, argc, argv, operands, error);
 }
 
 /* ---- the peak */
@@ -207,12 +167,10 @@ Status bench_step(int argc, char **argv, Error *error)
     Arguments arguments = {.batch = 8};
     Config config;
     BenchModel bench = {0};
-    Status status = step_parse(argc, argv, &arguments, error);
-    if (!status && arguments.help) {
-        fputs(USAGE, stdout);
-        return STATUS_OK;
-    }
-    if (!status) status = settings_load(&arguments.settings, &config, error);
+    Operands operands;
+    Status status = step_parse(argc, argv, &arguments, &operands, error);
+    if (status || operands.helped) return status;
+    status = settings_load(&arguments.settings, &config, error);
     if (!status)
         status = bench_model_create(&bench, &config, arguments.batch, arguments.threads, arguments.infer, error);
     if (!status && arguments.profile) status = bench_model_profile(&bench, error);
