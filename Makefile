@@ -48,20 +48,25 @@ T2T_CFLAGS = -std=c11 -Wall -Wextra -Werror -fvisibility=hidden -ffp-contract=of
              $(if $(SANITIZER),-fsanitize=$(SANITIZER) -fno-omit-frame-pointer -fno-sanitize-recover=all)
 LIBS       = $(BLIS_LIBS) $(PKG_LIBS) $(MPI_LIBS) -lm -pthread
 
-# Kernels compiled for one instruction set carry its name; core/kernels chooses at run time.
-X86 := $(filter x86_64 amd64,$(shell uname -m))
-ifneq ($(X86),)
+# Files compiled for one instruction set carry its name, and are left out where the compiler's processor has none of it;
+# which of the others run is chosen at run time.
+ifneq ($(filter x86_64-%,$(shell $(CC) -dumpmachine)),)
+OTHER_ISAS := %_neon.c
 $(BUILD)/%_avx2.o: ISA_CFLAGS = -O3 -mavx2 -mfma -ffp-contract=fast
 # Pixels are the same bytes on every machine: no contraction in data/.
 $(BUILD)/data/%_avx2.o: ISA_CFLAGS = -O3 -mavx2
 $(BUILD)/%_avx512.o: ISA_CFLAGS = -O3 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mprefer-vector-width=512 \
                                   -ffp-contract=fast
+else
+OTHER_ISAS := %_avx2.c %_avx512.c $(if $(filter aarch64-%,$(shell $(CC) -dumpmachine)),,%_neon.c)
+# GCC would load all of a step's operands ahead of its multiply-adds, and spill the sums of C for want of registers.
+$(BUILD)/%_neon.o: ISA_CFLAGS = -O3 -ffp-contract=fast -fno-schedule-insns
 endif
 
 # The sums and conversions of the ring: plain loops, which GCC vectorises only from -O3 on.
 $(BUILD)/dist/comm/compression.o: ISA_CFLAGS = -O3
 
-ROOM_SOURCES := $(wildcard core/*/*.c data/*/*.c dist/*/*.c)
+ROOM_SOURCES := $(filter-out $(OTHER_ISAS),$(wildcard core/*/*.c data/*/*.c dist/*/*.c))
 TOOL_SOURCES := $(wildcard tools/*.c tools/bench/*.c)
 UNIT_SOURCES := $(wildcard tests/core/*/*.c tests/data/*/*.c tests/dist/*/*.c tests/tools/*.c tests/tools/bench/*.c)
 SUPPORT_SOURCES := $(filter-out tests/support/keep_libraries.c,$(wildcard tests/support/*.c))

@@ -26,6 +26,8 @@ static bool has_avx2(void)
 {
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
 }
+#elif defined(__aarch64__)
+extern const Kernels kernels_neon_8x3;
 #endif
 
 const Kernels *kernels_at(int index)
@@ -42,6 +44,8 @@ const Kernels *kernels_at(int index)
         available[count++] = zen ? &kernels_avx2_6x2 : &kernels_avx2_4x3;
         available[count++] = zen ? &kernels_avx2_4x3 : &kernels_avx2_6x2;
     }
+#elif defined(__aarch64__)
+    available[count++] = &kernels_neon_8x3;
 #endif
     available[count++] = &kernels_generic;
     return index >= 0 && index < count ? available[index] : NULL;

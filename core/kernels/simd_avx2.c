@@ -1,6 +1,6 @@
-/* The kernels compiled for AVX2 (flags: Makefile). Empty on other processors. */
-#if defined(__AVX2__)
-#define LANES 8
+/* The kernels compiled for AVX2 (flags: Makefile). */
+#define LANES            8
+#define VECTOR_REGISTERS 16
 #include "core/kernels/simd_body.h"
 
 /* Panels are copied: rows of half a cache line fall on few sets of the first-level cache. */
@@ -11,6 +11,3 @@ PACKED_OF(4x3, 3)
 extern const Kernels kernels_avx2_6x2, kernels_avx2_4x3;
 KERNELS_TABLE(kernels_avx2_4x3, "avx2-4x3", gemm_4x3, .pack = pack_4x3, .gemm_packed = gemm_packed_4x3);
 KERNELS_TABLE(kernels_avx2_6x2, "avx2-6x2", gemm_6x2, );
-#else
-typedef int NothingHere; /* ISO C wants a declaration */
-#endif

@@ -1,5 +1,6 @@
 /* simd_body.h: the kernels of kernels.h written once with GCC vector extensions. A file that includes this sets
- * LANES (floats in a vector) and ends with its KERNELS_TABLEs; it is compiled for one instruction set.
+ * LANES (floats in a vector), and VECTOR_REGISTERS where it wants the matrix product too, and ends with its
+ * KERNELS_TABLEs; it is compiled for one instruction set.
  * A row's last, partial vector goes through a zero-filled copy; lanes past the end never reach memory.
  */
 #include <math.h>
@@ -9,6 +10,8 @@
 #include "core/base/rng.h"
 #if LANES > 4
 #include <immintrin.h>
+#elif defined(VECTOR_REGISTERS)
+#include <arm_neon.h>
 #endif
 
 typedef float Vec __attribute__((vector_size(LANES * 4)));
@@ -524,20 +527,24 @@ static void simd_dropout(int64_t n, uint64_t key, uint64_t first, double p, cons
 
 static int64_t simd_multiply_add(int64_t rounds)
 {
-    enum { CHAINS = 12 }; /* independent, so that latency is hidden; and no more than there are registers */
+#if VECTOR_REGISTERS == 32
+    enum { CHAINS = 24 }; /* independent, so that latency is hidden: of four cycles, in up to four units */
+#else
+    enum { CHAINS = 12 };
+#endif
     Vec sum[CHAINS], factor = splat(0.9999f), term = splat(1e-5f);
-#pragma GCC unroll 12
+#pragma GCC unroll 24
     for (int i = 0; i < CHAINS; i++) sum[i] = splat((float)i);
     for (int64_t round = 0; round < rounds; round++) {
-#pragma GCC unroll 12
+#pragma GCC unroll 24
         for (int i = 0; i < CHAINS; i++) sum[i] = sum[i] * factor + term;
     }
-#pragma GCC unroll 12
+#pragma GCC unroll 24
     for (int i = 1; i < CHAINS; i++) sum[0] += sum[i];
     return sum_lanes(sum[0]) > 0.0f ? rounds * CHAINS * LANES * 2 : 0;
 }
 
-#if LANES > 4
+#if defined(VECTOR_REGISTERS)
 #include "core/kernels/simd_gemm.h"
 #endif
 

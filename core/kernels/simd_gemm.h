@@ -24,7 +24,7 @@ enum {
     DEPTH_NN = LANES == 16 ? 512 : 256,
     DEPTH_TN = 256,
     GRADIENT_VECTORS = 2, /* of a panel of TN */
-    STRIP = LANES == 16 ? 12 : 6,
+    STRIP = VECTOR_REGISTERS == 32 ? 12 : 6,
     STRIP_ROWS = 192, /* of A are packed at a time */
 };
 

@@ -16,6 +16,8 @@ INLINE Vec multiply_add(Vec a, Vec b, Vec c)
 {
 #if LANES == 16
     return (Vec)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+#elif LANES == 4
+    return (Vec)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
 #else
     return (Vec)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
 #endif
@@ -130,7 +132,7 @@ typedef struct MicroRows {
 
 /* 24 of 32, or 12 of 16 registers hold C. For each number of vectors the highest first; fewer rows finish what is left
  * of m. */
-#if LANES == 16
+#if VECTOR_REGISTERS == 32
 MICRO_KERNEL(12, 1)
 MICRO_KERNEL(8, 1)
 MICRO_KERNEL(12, 2)
@@ -153,7 +155,7 @@ MICRO_KERNEL(1, 2)
 MICRO_KERNEL(1, 3)
 
 static const MicroRows MICRO[MOST_VECTORS][7] = {
-#if LANES == 16
+#if VECTOR_REGISTERS == 32
     {{12, micro_12x1}, {8, micro_8x1}, {4, micro_4x1}, {2, micro_2x1}, {1, micro_1x1}},
     {{12, micro_12x2}, {8, micro_8x2}, {4, micro_4x2}, {2, micro_2x2}, {1, micro_1x2}},
     {{8, micro_8x3}, {6, micro_6x3}, {4, micro_4x3}, {3, micro_3x3}, {2, micro_2x3}, {1, micro_1x3}},
@@ -164,7 +166,7 @@ static const MicroRows MICRO[MOST_VECTORS][7] = {
 #endif
 };
 
-/* What suits a processor; see simd_avx512.c and simd_avx2.c. */
+/* What suits a processor; see simd_avx512.c, simd_avx2.c and simd_neon.c. */
 typedef struct Shape {
     int vectors;    /* of a panel of B; 2 for weight gradients */
     int pack_rows;  /* from so many rows of C on, a panel of B is copied before it is used */

@@ -1,4 +1,3 @@
-#if defined(__x86_64__)
 #include <immintrin.h>
 
 #include "data/augment/normalise.h"
@@ -25,4 +24,3 @@ void normalise_plane_avx2(const uint8_t *pixels, int64_t count, float shift, flo
     normalise_plane(pixels + 3 * i, count - i, shift, scale, out + i);
     _mm_sfence(); /* streamed stores are ordered with no others */
 }
-#endif

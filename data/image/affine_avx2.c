@@ -2,7 +2,6 @@
  * contraction to fused multiply-add), hence the same bytes. In general the channels of a pixel lie side by side. Shears
  * and translations along one axis keep to the pixels' centres on the other, where sampling across would add 0 *
  * something and is left out; they do four pixels at a time. */
-#if defined(__x86_64__)
 #include <immintrin.h>
 #include <math.h>
 #include <string.h>
@@ -228,4 +227,3 @@ void affine_avx2(const Affine *affine, const uint8_t *in, int width, int height,
         }
     }
 }
-#endif

@@ -1,4 +1,2 @@
-#if defined(__x86_64__)
 #define PIXEL_KERNELS pixel_kernels_avx2
 #include "data/image/pixel_kernels_body.h"
-#endif

@@ -116,30 +116,16 @@ void resize_columns(const Resizer *resizer, int output, uint8_t *out)
     }
 }
 
-static bool fast(const Resizer *resizer, const ResizeTaps *taps)
+/* The faster passes that this processor runs, as long as a sum has no more terms than they can hold. */
+static void choose_passes(Resizer *resizer)
 {
+    resizer->pass_rows = resize_rows;
+    resizer->pass_columns = resize_columns;
 #if defined(__x86_64__)
-    return !resizer->portable && taps->groups <= MAX_SPLIT_GROUPS && __builtin_cpu_supports("avx2");
-#else
-    (void)resizer, (void)taps;
-    return false;
+    if (resizer->portable || !__builtin_cpu_supports("avx2")) return;
+    if (resizer->x.groups <= MAX_SPLIT_GROUPS) resizer->pass_rows = resize_rows_avx2;
+    if (resizer->y.groups <= MAX_SPLIT_GROUPS) resizer->pass_columns = resize_columns_avx2;
 #endif
-}
-
-static ResizeRows choose_rows(const Resizer *resizer)
-{
-#if defined(__x86_64__)
-    if (fast(resizer, &resizer->x)) return resize_rows_avx2;
-#endif
-    return resize_rows;
-}
-
-static ResizeColumns choose_columns(const Resizer *resizer)
-{
-#if defined(__x86_64__)
-    if (fast(resizer, &resizer->y)) return resize_columns_avx2;
-#endif
-    return resize_columns;
 }
 
 static Status reserve(Resizer *resizer, Error *error)
@@ -170,6 +156,7 @@ Status resize_begin(Resizer *resizer, int width, int height, ResizeTarget target
     resizer->end = height == target.height ? target.y + target.rows : last->first + last->count;
     resizer->seen = resizer->filled = 0;
     resizer->out = out;
+    choose_passes(resizer);
     return reserve(resizer, error);
 }
 
@@ -179,7 +166,7 @@ static void take_strip(Resizer *resizer, const uint8_t *const rows[], int count)
     const ResizeTarget *target = &resizer->target;
     uint8_t *out = resizer->rows + (resizer->seen - resizer->first) * resizer->stride;
     if (resizer->width != target->width || target->mirror) {
-        choose_rows(resizer)(resizer, rows, count, out);
+        resizer->pass_rows(resizer, rows, count, out);
         return;
     }
     for (int y = 0; y < count; y++)
@@ -192,7 +179,6 @@ static void fill(Resizer *resizer)
     const ResizeTarget *target = &resizer->target;
     const size_t bytes = 3 * (size_t)target->columns;
     const bool same = resizer->height == target->height;
-    const ResizeColumns columns = choose_columns(resizer);
     for (; resizer->filled < target->rows; resizer->filled++) {
         const ResizeSpan span = resizer->y.spans[resizer->filled];
         uint8_t *out = resizer->out + (size_t)resizer->filled * bytes;
@@ -200,7 +186,7 @@ static void fill(Resizer *resizer)
         if (same)
             memcpy(out, resizer->rows + resizer->filled * resizer->stride, bytes);
         else
-            columns(resizer, resizer->filled, out);
+            resizer->pass_columns(resizer, resizer->filled, out);
     }
 }
 

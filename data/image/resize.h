@@ -53,6 +53,10 @@ typedef struct ResizeTaps {
     size_t spans_size, taps_size, halves_size, weights_size;
 } ResizeTaps;
 
+struct Resizer;
+typedef void (*ResizeRows)(const struct Resizer *resizer, const uint8_t *const rows[], int count, uint8_t *out);
+typedef void (*ResizeColumns)(const struct Resizer *resizer, int output, uint8_t *out);
+
 typedef struct Resizer {
     ResizeTaps x, y;
     uint8_t *rows;        /* the horizontal pass's result: (source rows in use, stride) */
@@ -67,6 +71,8 @@ typedef struct Resizer {
     int first, end;    /* source rows in use */
     int seen, filled;  /* source rows given, output rows written */
     uint8_t *out;
+    ResizeRows pass_rows; /* the passes that suit the processor and the taps */
+    ResizeColumns pass_columns;
 } Resizer;
 
 /* out: (target.rows, target.columns, 3). filter: INTERPOLATION_BILINEAR or _BICUBIC. Fails only for want of memory. */
@@ -81,8 +87,6 @@ void resize_take(Resizer *resizer, const uint8_t *const rows[], int count); /* e
 
 /* The two passes, portable and AVX2. Rows: up to RESIZE_STRIP source rows -> as many of resizer->rows, from `out` on.
  * Columns: resizer->rows -> row number `output` of the result, counted within the window. */
-typedef void (*ResizeRows)(const Resizer *resizer, const uint8_t *const rows[], int count, uint8_t *out);
-typedef void (*ResizeColumns)(const Resizer *resizer, int output, uint8_t *out);
 void resize_rows(const Resizer *resizer, const uint8_t *const rows[], int count, uint8_t *out);
 void resize_rows_avx2(const Resizer *resizer, const uint8_t *const rows[], int count, uint8_t *out);
 void resize_columns(const Resizer *resizer, int output, uint8_t *out);

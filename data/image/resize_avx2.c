@@ -1,7 +1,6 @@
 /* The two passes of resize.h with 16-bit multipliers: a 23-bit tap is split as high << 14 + low, each half is
  * multiplied and summed exactly in 32 bits, and the halves are joined at the end. Equal to the portable passes in every
  * bit. */
-#if defined(__x86_64__)
 #include <immintrin.h>
 #include <string.h>
 
@@ -171,4 +170,3 @@ void resize_columns_avx2(const Resizer *resizer, int output, uint8_t *out)
         memcpy(out + x, tail, (size_t)(bytes - x));
     }
 }
-#endif
