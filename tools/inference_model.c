@@ -7,23 +7,31 @@
 #include <string.h>
 
 /* The file's own configuration, unless another is given. A file from elsewhere tells the number of its classes. */
-static Status configure(Classifier *classifier, const ClassifierSource *source, const Safetensors *file, Error *error)
+static Status configure(const Safetensors *file, const Settings *settings, Config *config, Error *error)
 {
-    Config *config = &classifier->config;
-    const Settings *settings = &source->settings;
     if (settings->config) return settings_load(settings, config, error);
     const char *text = settings->model[0] ? NULL : safetensors_metadata(file, "config");
-    if (text) return config_parse(config, text, source->weights, settings->sets, settings->count, error);
+    if (text) return config_parse(config, text, file->path, settings->sets, settings->count, error);
     if (!settings->model[0])
         return error_set(error, STATUS_USAGE,
                          "%s does not say what model it belongs to: name it by --model NAME or --config FILE",
-                         source->weights);
+                         file->path);
     char classes[64];
     const char *sets[MAX_SETS + 1] = {classes};
     const SafetensorsEntry *head = safetensors_find(file, "head.weight");
     snprintf(classes, sizeof classes, "num_classes=%" PRId64, head && head->ndim == 2 ? head->shape[0] : 1000);
     memcpy(sets + 1, settings->sets, (size_t)settings->count * sizeof *sets);
     return config_parse(config, NULL, NULL, sets, settings->count + 1, error);
+}
+
+Status weights_configuration(const char *weights, const Settings *settings, Config *config, Error *error)
+{
+    Safetensors file = {0};
+    Status status = safetensors_open(&file, weights, error);
+    if (status) return status;
+    status = configure(&file, settings, config, error);
+    safetensors_close(&file);
+    return status;
 }
 
 static Status read_names(Classifier *classifier, const Safetensors *file, Error *error)
@@ -68,7 +76,7 @@ Status classifier_open(Classifier *classifier, const ClassifierSource *source, E
     if (!source->weights) return error_set(error, STATUS_USAGE, "--weights FILE is missing");
     Status status = safetensors_open(&file, source->weights, error);
     if (status) return status;
-    status = configure(classifier, source, &file, error);
+    status = configure(&file, &source->settings, &classifier->config, error);
     if (!status) status = read_names(classifier, &file, error);
     safetensors_close(&file);
     if (!status) status = load(classifier, source, error);

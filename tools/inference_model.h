@@ -31,6 +31,9 @@ typedef struct Classifier {
     Model *model;
 } Classifier;
 
+/* The configuration that a weights file is run with: its own, or what `settings` says in its place. */
+Status weights_configuration(const char *weights, const Settings *settings, Config *config, Error *error);
+
 Status classifier_open(Classifier *classifier, const ClassifierSource *source, Error *error);
 Status classifier_prepare(Classifier *classifier, int batch, int threads, Error *error);
 void classifier_close(Classifier *classifier); /* accepts a zeroed one */

@@ -18,16 +18,19 @@ enum { KIND_COUNT = sizeof KINDS / sizeof KINDS[0] };
 
 static const char USAGE[] =
     "usage: t2t info MODEL|FILE|RUN|DATASET [options]\n"
+    "       t2t info RUN RUN ...                           (side by side, with the settings that differ)\n"
+    "       t2t info --models\n"
     "\n"
     "MODEL: a published model by name: its layers, shapes, parameters and multiply-accumulates (MACs) per image.\n"
     "FILE: a safetensors file: what is in it, and which model it is of.\n"
-    "RUN: the folder of a training: where it stands, how long it still takes, its checkpoints and whether they are "
-    "whole.\n"
+    "RUN: the folder of a training: where it stands, how long it still takes, what --resume would go on from, who "
+    "computes it.\n"
     "DATASET: a folder that `t2t convert` made: splits, classes, sizes.\n"
     "\n";
 
-static const char NOTES[] =
-    "\nWith --config or --set a weights file is compared with that model instead of the published ones.\n\nmodels:";
+static const char NOTES[] = "\nA weights file that t2t wrote is compared with the configuration in it, others with the "
+                            "published models, or with "
+                            "that\nof --config or --set.\n\nmodels:";
 
 static void print_models(FILE *out)
 {
@@ -39,7 +42,9 @@ typedef struct Arguments {
     const char *subject; /* NULL: the model of --config */
     Settings settings;
     const char *contact_sheet;
-    bool tensors, classes;
+    char **paths; /* all that was named */
+    int count;
+    bool tensors, classes, models, json, watch;
 } Arguments;
 
 static Status info_parse(int argc, char **argv, Arguments *arguments, Operands *operands, Error *error)
@@ -51,6 +56,9 @@ static Status info_parse(int argc, char **argv, Arguments *arguments, Operands *
         ARG_FLAG("classes", &arguments->classes, "list every class"),
         ARG_TEXT("contact-sheet", "F", &arguments->contact_sheet,
                  "draw images of a data set, as stored and as training sees them, into the PNG file F"),
+        ARG_FLAG("models", &arguments->models, "all published models: parameters, MACs, published top-1"),
+        ARG_FLAG("watch", &arguments->watch, "a run: every two seconds anew, while it trains"),
+        ARG_FLAG("json", &arguments->json, "one line of JSON"),
         {0},
     };
     const CommandLine line = {.name = "t2t info",
@@ -61,10 +69,21 @@ static Status info_parse(int argc, char **argv, Arguments *arguments, Operands *
                               .more_help = print_models};
     Status status = args_parse(&line, argc, argv, operands, error);
     if (status || operands->helped) return status;
-    if (operands->count > 1) return error_set(error, STATUS_USAGE, "one thing at a time: %s", operands->items[1]);
+    arguments->paths = operands->items;
+    arguments->count = operands->count;
     arguments->subject = operands->count ? operands->items[0] : NULL;
-    if (arguments->subject || arguments->settings.config) return STATUS_OK;
+    if (arguments->watch && operands->count != 1) return error_set(error, STATUS_USAGE, "--watch wants one run folder");
+    if (arguments->subject || arguments->settings.config || arguments->models) return STATUS_OK;
     return error_set(error, STATUS_USAGE, "what is to be described? See `t2t info --help`");
+}
+
+static InfoOptions options_of(const Arguments *arguments)
+{
+    return (InfoOptions){.tensors = arguments->tensors,
+                         .classes = arguments->classes,
+                         .contact_sheet = arguments->contact_sheet,
+                         .json = arguments->json,
+                         .watch = arguments->watch};
 }
 
 /* `name` is a zoo name or NULL; then --config or the defaults say which model the --set change. */
@@ -80,8 +99,7 @@ static Status load_model(const Arguments *arguments, const char *name, ModelConf
 
 static Status describe_path(const Arguments *arguments, Error *error)
 {
-    InfoOptions options = {
-        .tensors = arguments->tensors, .classes = arguments->classes, .contact_sheet = arguments->contact_sheet};
+    InfoOptions options = options_of(arguments);
     ModelConfig model;
     if (arguments->settings.config || arguments->settings.count) {
         Status status = load_model(arguments, NULL, &model, error);
@@ -95,7 +113,7 @@ static Status describe_path(const Arguments *arguments, Error *error)
 
 static Status describe_model(const Arguments *arguments, Error *error)
 {
-    InfoOptions options = {.tensors = arguments->tensors};
+    InfoOptions options = options_of(arguments);
     ModelConfig model;
     if (arguments->subject && zoo_find(arguments->subject, &model, error) != STATUS_OK)
         return error_add(error, "  (nor is there a file or folder of that name)");
@@ -109,6 +127,9 @@ Status tool_info(int argc, char **argv, Error *error)
     Operands operands;
     Status status = info_parse(argc, argv, &arguments, &operands, error);
     if (status || operands.helped) return status;
+    InfoOptions options = options_of(&arguments);
+    if (arguments.models) return info_models(&options, error);
+    if (arguments.count > 1) return info_runs(arguments.paths, arguments.count, &options, error);
     bool is_path = arguments.subject && file_exists(arguments.subject);
     return is_path ? describe_path(&arguments, error) : describe_model(&arguments, error);
 }

@@ -5,11 +5,15 @@
 #include <stdbool.h>
 #include "core/base/status.h"
 #include "core/model/zoo.h"
+#include "tools/json_output.h"
+#include "tools/run_state.h"
 
 typedef struct InfoOptions {
     bool tensors;              /* list every tensor */
     bool classes;              /* list every class */
     const char *contact_sheet; /* NULL, or the file for a sheet of a data set's images */
+    bool json;                 /* one object on one line */
+    bool watch;                /* a run: again and again while it trains */
     const ModelConfig *model;  /* from --config and --set; NULL: none given */
 } InfoOptions;
 
@@ -28,6 +32,11 @@ Status info_run(const char *path, const InfoOptions *options, Error *error);
 bool info_is_dataset(const char *path);
 Status info_dataset(const char *path, const InfoOptions *options, Error *error);
 
+/* Runs side by side; what is no run is named on stderr and left out. */
+Status info_runs(char *const *paths, int count, const InfoOptions *options, Error *error);
+json_t *info_run_json(const RunState *state);
+
+Status info_models(const InfoOptions *options, Error *error); /* all published ones, a line each */
 Status info_model(const ModelConfig *config, const InfoOptions *options, Error *error);
 
 #endif

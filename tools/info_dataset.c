@@ -94,23 +94,63 @@ static void print_classes(const Manifest *manifest, bool all)
     if (shown < manifest->classes) printf("  ... (all with --classes)\n");
 }
 
+static void print_dataset(const char *path, const Manifest *manifest, bool all_classes)
+{
+    char from[64], name[4 * 512];
+    printf("%s: a data set made from %s, seed %" PRIu64, printable(name, sizeof name, path),
+           printable(from, sizeof from, manifest->source), manifest->seed);
+    if (manifest->resize)
+        printf(", shorter side at most %d, quality %d\n", manifest->resize, manifest->quality);
+    else
+        printf(", images as they were\n");
+    for (int i = 0; i < manifest->split_count; i++) print_split(&manifest->splits[i]);
+    print_classes(manifest, all_classes);
+}
+
+/* ---- JSON */
+
+static json_t *json_split(const ManifestSplit *split, int classes)
+{
+    const DatasetStats *stats = &split->stats;
+    json_t *per_class = json_array();
+    uint64_t bytes = 0;
+    for (int i = 0; i < split->shard_count; i++) bytes += split->shards[i].summary.size;
+    for (int i = 0; i < classes; i++) json_array_append_new(per_class, json_integer(stats->per_class[i]));
+    return json_pack("{so sI si sI sI sI sI sI sI sI so}", "name", json_words(split->name), "images",
+                     (json_int_t)split->count, "shards", split->shard_count, "shard_bytes", (json_int_t)bytes,
+                     "image_bytes", (json_int_t)stats->bytes, "jpeg", (json_int_t)stats->jpeg, "png",
+                     (json_int_t)stats->png, "gray", (json_int_t)stats->gray, "cmyk", (json_int_t)stats->cmyk,
+                     "rejected", (json_int_t)split->rejected, "per_class", per_class);
+}
+
+static json_t *json_dataset(const char *path, const Manifest *manifest)
+{
+    json_t *splits = json_array(), *classes = json_array();
+    for (int i = 0; i < manifest->split_count; i++)
+        json_array_append_new(splits, json_split(&manifest->splits[i], manifest->classes));
+    for (int i = 0; i < manifest->classes; i++)
+        json_array_append_new(classes, json_pack("{so so}", "name", json_words(manifest->class_names[i]), "words",
+                                                 json_words(manifest->class_words[i])));
+    return json_pack("{ss so so sI si si so so}", "kind", "dataset", "path", json_words(path), "source",
+                     json_words(manifest->source), "seed", (json_int_t)manifest->seed, "resize", manifest->resize,
+                     "quality", manifest->quality, "splits", splits, "classes", classes);
+}
+
+/* ---- */
+
 Status info_dataset(const char *path, const InfoOptions *options, Error *error)
 {
     Manifest manifest;
     Status status = manifest_read(&manifest, path, error);
     if (status) return status;
-    char from[64];
-    printf("%s: a data set made from %s, seed %" PRIu64, path, printable(from, sizeof from, manifest.source),
-           manifest.seed);
-    if (manifest.resize)
-        printf(", shorter side at most %d, quality %d\n", manifest.resize, manifest.quality);
+    if (options->json)
+        json_print(json_dataset(path, &manifest));
     else
-        printf(", images as they were\n");
-    for (int i = 0; i < manifest.split_count; i++) print_split(&manifest.splits[i]);
-    print_classes(&manifest, options->classes);
+        print_dataset(path, &manifest, options->classes);
     manifest_free(&manifest);
     if (!options->contact_sheet) return STATUS_OK;
     status = sheet_write(path, options->contact_sheet, error);
-    if (!status) printf("\n%s: upper rows as stored, lower rows as training sees them\n", options->contact_sheet);
+    if (!status && !options->json)
+        printf("\n%s: upper rows as stored, lower rows as training sees them\n", options->contact_sheet);
     return status;
 }

@@ -1,4 +1,5 @@
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -78,11 +79,89 @@ static void print_tensors(const ParamTable *table)
     }
 }
 
+/* ---- JSON */
+
+static json_t *json_macs(Macs macs)
+{
+    return json_pack("{sI sI sI sI}", "linear", (json_int_t)macs.linear, "attention", (json_int_t)macs.attention,
+                     "conv", (json_int_t)macs.conv, "total", (json_int_t)macs_total(macs));
+}
+
+static json_t *json_layers(const ModelConfig *config, const ParamTable *table)
+{
+    json_t *list = json_array();
+    for (int i = 0; i < zoo_layers(config); i++) {
+        Layer layer = zoo_layer(config, i);
+        json_array_append_new(list, json_pack("{ss si si sI sI}", "name", layer.name, "tokens", layer.tokens, "width",
+                                              layer.width, "parameters", (json_int_t)layer_params(table, &layer),
+                                              "macs", (json_int_t)macs_total(layer.macs)));
+    }
+    return list;
+}
+
+static json_t *json_model(const ModelConfig *config, const ParamTable *table, bool layers)
+{
+    json_t *object = json_pack(
+        "{ss so si si ss si si si sI sI si so so}", "kind", "model", "name", json_words(config->name), "img_size",
+        config->img_size, "num_classes", config->num_classes, "tokens_type", zoo_tokens_type_name(config->tokens_type),
+        "tokens", zoo_tokens(config), "embed_dim", config->embed_dim, "blocks", zoo_blocks(config), "parameters",
+        (json_int_t)table->numel, "trained", (json_int_t)table->trainable, "tensors", table->count, "macs",
+        json_macs(zoo_macs(config)), "published_top1", json_figure(zoo_published_top1(config)));
+    if (object && layers) json_object_set_new(object, "layers", json_layers(config, table));
+    return object;
+}
+
+/* ---- */
+
+static void print_line(const ModelConfig *config, const ParamTable *table)
+{
+    char top1[16] = "";
+    double published = zoo_published_top1(config);
+    if (!isnan(published)) snprintf(top1, sizeof top1, "%.1f", published);
+    printf("%-20s %11.2f %9.3f %7d %6d %7d %6d %8s\n", config->name, (double)table->numel * 1e-6,
+           (double)macs_total(zoo_macs(config)) * 1e-9, zoo_tokens(config), config->embed_dim, zoo_blocks(config),
+           config->num_heads, top1);
+}
+
+Status info_models(const InfoOptions *options, Error *error)
+{
+    json_t *list = json_array();
+    Status status = STATUS_OK;
+    if (!options->json)
+        printf("%-20s %11s %9s %7s %6s %7s %6s %8s\n", "model", "parameters", "MACs", "tokens", "width", "blocks",
+               "heads", "top-1");
+    for (int i = 0; zoo_name(i) && !status; i++) {
+        ModelConfig config;
+        ParamTable table;
+        status = zoo_find(zoo_name(i), &config, error);
+        if (!status) status = params_build(&table, &config, error);
+        if (status) break;
+        if (options->json)
+            json_array_append_new(list, json_model(&config, &table, false));
+        else
+            print_line(&config, &table);
+        params_free(&table);
+    }
+    if (options->json && !status)
+        json_print(list);
+    else
+        json_decref(list);
+    if (!options->json && !status)
+        printf("\nMillions of parameters, 10^9 MACs an image of 224 x 224 pixels; top-1 in %% on ImageNet, where the "
+               "authors' repository gives it\n");
+    return status;
+}
+
 Status info_model(const ModelConfig *config, const InfoOptions *options, Error *error)
 {
     ParamTable table;
     Status status = params_build(&table, config, error);
     if (status) return status;
+    if (options->json) {
+        json_print(json_model(config, &table, true));
+        params_free(&table);
+        return STATUS_OK;
+    }
     printf("%s: %.1f M parameters, %.3f G MACs\n", config->name, (double)table.numel * 1e-6,
            (double)macs_total(zoo_macs(config)) * 1e-9);
     print_architecture(config);

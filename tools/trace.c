@@ -9,11 +9,12 @@
 #include "dist/config/config.h"
 #include "tools/args.h"
 #include "tools/image_input.h"
+#include "tools/inference_model.h"
 #include "tools/tools.h"
 #include "tools/trace_input.h"
 
 static const char USAGE[] =
-    "usage: t2t trace --model NAME --weights FILE --input FILE --output FILE [--option value ...]\n\n"
+    "usage: t2t trace --weights FILE --input FILE --output FILE [--option value ...]\n\n"
     "Runs a model once, in evaluation mode (no dropout, no drop path), and writes what came out, as safetensors.\n\n";
 
 typedef struct Arguments {
@@ -28,10 +29,11 @@ static Status trace_parse(int argc, char **argv, Arguments *arguments, Operands 
 {
     bool images = false;
     const Arg args[] = {
-        ARG_MODEL(&arguments->settings, "a published model"),
+        ARG_MODEL(&arguments->settings, "the published model of weights that do not say theirs"),
         ARG_CONFIG(&arguments->settings, "or the architecture keys of a configuration file"),
         ARG_SET(&arguments->settings, "a change to the model; may be repeated"),
-        ARG_TEXT("weights", "FILE", &arguments->weights, "safetensors with the official names"),
+        ARG_TEXT("weights", "FILE", &arguments->weights,
+                 "safetensors with the official names; what t2t train wrote knows its model"),
         ARG_TEXT("input", "FILE", &arguments->input,
                  "safetensors: `input` F32 (B, 3, H, W), normalised; for the gradients also `target` I64 (B) or "
                  "`soft_target` "
@@ -54,8 +56,6 @@ static Status trace_parse(int argc, char **argv, Arguments *arguments, Operands 
         return error_set(error, STATUS_USAGE, "'%s' is not expected; see `t2t trace --help`", operands->items[0]);
     arguments->images = operands->items;
     arguments->image_count = operands->count;
-    if (!arguments->settings.model[0] && !arguments->settings.config)
-        return error_set(error, STATUS_USAGE, "which model? --model NAME or --config FILE");
     if (!arguments->weights || !arguments->output)
         return error_set(error, STATUS_USAGE, "--weights and --output are needed");
     if (!arguments->input == !arguments->image_count)
@@ -187,7 +187,7 @@ Status tool_trace(int argc, char **argv, Error *error)
     Trace trace = {0};
     Status status = trace_parse(argc, argv, &arguments, &operands, error);
     if (status || operands.helped) return status;
-    status = settings_load(&arguments.settings, &trace.config, error);
+    status = weights_configuration(arguments.weights, &arguments.settings, &trace.config, error);
     if (!status)
         status = arguments.input ? trace_input_read(&trace.input, arguments.input, &trace.config.model,
                                                     trace.config.pipeline.smoothing, error)

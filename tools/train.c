@@ -103,6 +103,12 @@ static Status train_here(const Arguments *arguments, const World *world, Error *
     Status status = log_open(&log, world->rank, arguments->debug ? LOG_DEBUG : LOG_INFO, error);
     if (status) return status;
     status = settings_load(&arguments->settings, &config, error);
+    if (!status && !config.data[0])
+        status = error_set(error, STATUS_USAGE,
+                           "data: missing%s%s: which data set to train on, a folder that `t2t convert` made\n"
+                           "  hint: --set data=DIR, or a line `data: DIR` in the configuration",
+                           arguments->settings.config ? " in " : "",
+                           arguments->settings.config ? arguments->settings.config : "");
     status = world_agree(world->comm, status, error);
     if (!status) status = signals_catch(error);
     if (!status) status = train(world, &log, &config, &arguments->options, &result, error);

@@ -1,5 +1,6 @@
 #include "core/model/zoo.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,28 +15,29 @@ typedef struct Published {
     Variant variant;
     int embed_dim, depth, num_heads;
     double mlp_ratio;
+    double top1; /* percent, at 224 pixels; 0: not published */
 } Published;
 
 /* clang-format off */
 static const Published PUBLISHED[] = {
-    /* name                 tokens              backbone        width depth heads mlp */
-    {"t2t_vit_7",           TOKENS_PERFORMER,   VARIANT_PLAIN,   256,   7,   4,  2},
-    {"t2t_vit_10",          TOKENS_PERFORMER,   VARIANT_PLAIN,   256,  10,   4,  2},
-    {"t2t_vit_12",          TOKENS_PERFORMER,   VARIANT_PLAIN,   256,  12,   4,  2},
-    {"t2t_vit_14",          TOKENS_PERFORMER,   VARIANT_PLAIN,   384,  14,   6,  3},
-    {"t2t_vit_19",          TOKENS_PERFORMER,   VARIANT_PLAIN,   448,  19,   7,  3},
-    {"t2t_vit_24",          TOKENS_PERFORMER,   VARIANT_PLAIN,   512,  24,   8,  3},
-    {"t2t_vit_t_14",        TOKENS_TRANSFORMER, VARIANT_PLAIN,   384,  14,   6,  3},
-    {"t2t_vit_t_19",        TOKENS_TRANSFORMER, VARIANT_PLAIN,   448,  19,   7,  3},
-    {"t2t_vit_t_24",        TOKENS_TRANSFORMER, VARIANT_PLAIN,   512,  24,   8,  3},
-    {"t2t_vit_14_resnext",  TOKENS_PERFORMER,   VARIANT_PLAIN,   384,  14,  32,  3},
-    {"t2t_vit_14_wide",     TOKENS_PERFORMER,   VARIANT_PLAIN,   768,   4,  12,  3},
-    {"t2t_vit_dense",       TOKENS_PERFORMER,   VARIANT_DENSE,   128,  12,   8,  2},
-    {"t2t_vit_16_ghost",    TOKENS_PERFORMER,   VARIANT_GHOST,   384,  16,   6,  3},
-    {"t2t_vit_14_se",       TOKENS_PERFORMER,   VARIANT_SE,      384,  14,   6,  3},
-    {"vit_tiny_patch16",    TOKENS_PATCH,       VARIANT_PLAIN,   192,  12,   3,  4},
-    {"vit_small_patch16",   TOKENS_PATCH,       VARIANT_PLAIN,   384,  12,   6,  4},
-    {"vit_base_patch16",    TOKENS_PATCH,       VARIANT_PLAIN,   768,  12,  12,  4},
+    /* name                 tokens              backbone        width depth heads mlp top-1 */
+    {"t2t_vit_7",           TOKENS_PERFORMER,   VARIANT_PLAIN,   256,   7,   4,  2,    71.7},
+    {"t2t_vit_10",          TOKENS_PERFORMER,   VARIANT_PLAIN,   256,  10,   4,  2,    75.2},
+    {"t2t_vit_12",          TOKENS_PERFORMER,   VARIANT_PLAIN,   256,  12,   4,  2,    76.5},
+    {"t2t_vit_14",          TOKENS_PERFORMER,   VARIANT_PLAIN,   384,  14,   6,  3,    81.5},
+    {"t2t_vit_19",          TOKENS_PERFORMER,   VARIANT_PLAIN,   448,  19,   7,  3,    81.9},
+    {"t2t_vit_24",          TOKENS_PERFORMER,   VARIANT_PLAIN,   512,  24,   8,  3,    82.3},
+    {"t2t_vit_t_14",        TOKENS_TRANSFORMER, VARIANT_PLAIN,   384,  14,   6,  3,    81.7},
+    {"t2t_vit_t_19",        TOKENS_TRANSFORMER, VARIANT_PLAIN,   448,  19,   7,  3,    82.4},
+    {"t2t_vit_t_24",        TOKENS_TRANSFORMER, VARIANT_PLAIN,   512,  24,   8,  3,    82.6},
+    {"t2t_vit_14_resnext",  TOKENS_PERFORMER,   VARIANT_PLAIN,   384,  14,  32,  3,       0},
+    {"t2t_vit_14_wide",     TOKENS_PERFORMER,   VARIANT_PLAIN,   768,   4,  12,  3,       0},
+    {"t2t_vit_dense",       TOKENS_PERFORMER,   VARIANT_DENSE,   128,  12,   8,  2,       0},
+    {"t2t_vit_16_ghost",    TOKENS_PERFORMER,   VARIANT_GHOST,   384,  16,   6,  3,       0},
+    {"t2t_vit_14_se",       TOKENS_PERFORMER,   VARIANT_SE,      384,  14,   6,  3,       0},
+    {"vit_tiny_patch16",    TOKENS_PATCH,       VARIANT_PLAIN,   192,  12,   3,  4,       0},
+    {"vit_small_patch16",   TOKENS_PATCH,       VARIANT_PLAIN,   384,  12,   6,  4,       0},
+    {"vit_base_patch16",    TOKENS_PATCH,       VARIANT_PLAIN,   768,  12,  12,  4,       0},
 };
 /* clang-format on */
 
@@ -101,6 +103,15 @@ Status zoo_find(const char *name, ModelConfig *config, Error *error)
     for (int i = 0; i < PUBLISHED_COUNT; i++)
         snprintf(names + strlen(names), sizeof names - strlen(names), " %s", PUBLISHED[i].name);
     return error_add(error, "  models:%s", names);
+}
+
+double zoo_published_top1(const ModelConfig *config)
+{
+    if (config->num_classes != 1000) return NAN;
+    if (config->img_size == 384 && strcmp(config->name, "t2t_vit_14") == 0) return 83.3;
+    for (int i = 0; i < PUBLISHED_COUNT && config->img_size == 224; i++)
+        if (strcmp(PUBLISHED[i].name, config->name) == 0 && PUBLISHED[i].top1 > 0) return PUBLISHED[i].top1;
+    return NAN;
 }
 
 const char *zoo_tokens_type_name(TokensType type)

@@ -60,6 +60,10 @@ typedef struct ModelConfig {
 Status zoo_find(const char *name, ModelConfig *config, Error *error);
 const char *zoo_name(int index); /* the names in order; NULL past the last */
 
+/* Top-1 on ImageNet's validation images in percent, as the authors' repository gives it for this name and image size; NAN
+ * where it gives none. Whether the rest of the architecture is the published one is not looked at. */
+double zoo_published_top1(const ModelConfig *config);
+
 /* Refuses a shape that cannot be built (heads that do not divide embed_dim, splits that do not fit img_size ...),
  * saying which key, why, and a value that fits. */
 Status zoo_check(const ModelConfig *config, Error *error);

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "core/base/file.h"
@@ -76,17 +77,22 @@ typedef struct Cut {
 static bool record_stays(void *context, const char *line, size_t size)
 {
     Cut *cut = context;
-    TrainRecord train;
-    ValidationRecord validation;
-    switch (metrics_parse(line, size, &train, &validation)) {
+    Metrics *metrics = cut->metrics;
+    MetricsLine record;
+    switch (metrics_parse(line, size, &record)) {
     case METRICS_TRAIN:
-        if (train.step > cut->step) return false;
-        note_loss(cut->metrics, &train);
+        core_time_line(&metrics->cores, record.train.time);
+        if (record.train.step > cut->step) return false;
+        note_loss(metrics, &record.train);
         return true;
     case METRICS_VALIDATION:
-        if (validation.step > cut->step) return false;
-        if (validation.epoch > cut->metrics->validated_epoch) cut->metrics->validated_epoch = validation.epoch;
+        core_time_line(&metrics->cores, record.validation.time);
+        if (record.validation.step > cut->step) return false;
+        if (record.validation.epoch > metrics->validated_epoch) metrics->validated_epoch = record.validation.epoch;
         return true;
+    case METRICS_RUN:
+        core_time_event(&metrics->cores, &record.run);
+        return record.run.step <= cut->step;
     case METRICS_OTHER:
         return true;
     case METRICS_BROKEN:
@@ -126,7 +132,8 @@ static Status write_heading(const Metrics *metrics, const char *summary, Error *
 Status metrics_open(Metrics *metrics, const char *folder, int64_t step, bool ema, Error *error)
 {
     char lines[PATH_SIZE], summary[PATH_SIZE], events[PATH_SIZE];
-    *metrics = (Metrics){.lines = -1, .summary = -1, .ema = ema, .board = {-1}, .validated_epoch = -1};
+    *metrics = (Metrics){
+        .lines = -1, .summary = -1, .ema = ema, .board = {.fd = -1}, .validated_epoch = -1, .cores = CORE_TIME_NONE};
     Status status = path_join(lines, sizeof lines, folder, "metrics.jsonl", error);
     if (!status) status = path_join(summary, sizeof summary, folder, "summary.csv", error);
     if (!status) status = path_join(events, sizeof events, folder, "tb", error);
@@ -134,7 +141,7 @@ Status metrics_open(Metrics *metrics, const char *folder, int64_t step, bool ema
     if (!status) status = record_file_open(&metrics->lines, lines, error);
     if (!status) status = record_file_open(&metrics->summary, summary, error);
     if (!status) status = write_heading(metrics, summary, error);
-    if (!status) status = tensorboard_open(&metrics->board, events, step, error);
+    if (!status) tensorboard_open(&metrics->board, events, step);
     if (status) metrics_close(metrics);
     return status;
 }
@@ -160,17 +167,84 @@ static json_t *number(double value)
     return isfinite(value) ? json_real(value) : json_null();
 }
 
-/* Consumes `object`. */
+static double now_seconds(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+/* Consumes `object`. The time is put in behind the rest: nine digits, enough for a figure, are too few for it. */
 static Status append_object(const Metrics *metrics, json_t *object, Error *error)
 {
-    char *text = object ? json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;
+    char *text = object ? json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL, *line = NULL;
     json_decref(object);
-    if (!text) return error_set(error, STATUS_FAILED, "metrics.jsonl: out of memory");
-    size_t size = strlen(text);
-    text[size] = '\n'; /* in place of the terminating zero */
-    Status status = record_file_append(metrics->lines, text, size + 1, "metrics.jsonl", error);
+    int size = text ? asprintf(&line, "%.*s,\"time\":%.3f}\n", (int)strlen(text) - 1, text, now_seconds()) : -1;
+    free(text);
+    if (size < 0) return error_set(error, STATUS_FAILED, "metrics.jsonl: out of memory");
+    Status status = record_file_append(metrics->lines, line, (size_t)size, "metrics.jsonl", error);
+    free(line);
+    return status;
+}
+
+static void add_row(void *context, const char *name, const char *value)
+{
+    FILE *table = context;
+    fprintf(table, "| %s | ", name);
+    for (; *value; value++) fprintf(table, *value == '|' || *value == '<' ? "\\%c" : "%c", *value);
+    fprintf(table, " |\n");
+}
+
+/* A table for TensorBoard's page of texts. */
+static Status write_text(Metrics *metrics, const RunStart *start, Error *error)
+{
+    char *text = NULL;
+    size_t size = 0;
+    FILE *table = open_memstream(&text, &size);
+    if (table) fprintf(table, "| run | |\n|---|---|\n");
+    if (table) provenance_each(&start->provenance, add_row, table);
+    bool written = table && fclose(table) == 0;
+    Status status = written ? tensorboard_text(&metrics->board, start->step, "run", text, error)
+                            : error_set(error, STATUS_FAILED, "tb/: out of memory");
     free(text);
     return status;
+}
+
+Status metrics_start(Metrics *metrics, const RunStart *start, Error *error)
+{
+    char *text = provenance_json(&start->provenance);
+    json_t *object =
+        json_pack("{ss sI sI sI sI sI sI so}", "event", "start", "step", (json_int_t)start->step, "epochs",
+                  (json_int_t)start->epochs, "epoch_steps", (json_int_t)start->epoch_steps, "images",
+                  (json_int_t)start->images, "validation_images", (json_int_t)start->validation_images, "parameters",
+                  (json_int_t)start->parameters, "core_hours", number(core_time_hours(&metrics->cores)));
+    json_t *provenance = text ? json_loads(text, 0, NULL) : NULL;
+    if (object && provenance) json_object_update(object, provenance);
+    json_decref(provenance);
+    free(text);
+    core_time_event(&metrics->cores, &(RunEvent){.kind = RUN_STARTED,
+                                                 .threads = start->provenance.threads,
+                                                 .core_hours = core_time_hours(&metrics->cores),
+                                                 .time = now_seconds()});
+    Status status = append_object(metrics, object, error);
+    return status ? status : write_text(metrics, start, error);
+}
+
+Status metrics_checkpoint(Metrics *metrics, int64_t step, uint64_t bytes, double seconds, Error *error)
+{
+    return append_object(metrics,
+                         json_pack("{ss sI sI so}", "event", "checkpoint", "step", (json_int_t)step, "bytes",
+                                   (json_int_t)bytes, "seconds", number(seconds)),
+                         error);
+}
+
+Status metrics_end(Metrics *metrics, int64_t step, const char *state, Error *error)
+{
+    core_time_line(&metrics->cores, now_seconds());
+    return append_object(metrics,
+                         json_pack("{ss sI ss so}", "event", "end", "step", (json_int_t)step, "state", state,
+                                   "core_hours", number(core_time_hours(&metrics->cores))),
+                         error);
 }
 
 Status metrics_train(Metrics *metrics, const TrainRecord *record, Error *error)

@@ -31,6 +31,13 @@ static int64_t whole_of(const json_t *object, const char *key, int64_t most)
     return number >= 0 && number <= most ? number : -1;
 }
 
+/* Within the years that a calendar of four digits knows. */
+static double time_of(const json_t *object)
+{
+    double time = real_of(object, "time");
+    return time >= 0 && time < 253402300800.0 ? time : NAN;
+}
+
 static TrainRecord train_of(const json_t *object, int64_t step, int64_t epoch)
 {
     return (TrainRecord){
@@ -42,6 +49,7 @@ static TrainRecord train_of(const json_t *object, int64_t step, int64_t epoch)
         .images_per_s = real_of(object, "images_per_s"),
         .data_wait = real_of(object, "data_wait"),
         .comm_wait = real_of(object, "comm_wait"),
+        .time = time_of(object),
     };
 }
 
@@ -59,22 +67,58 @@ static ValidationRecord validation_of(const json_t *object, int64_t step, int64_
         .loss_ema = real_of(object, "loss_ema"),
         .top1_ema = real_of(object, "top1_ema"),
         .top5_ema = real_of(object, "top5_ema"),
+        .time = time_of(object),
     };
 }
 
-MetricsEvent metrics_parse(const char *line, size_t size, TrainRecord *train, ValidationRecord *validation)
+/* A number that may be missing: then 0. */
+static int64_t count_of(const json_t *object, const char *key)
+{
+    int64_t number = whole_of(object, key, LARGEST_STEP);
+    return number > 0 ? number : 0;
+}
+
+static RunEvent run_event_of(const json_t *object, RunEventKind kind, int64_t step)
+{
+    double core_hours = real_of(object, "core_hours");
+    return (RunEvent){
+        .kind = kind,
+        .step = step,
+        .epoch_steps = count_of(object, "epoch_steps"),
+        .images = count_of(object, "images"),
+        .validation_images = count_of(object, "validation_images"),
+        .parameters = count_of(object, "parameters"),
+        .threads = count_of(object, "threads"),
+        .core_hours = core_hours > 0 ? core_hours : 0,
+        .time = time_of(object),
+    };
+}
+
+/* -1: none of them. */
+static int run_event_kind(const char *event)
+{
+    static const char *const NAMES[] = {"start", "checkpoint", "end", NULL};
+    for (int i = 0; NAMES[i]; i++)
+        if (strcmp(event, NAMES[i]) == 0) return i;
+    return -1;
+}
+
+MetricsEvent metrics_parse(const char *text, size_t size, MetricsLine *line)
 {
     MetricsEvent kind = METRICS_BROKEN;
-    json_t *object = json_loadb(line, size, 0, NULL);
+    json_t *object = json_loadb(text, size, 0, NULL);
     const char *event = json_string_value(json_object_get(object, "event"));
     int64_t step = whole_of(object, "step", LARGEST_STEP), epoch = whole_of(object, "epoch", LARGEST_EPOCH);
     bool placed = step >= 0 && epoch >= 0;
     if (event && strcmp(event, "train") == 0) {
         if (placed) kind = METRICS_TRAIN;
-        *train = train_of(object, step, epoch);
+        line->train = train_of(object, step, epoch);
     } else if (event && strcmp(event, "validation") == 0) {
         if (placed) kind = METRICS_VALIDATION;
-        *validation = validation_of(object, step, epoch);
+        line->validation = validation_of(object, step, epoch);
+    } else if (event && run_event_kind(event) >= 0) {
+        if (step >= 0) kind = METRICS_RUN;
+        line->run = run_event_of(object, (RunEventKind)run_event_kind(event), step);
     } else if (event) {
         kind = METRICS_OTHER;
     }
@@ -82,21 +126,51 @@ MetricsEvent metrics_parse(const char *line, size_t size, TrainRecord *train, Va
     return kind;
 }
 
+/* ---- core-hours */
+
+void core_time_line(CoreTime *cores, double time)
+{
+    if (time > cores->last) cores->last = time; /* a clock that was set back adds nothing */
+}
+
+void core_time_event(CoreTime *cores, const RunEvent *event)
+{
+    if (event->kind == RUN_STARTED)
+        *cores = (CoreTime){event->core_hours, event->time, event->time, (double)event->threads};
+    else
+        core_time_line(cores, event->time);
+}
+
+double core_time_hours(const CoreTime *cores)
+{
+    double seconds = cores->last - cores->began;
+    return cores->before + (seconds > 0 ? seconds * cores->threads / 3600 : 0);
+}
+
+/* ---- a whole file */
+
 /* Two passes: the first with no arrays to fill only counts. */
 static void read_lines(MetricsHistory *history, const char *text, size_t size)
 {
-    TrainRecord train;
-    ValidationRecord validation;
-    history->trains = history->validations = 0;
+    MetricsLine record;
+    history->trains = history->validations = history->events = 0;
+    history->cores = CORE_TIME_NONE;
     const char *end;
     for (const char *line = text; (end = memchr(line, '\n', (size_t)(text + size - line))); line = end + 1) {
-        MetricsEvent event = metrics_parse(line, (size_t)(end - line), &train, &validation);
+        MetricsEvent event = metrics_parse(line, (size_t)(end - line), &record);
         if (event == METRICS_TRAIN) {
-            if (history->train) history->train[history->trains] = train;
+            if (history->train) history->train[history->trains] = record.train;
+            core_time_line(&history->cores, record.train.time);
             history->trains++;
         } else if (event == METRICS_VALIDATION) {
-            if (history->validation) history->validation[history->validations] = validation;
+            if (history->validation) history->validation[history->validations] = record.validation;
+            core_time_line(&history->cores, record.validation.time);
             history->validations++;
+        } else if (event == METRICS_RUN) {
+            if (history->event) history->event[history->events] = record.run;
+            core_time_event(&history->cores, &record.run);
+            if (record.run.kind == RUN_STARTED) provenance_parse(line, (size_t)(end - line), &history->provenance);
+            history->events++;
         }
     }
 }
@@ -107,8 +181,9 @@ Status metrics_parse_all(MetricsHistory *history, const char *text, size_t size,
     read_lines(history, text, size);
     history->train = calloc((size_t)history->trains + 1, sizeof *history->train);
     history->validation = calloc((size_t)history->validations + 1, sizeof *history->validation);
-    if (!history->train || !history->validation) {
-        int64_t records = history->trains + history->validations;
+    history->event = calloc((size_t)history->events + 1, sizeof *history->event);
+    if (!history->train || !history->validation || !history->event) {
+        int64_t records = history->trains + history->validations + history->events;
         metrics_history_free(history);
         return error_set(error, STATUS_FAILED, "out of memory for %" PRId64 " records of metrics.jsonl", records);
     }
@@ -133,5 +208,6 @@ void metrics_history_free(MetricsHistory *history)
 {
     free(history->train);
     free(history->validation);
+    free(history->event);
     *history = (MetricsHistory){0};
 }

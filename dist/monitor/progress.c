@@ -74,13 +74,13 @@ static void describe(const Progress *progress, const TrainRecord *record, bool b
              record->images_per_s, eta, 100 * record->data_wait, 100 * record->comm_wait);
 }
 
-/* The text, then a bar in what is left of the line. */
-static void draw(Progress *progress, const char *text)
+/* The text, then a bar of done / total in what is left of the line. */
+static void draw(Progress *progress, const char *text, int64_t done, int64_t total)
 {
     enum { LEAST = 6, MOST = 40 };
     char line[512], bar[MOST + 1];
-    int64_t total = progress->plan.total_steps > 0 ? progress->plan.total_steps : 1;
-    int64_t done = progress->last.step < total ? progress->last.step : total;
+    if (total < 1) total = 1;
+    if (done > total) done = total;
     int cells = log_columns(progress->log) - (int)strlen(text) - (int)strlen(" [] 100%");
     if (cells > MOST) cells = MOST;
     progress->drawn = clock_seconds();
@@ -117,7 +117,7 @@ bool progress_step(Progress *progress, const StepStats *stats, TrainRecord *reco
     char line[400];
     if (log_columns(progress->log) > 0 && (ends || clock_seconds() - progress->drawn >= DRAW_INTERVAL)) {
         describe(progress, record, true, line, sizeof line);
-        draw(progress, line);
+        draw(progress, line, progress->last.step, progress->plan.total_steps);
     }
     if (!ends) return false;
     describe(progress, record, false, line, sizeof line);
@@ -134,13 +134,22 @@ bool progress_flush(Progress *progress, TrainRecord *record)
     return true;
 }
 
+void progress_validate(Progress *progress, int64_t epoch)
+{
+    progress->validating = epoch;
+    progress->validation_began = clock_seconds();
+}
+
 void progress_validation(Progress *progress, int64_t done, int64_t total)
 {
-    if (log_columns(progress->log) == 0 || (done < total && clock_seconds() - progress->drawn < DRAW_INTERVAL)) return;
-    char line[128];
-    snprintf(line, sizeof line, "epoch %" PRId64 "/%" PRId64 " validating %" PRId64 "/%" PRId64,
-             progress->last.epoch + 1, progress->plan.epochs, done, total);
-    draw(progress, line);
+    double now = clock_seconds();
+    if (log_columns(progress->log) == 0 || (done < total && now - progress->drawn < DRAW_INTERVAL)) return;
+    char line[160], left[32];
+    progress_duration((now - progress->validation_began) * (double)(total - done) / (double)(done > 0 ? done : 1), left,
+                      sizeof left);
+    snprintf(line, sizeof line, "epoch %" PRId64 "/%" PRId64 " validating %" PRId64 "/%" PRId64 " eta %s",
+             progress->validating + 1, progress->plan.epochs, done, total, left);
+    draw(progress, line, done, total);
 }
 
 void progress_validated(Progress *progress, const ValidationRecord *record)

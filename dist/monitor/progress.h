@@ -44,6 +44,8 @@ typedef struct Progress {
     int64_t first_step;
     double began, drawn; /* monotonic clock */
     StepStats last;
+    int64_t validating; /* the epoch, from 0 */
+    double validation_began;
     int64_t steps, images; /* of the interval so far */
     double loss, grad_norm, seconds, data_wait, comm_wait;
 } Progress;
@@ -52,7 +54,8 @@ void progress_begin(Progress *progress, Log *log, const ProgressPlan *plan, int6
 bool progress_step(Progress *progress, const StepStats *stats, TrainRecord *record);
 bool progress_flush(Progress *progress, TrainRecord *record); /* false: the interval is empty */
 
-/* Shows how far a validation is; and its result. */
+/* A validation of `epoch` (from 0) begins; how far it is, in images; and its result. */
+void progress_validate(Progress *progress, int64_t epoch);
 void progress_validation(Progress *progress, int64_t done, int64_t total);
 void progress_validated(Progress *progress, const ValidationRecord *record);
 void progress_end(Progress *progress); /* removes the status line */

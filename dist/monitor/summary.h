@@ -14,7 +14,12 @@ typedef struct RunSummary {
     double data_wait, comm_wait;  /* mean shares */
     double best_top1, best_epoch; /* of the raw weights; NAN: no validation yet */
     double best_ema, best_ema_epoch;
-    double seconds_left; /* at the median speed, validation not counted; NAN when it cannot be told */
+    /* At the pace since the latest start, validations and checkpoints in it; without one at the median speed, without these; NAN when it cannot be told. */
+    double seconds_left;
+    double began, last; /* times of the first and the last line, seconds since 1970; NAN: not told */
+    double core_hours;  /* NAN: not told */
+    int64_t starts;     /* 0: not told */
+    int64_t images, validation_images, parameters; /* of the latest start; 0: not told */
 } RunSummary;
 RunSummary run_summarise(const Config *config, const MetricsHistory *history);
 

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "core/base/file.h"
+#include "core/base/printable.h"
 #include "dist/monitor/record_file.h"
 
 /* ---- CRC-32C (Castagnoli; reflected polynomial 0x82F63B78), a bit at a time: events are a few dozen bytes */
@@ -32,7 +33,7 @@ uint32_t tensorboard_masked_crc(const void *bytes, size_t size)
 /* ---- protocol buffers: a tag is field number << 3 | wire type */
 
 enum { VARINT = 0, FIXED64 = 1, BYTES = 2, FIXED32 = 5 };
-enum { EVENT = 512, TAG = 256 };
+enum { EVENT = 8192, TAG = 256 };
 
 typedef struct Buffer {
     unsigned char bytes[EVENT];
@@ -59,7 +60,7 @@ static void put_bytes(Buffer *buffer, int field, const void *bytes, size_t size)
 {
     put_tag(buffer, field, BYTES);
     put_varint(buffer, size);
-    memcpy(buffer->bytes + buffer->size, bytes, size);
+    if (size > 0) memcpy(buffer->bytes + buffer->size, bytes, size);
     buffer->size += size;
 }
 
@@ -90,6 +91,27 @@ static void put_scalar(Buffer *event, const Scalar *scalar)
     put_bytes(event, 5, summary.bytes, summary.size); /* Event.summary */
 }
 
+static void put_text(Buffer *event, const char *tag, const char *text)
+{
+    enum { DT_STRING = 7 };
+    Buffer value = {.size = 0}, part = {.size = 0}, plugin = {.size = 0};
+    char cut[TENSORBOARD_TEXT];
+    printable_lines(cut, sizeof cut, text);
+    put_bytes(&value, 1, tag, strnlen(tag, TAG));   /* Summary.Value.tag */
+    put_bytes(&plugin, 1, "text", 4);               /* SummaryMetadata.PluginData.plugin_name */
+    put_bytes(&part, 1, plugin.bytes, plugin.size); /* SummaryMetadata.plugin_data */
+    put_bytes(&value, 9, part.bytes, part.size);    /* Summary.Value.metadata */
+    part.size = 0;
+    put_tag(&part, 1, VARINT); /* TensorProto.dtype */
+    put_varint(&part, DT_STRING);
+    put_bytes(&part, 2, NULL, 0);                /* TensorProto.tensor_shape: a scalar */
+    put_bytes(&part, 8, cut, strlen(cut));       /* TensorProto.string_val */
+    put_bytes(&value, 8, part.bytes, part.size); /* Summary.Value.tensor */
+    part.size = 0;
+    put_bytes(&part, 1, value.bytes, value.size); /* Summary.value */
+    put_bytes(event, 5, part.bytes, part.size);   /* Event.summary */
+}
+
 static Status write_record(TensorBoard *board, const Buffer *event, Error *error)
 {
     unsigned char record[EVENT + 16];
@@ -104,15 +126,16 @@ static Status write_record(TensorBoard *board, const Buffer *event, Error *error
     return record_file_append(board->fd, record, event->size + 16, "tb/", error);
 }
 
-Status tensorboard_open(TensorBoard *board, const char *folder, int64_t step, Error *error)
+/* The file, with the two records that every reader wants first. */
+static Status open_events(TensorBoard *board, Error *error)
 {
-    board->fd = -1;
-    Status status = file_make_folders(folder, error);
-    if (status) return status;
     char path[PATH_SIZE], name[320], host[256] = "";
+    if (board->fd >= 0) return STATUS_OK;
+    Status status = file_make_folders(board->folder, error);
+    if (status) return status;
     gethostname(host, sizeof host - 1);
     snprintf(name, sizeof name, "events.out.tfevents.%" PRId64 ".%s.%d", (int64_t)time(NULL), host, (int)getpid());
-    status = path_join(path, sizeof path, folder, name, error);
+    status = path_join(path, sizeof path, board->folder, name, error);
     if (!status) status = record_file_open(&board->fd, path, error);
     if (status) return status;
 
@@ -121,9 +144,15 @@ Status tensorboard_open(TensorBoard *board, const char *folder, int64_t step, Er
     put_bytes(&event, 3, "brain.Event:2", 13); /* Event.file_version */
     status = write_record(board, &event, error);
     if (status) return status;
-    begin_event(&event, step + 1);
+    begin_event(&event, board->step + 1);
     put_bytes(&event, 7, (const unsigned char[]){1 << 3 | VARINT, 1}, 2); /* Event.session_log: status START */
     return write_record(board, &event, error);
+}
+
+void tensorboard_open(TensorBoard *board, const char *folder, int64_t step)
+{
+    *board = (TensorBoard){.fd = -1, .step = step};
+    snprintf(board->folder, sizeof board->folder, "%s", folder);
 }
 
 void tensorboard_close(TensorBoard *board)
@@ -134,7 +163,7 @@ void tensorboard_close(TensorBoard *board)
 
 Status tensorboard_write(TensorBoard *board, int64_t step, const Scalar *scalars, int count, Error *error)
 {
-    Status status = STATUS_OK;
+    Status status = open_events(board, error);
     for (int i = 0; i < count && !status; i++) {
         if (isnan(scalars[i].value)) continue;
         Buffer event;
@@ -143,4 +172,14 @@ Status tensorboard_write(TensorBoard *board, int64_t step, const Scalar *scalars
         status = write_record(board, &event, error);
     }
     return status;
+}
+
+Status tensorboard_text(TensorBoard *board, int64_t step, const char *tag, const char *text, Error *error)
+{
+    Status status = open_events(board, error);
+    if (status) return status;
+    Buffer event;
+    begin_event(&event, step);
+    put_text(&event, tag, text);
+    return write_record(board, &event, error);
 }

@@ -1,6 +1,6 @@
-/* tensorboard.h: scalars as TensorBoard reads them.
+/* tensorboard.h: scalars and texts as TensorBoard reads them.
  *
- * Folder/events.out.tfevents.SECONDS.HOST.PID, a new file per process. Each record is
+ * Folder/events.out.tfevents.SECONDS.HOST.PID, a new file per process, made by its first record. Each record is
  *     u64 length, u32 masked CRC-32C of these 8 bytes, the bytes, u32 masked CRC-32C of the bytes     (little-endian)
  * and its bytes are a protocol buffer, tensorflow.Event, of which the few fields needed are written by hand.
  * Sources: tensorflow/core/lib/io/record_writer.h, core/util/event.proto, core/framework/summary.proto.
@@ -10,10 +10,13 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include "core/base/path.h"
 #include "core/base/status.h"
 
 typedef struct TensorBoard {
-    int fd; /* -1: closed */
+    int fd; /* -1: nothing is written yet */
+    int64_t step;
+    char folder[PATH_SIZE];
 } TensorBoard;
 
 typedef struct Scalar {
@@ -21,10 +24,15 @@ typedef struct Scalar {
     double value;    /* written as float; NAN is left out */
 } Scalar;
 
-/* `step`: the last one that earlier files in this folder are right about: a reader drops what they say beyond it. */
-Status tensorboard_open(TensorBoard *board, const char *folder, int64_t step, Error *error);
+/* Touches nothing. `step`: the last one that earlier files in this folder are right about: a reader drops what they say
+ * beyond it. */
+void tensorboard_open(TensorBoard *board, const char *folder, int64_t step);
 void tensorboard_close(TensorBoard *board);
 Status tensorboard_write(TensorBoard *board, int64_t step, const Scalar *scalars, int count, Error *error);
+
+/* Markdown, on the page of texts; cut after TENSORBOARD_TEXT bytes. */
+enum { TENSORBOARD_TEXT = 6000 };
+Status tensorboard_text(TensorBoard *board, int64_t step, const char *tag, const char *text, Error *error);
 
 uint32_t tensorboard_masked_crc(const void *bytes, size_t size);
 

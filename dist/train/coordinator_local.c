@@ -127,6 +127,7 @@ static Status local_validate(Coordinator *coordinator, RunPosition *position, Er
     const int count = coordinator->ema_model ? 2 : 1;
     Evaluation results[2] = {0};
     if (coordinator->ema_model) model_set_weights(coordinator->ema_model, setup->vectors->ema);
+    if (coordinator->is_root) progress_validate(&coordinator->progress, position->epoch - 1);
     Status status = evaluate(&evaluation, models, count, results, error);
     if (status) return status;
     const bool better = coordinator_update_best(position, &results[count - 1]);

@@ -64,7 +64,7 @@ static Status position_rebase(RunPosition *position, int64_t global_batch, Error
                          "the checkpoint is %" PRId64 " samples into epoch %" PRId64
                          ", which is not a whole number of steps of batch_size %" PRId64
                          "; go on with batch_size %" PRId64 " to the end of the epoch",
-                         sample, position->epoch, global_batch, position->global_batch);
+                         sample, position->epoch + 1, global_batch, position->global_batch);
     position->epoch_step = sample / global_batch;
     position->global_batch = global_batch;
     return STATUS_OK;
@@ -77,7 +77,7 @@ static Status position_fits(const RunPosition *position, int64_t epoch_steps, co
     return error_set(error, STATUS_DATA,
                      "%s: at step %" PRId64 " of epoch %" PRId64 ", but an epoch of this data set has %" PRId64
                      " steps of %" PRId64 " images: go on with the data set that the run had",
-                     path, position->epoch_step, position->epoch, epoch_steps, position->global_batch);
+                     path, position->epoch_step, position->epoch + 1, epoch_steps, position->global_batch);
 }
 
 /* Removes what a run leaves that is killed while it writes, or between a manifest and the pruning after it; the next
@@ -98,6 +98,7 @@ static Status leader_open(Coordinator *coordinator, const char *resume, Checkpoi
                           Error *error)
 {
     const CoordinatorSetup *setup = &coordinator->setup;
+    const int64_t epochs = schedule_total_epochs(&setup->config->schedule), total = epochs * setup->epoch_steps;
     Status status = open_asked(coordinator, resume, checkpoint, resumed, error);
     RunPosition *position = &checkpoint->position;
     if (!status && *resumed) status = position_rebase(position, setup->config->batch_size, error);
@@ -105,8 +106,9 @@ static Status leader_open(Coordinator *coordinator, const char *resume, Checkpoi
     if (status) return status;
     if (*resumed) {
         char own[CHECKPOINT_PATH];
-        log_write(setup->log, LOG_INFO, "resumed from %s: step %" PRId64 ", epoch %" PRId64 " at its step %" PRId64,
-                  checkpoint->path, position->step, position->epoch, position->epoch_step);
+        log_write(setup->log, LOG_INFO,
+                  "resumed from %s: step %" PRId64 " of %" PRId64 "; epoch %" PRId64 ", %" PRId64 " steps into it",
+                  checkpoint->path, position->step, total, position->epoch + 1, position->epoch_step);
         checkpoint_path(own, coordinator->files.folder, position->step);
         if (strcmp(own, checkpoint->path) == 0) {
             coordinator->verified = position->step;
@@ -116,9 +118,9 @@ static Status leader_open(Coordinator *coordinator, const char *resume, Checkpoi
     status = metrics_open(&coordinator->metrics, setup->output, position->step, setup->vectors->ema, error);
     if (status) return status;
     coordinator->metrics_open = true;
-    ProgressPlan plan = {.total_steps = schedule_total_epochs(&setup->config->schedule) * setup->epoch_steps,
+    ProgressPlan plan = {.total_steps = total,
                          .epoch_steps = setup->epoch_steps,
-                         .epochs = schedule_total_epochs(&setup->config->schedule),
+                         .epochs = epochs,
                          .interval = setup->config->log_interval};
     progress_begin(&coordinator->progress, setup->log, &plan, position->step);
     coordinator->progressing = true;

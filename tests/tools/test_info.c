@@ -1,11 +1,13 @@
 #include <criterion/criterion.h>
 #include <inttypes.h>
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "core/base/file.h"
 #include "core/model/weights.h"
+#include "dist/config/config.h"
 #include "tests/support/command.h"
 #include "tests/support/models.h"
 
@@ -100,7 +102,7 @@ Test(info, a_weights_file_tells_its_model)
     ModelConfig config = golden_model("t2t_vit_7");
     save(&config, "seven.safetensors");
     expect(path, 0, "111 tensors, 4310222 values, 17.2 MB, F32\n");
-    expect(path, 0, "  note: from?[2J a test\n");
+    expect(path, 0, "  note: from\\x1B[2J a test\n");
     expect(path, 0, "  fits t2t_vit_7\n");
     config.num_classes = 10;
     config.img_size = 96;
@@ -131,6 +133,53 @@ Test(info, what_keeps_a_file_from_fitting_is_listed)
     expect(arguments, 0, "  fits no such model; ");
     expect(arguments, 0, "    shape    cls_token: expected (1, 1, 128), found (1, 1, 256)\n");
     expect(arguments, 0, "more: --tensors lists them\n");
+}
+
+Test(info, all_models_at_once)
+{
+    expect("--models", 0, "t2t_vit_14                 21.55     4.783     197    384      14      6     81.5\n");
+    Command command = command_run(20, T2T " info --models --json");
+    json_t *list = json_loads(command.output, 0, NULL);
+    cr_assert_not_null(list, "%s", command.output);
+    size_t count = 0;
+    while (zoo_name((int)count)) count++;
+    cr_expect_eq(json_array_size(list), count);
+    json_t *last = json_array_get(list, count - 1);
+    cr_expect_str_eq(json_string_value(json_object_get(last, "name")), zoo_name((int)count - 1));
+    cr_expect(json_is_null(json_object_get(last, "published_top1")));
+    json_decref(list);
+    command_free(&command);
+}
+
+Test(info, a_weights_file_is_compared_with_the_configuration_in_it)
+{
+    Config own;
+    ParamTable table;
+    Error error = {0};
+    char *text, arguments[4200];
+    const char *sets[] = {"model=t2t_vit_7", "depth=2", "img_size=32", "embed_dim=32", "num_classes=10"};
+    cr_assert_eq(config_load(&own, NULL, sets, 5, &error), STATUS_OK, "%s", error.message);
+    cr_assert_eq(config_text(&own, &text, &error), STATUS_OK);
+    const char *const metadata[] = {"config", text, "a\x1b[31m<b>", "c\x1b[0m\"d", NULL};
+    cr_assert_eq(params_build(&table, &own.model, &error), STATUS_OK);
+    float *weights = calloc((size_t)table.size, sizeof *weights);
+    snprintf(path, sizeof path, "%s/own.safetensors", temporary_folder());
+    cr_assert_eq(weights_save(path, &table, weights, metadata, &error), STATUS_OK, "%s", error.message);
+    expect(path, 0, "  fits the configuration in it: t2t_vit_7\n");
+    expect(path, 0, "  a\\x1B[31m<b>: c\\x1B[0m\"d\n");
+    snprintf(arguments, sizeof arguments, "%s --json", path);
+    Command command = command_run(20, T2T " info %s", arguments);
+    json_t *object = json_loads(command.output, 0, NULL);
+    cr_assert_not_null(object, "%s", command.output);
+    cr_expect_str_eq(json_string_value(json_object_get(json_object_get(object, "metadata"), "config")), text);
+    cr_expect_eq(json_integer_value(json_object_get(object, "mismatches")), 0);
+    cr_expect_eq(json_array_size(json_object_get(object, "tensors")), (size_t)table.count);
+    cr_expect_null(strchr(command.output, '\x1b'));
+    json_decref(object);
+    command_free(&command);
+    free(text);
+    free(weights);
+    params_free(&table);
 }
 
 Test(info, wrong_usage_and_bad_files_have_their_exit_statuses)

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/model/weights.h"
+#include "dist/config/config.h"
 #include "tests/support/command.h"
 #include "tests/support/golden.h"
 #include "tests/support/models.h"
@@ -115,6 +116,39 @@ Test(trace, without_targets_only_logits)
     cr_assert_eq(file.count, 1);
     expect_equal(&file, "logits", trial.logits, 20);
     safetensors_close(&file);
+    trial_end(&trial);
+}
+
+/* Neither --model nor --set: the file has it all. */
+Test(trace, weights_that_carry_their_configuration)
+{
+    const char *folder = temporary_folder();
+    const char *sets[] = {"model=t2t_vit_7", "img_size=32", "num_classes=10", "embed_dim=32",
+                          "num_heads=2",     "depth=2",     "token_dim=32"};
+    Trial trial = start(folder);
+    Config config;
+    char path[4096], *text;
+    Error error = {0};
+    cr_assert_eq(config_load(&config, NULL, sets, 7, &error), STATUS_OK, "%s", error.message);
+    cr_assert_eq(config_text(&config, &text, &error), STATUS_OK);
+    const char *const metadata[] = {"config", text, NULL};
+    snprintf(path, sizeof path, "%s/own.safetensors", folder);
+    cr_assert_eq(weights_save(path, trial.table, trial.weights, metadata, &error), STATUS_OK, "%s", error.message);
+    write_input(folder, &trial, "target", NULL);
+    Command command = command_run(60,
+                                  BUILD_FOLDER "/t2t trace --weights %s --input %s/input.safetensors"
+                                               " --output %s/output.safetensors",
+                                  path, folder, folder);
+    cr_assert_eq(command.exit_status, 0, "%s", command.output);
+    command_free(&command);
+    Safetensors file = open_output(folder);
+    expect_equal(&file, "logits", trial.logits, 20);
+    safetensors_close(&file);
+    command = command_run(60, BUILD_FOLDER "/t2t trace --weights %s/weights.safetensors --input x --output y", folder);
+    cr_expect_eq(command.exit_status, 2);
+    cr_expect_not_null(strstr(command.output, "does not say what model it belongs to"), "%s", command.output);
+    command_free(&command);
+    free(text);
     trial_end(&trial);
 }
 

@@ -561,3 +561,11 @@ Test(train, the_folder_of_another_run_is_refused)
     SUCCEEDS(command_run(10, "mkdir %s && touch %s/summary.csv", path_to(path, "other"), path));
     EXPECT(train(1, "other", "--set epochs=1"), 2, "summary.csv");
 }
+
+Test(train, a_missing_data_set_is_named_by_its_key)
+{
+    EXPECT(command_run(SECONDS, T2T " train configs/t2t_vit_7.yaml --output %s/run", temporary_folder()), 2,
+           "data: missing in configs/t2t_vit_7.yaml", "--set data=DIR");
+    char path[1000];
+    cr_expect_not(file_exists(path_to(path, "run")), "a start that failed leaves a folder");
+}

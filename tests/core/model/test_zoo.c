@@ -190,3 +190,20 @@ Test(zoo, drop_path_rates)
     free(rates);
     safetensors_close(&file);
 }
+
+Test(zoo, published_accuracies_are_of_the_published_setting)
+{
+    ModelConfig config;
+    Error error = {0};
+    cr_assert_eq(zoo_find("t2t_vit_14", &config, &error), STATUS_OK);
+    cr_expect_float_eq(zoo_published_top1(&config), 81.5, 1e-9);
+    config.img_size = 384;
+    cr_expect_float_eq(zoo_published_top1(&config), 83.3, 1e-9);
+    config.img_size = 192;
+    cr_expect(isnan(zoo_published_top1(&config)));
+    config.img_size = 224;
+    config.num_classes = 10;
+    cr_expect(isnan(zoo_published_top1(&config)));
+    cr_assert_eq(zoo_find("vit_tiny_patch16", &config, &error), STATUS_OK);
+    cr_expect(isnan(zoo_published_top1(&config)));
+}

@@ -184,6 +184,7 @@ Test(progress, a_bar_on_a_terminal)
         progress_step(&progress, &stats, &record);
     }
     ValidationRecord validation = {.step = 10, .count = 500, .top1 = 12.345, .has_ema = true, .top1_ema = 3.5};
+    progress_validate(&progress, 0);
     progress_validation(&progress, 500, 500);
     progress_validated(&progress, &validation);
     progress_end(&progress);
@@ -191,10 +192,25 @@ Test(progress, a_bar_on_a_terminal)
     cr_assert_eq(lines_in(stream), 1, "only the validation is a line of its own");
     cr_assert(holds(stream, "\repoch 1/2 step 10/20 loss 9.500 lr 0.0005 32 img/s eta "));
     cr_assert(holds(stream, "data 25% net 12% [####################--------------------]  50%\033[K"));
-    cr_assert(holds(stream, "validating 500/500"));
+    cr_assert(holds(stream, "validating 500/500 eta 0s [########################################] 100%\033[K"));
     cr_assert(holds(stream, "top1 12.35 "));
     cr_assert(holds(stream, "ema: top1 3.50"));
     cr_assert_eq(lines_in(file), 4); /* three intervals and the validation */
+}
+
+/* The bar is the validation's, also where a resumed run has not made a step yet. */
+Test(progress, a_validation_has_its_own_share)
+{
+    Progress progress;
+    open_log(0, 200);
+    progress_begin(&progress, &log_, &PLAN, 20);
+    progress_validate(&progress, 1);
+    progress.validation_began -= 30;
+    progress_validation(&progress, 100, 400);
+    progress_end(&progress);
+    log_close(&log_);
+    cr_assert(
+        holds(stream, "\repoch 2/2 validating 100/400 eta 1m 30s [##########------------------------------]  25%"));
 }
 
 Test(progress, durations)

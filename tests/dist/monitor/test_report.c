@@ -26,12 +26,12 @@ static const char *make_run(const char *name, int epochs, bool ema)
     cr_assert_eq(config_save(&config, path, &error), STATUS_OK);
     cr_assert_eq(metrics_open(&metrics, folder, 0, ema, &error), STATUS_OK);
     for (int step = 10; step <= 100 * epochs; step += 10) {
-        TrainRecord train = {step, (step - 1) / 100, 7 - 0.001 * step, 5e-4, step == 50 ? INFINITY : 2, 64, 0.125,
-                             0.25};
+        TrainRecord train = {step, (step - 1) / 100, 7 - 0.001 * step, 5e-4, step == 50 ? INFINITY : 2, 64, 0.125, 0.25,
+                             0};
         cr_assert_eq(metrics_train(&metrics, &train, &error), STATUS_OK);
         if (step % 100 != 0) continue;
         double top1 = 60 - fabs(step / 100.0 - 5);
-        ValidationRecord record = {step, step / 100 - 1, 500, 3, top1, top1 + 20, ema, 2.5, 50 + step / 100.0, 80};
+        ValidationRecord record = {step, step / 100 - 1, 500, 3, top1, top1 + 20, ema, 2.5, 50 + step / 100.0, 80, 0};
         cr_assert_eq(metrics_validation(&metrics, &record, &error), STATUS_OK);
     }
     metrics_close(&metrics);
