@@ -3,10 +3,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/optim/loss.h"
-#include "core/model/model.h"
+#include "core/base/memory.h"
 #include "core/model/weights.h"
-#include "dist/config/config.h"
+#include "dist/train/step.h"
 #include "tools/args.h"
 #include "tools/image_input.h"
 #include "tools/inference_model.h"
@@ -68,30 +67,21 @@ static Status trace_parse(int argc, char **argv, Arguments *arguments, Operands 
 typedef struct Trace {
     Config config;
     Pool *pool;
-    Model *model;
+    TrainStep step; /* to the gradients with targets, else to the logits */
     TraceInput input;
-    float *weights, *grads; /* flat vectors; grads only with targets */
-    float *logits, *dlogits;
     float loss;
     uint8_t *pixels; /* (B, H, W, 3), or NULL */
 } Trace;
-
-static float *trace_allocate(int64_t count, Error *error)
-{
-    float *out = calloc((size_t)count, sizeof *out);
-    if (!out) error_set(error, STATUS_FAILED, "out of memory for %lld floats", (long long)count);
-    return out;
-}
 
 static Status read_pictures(Trace *trace, const Arguments *arguments, Error *error)
 {
     const int64_t side = trace->config.model.img_size, size = 3 * side * side;
     Pictures pictures;
     trace->input.batch = arguments->image_count;
-    trace->input.images = trace_allocate(trace->input.batch * size, error);
-    trace->pixels = calloc((size_t)trace->input.batch, (size_t)size);
-    if (!trace->input.images || !trace->pixels)
-        return error_set(error, STATUS_FAILED, "out of memory for %d images", trace->input.batch);
+    trace->input.images = memory_alloc(trace->input.batch, (size_t)size * sizeof(float), "the images", error);
+    if (!trace->input.images) return error->status;
+    trace->pixels = memory_alloc(trace->input.batch, (size_t)size, "the images' pixels", error);
+    if (!trace->pixels) return error->status;
     Status status = pictures_create(&pictures, &trace->config.pipeline, error);
     for (int i = 0; !status && i < trace->input.batch; i++)
         status = pictures_read(&pictures, arguments->images[i], trace->input.images + i * size,
@@ -104,39 +94,37 @@ static Status read_pictures(Trace *trace, const Arguments *arguments, Error *err
 
 static Status trace_run(Trace *trace, const Arguments *arguments, Error *error)
 {
-    const ModelConfig *config = &trace->config.model;
-    ModelMode mode = trace->input.targets ? MODEL_TRAIN : MODEL_EVAL;
-    int64_t outputs = (int64_t)trace->input.batch * config->num_classes;
+    TrainStep *step = &trace->step;
+    TrainStepSetup setup = {.config = &trace->config,
+                            .kind = trace->input.targets ? STEP_GRADIENTS : STEP_FORWARD,
+                            .micro_batch = trace->input.batch};
     WeightsReport report = {0};
     Status status = pool_create(&trace->pool, pool_useful_threads(arguments->threads), error);
-    if (!status) status = model_create(&trace->model, config, trace->input.batch, mode, trace->pool, error);
+    setup.pool = trace->pool;
+    if (!status) status = train_step_create(step, &setup, error);
     if (status) return status;
-    const ParamTable *table = model_params(trace->model);
-    trace->weights = trace_allocate(table->size, error);
-    trace->logits = trace_allocate(outputs, error);
-    trace->dlogits = trace_allocate(outputs, error);
-    if (trace->input.targets) trace->grads = trace_allocate(table->size, error);
-    if (error->status) return error->status;
-    params_init(table, config, 0, trace->weights);
-    status = weights_load(arguments->weights, table, trace->weights, &report, error);
+    params_init(step->table, &trace->config.model, 0, step->vectors.weights);
+    status = weights_load(arguments->weights, step->table, step->vectors.weights, &report, error);
     if (status) return status;
     if (report.head_dropped)
-        return error_set(
-            error, STATUS_DATA, "%s: a head of %lld classes, but the model has %d; add --set num_classes=%lld",
-            arguments->weights, (long long)report.file_classes, config->num_classes, (long long)report.file_classes);
-    ModelInput input = {.count = trace->input.batch, .images = trace->input.images};
-    model_set_weights(trace->model, trace->weights);
-    model_forward(trace->model, &input, trace->logits);
-    if (!trace->input.targets) return STATUS_OK;
-    trace->loss = (float)loss_soft_target(trace->logits, trace->input.targets, trace->input.batch, config->num_classes,
-                                          1.0 / trace->input.batch, trace->dlogits);
-    model_backward(trace->model, trace->dlogits, trace->grads, false, NULL, NULL);
+        return error_set(error, STATUS_DATA,
+                         "%s: a head of %lld classes, but the model has %d; add --set num_classes=%lld",
+                         arguments->weights, (long long)report.file_classes, trace->config.model.num_classes,
+                         (long long)report.file_classes);
+    model_set_weights(step->model, step->vectors.weights);
+    const StepBatch batch = {.input = {.count = trace->input.batch, .images = trace->input.images},
+                             .targets = trace->input.targets,
+                             .scale = 1.0 / trace->input.batch};
+    if (batch.targets)
+        trace->loss = (float)train_step_gradients(step, &batch);
+    else
+        model_forward(step->model, &batch.input, step->logits);
     return STATUS_OK;
 }
 
 static Status write_output(const Trace *trace, const char *path, Error *error)
 {
-    const ParamTable *table = model_params(trace->model);
+    const ParamTable *table = trace->step.table;
     const int64_t side = trace->config.model.img_size;
     SafetensorsTensor *tensors = calloc((size_t)table->count + 3, sizeof *tensors);
     char(*names)[sizeof table->items->name + 8] = calloc((size_t)table->count, sizeof *names);
@@ -147,7 +135,7 @@ static Status write_output(const Trace *trace, const char *path, Error *error)
         goto free_all;
     }
     tensors[count++] = (SafetensorsTensor){
-        "logits", DTYPE_F32, 2, {trace->input.batch, trace->config.model.num_classes}, trace->logits};
+        "logits", DTYPE_F32, 2, {trace->input.batch, trace->config.model.num_classes}, trace->step.logits};
     if (trace->pixels)
         tensors[count++] =
             (SafetensorsTensor){"pixels", DTYPE_U8, 4, {trace->input.batch, side, side, 3}, trace->pixels};
@@ -157,7 +145,7 @@ static Status write_output(const Trace *trace, const char *path, Error *error)
         if (!param->trainable) continue;
         snprintf(names[i], sizeof names[i], "grad.%s", param->name);
         SafetensorsTensor tensor = {
-            .name = names[i], .dtype = DTYPE_F32, .ndim = param->ndim, .data = trace->grads + param->offset};
+            .name = names[i], .dtype = DTYPE_F32, .ndim = param->ndim, .data = trace->step.grads + param->offset};
         memcpy(tensor.shape, param->shape, sizeof param->shape);
         tensors[count++] = tensor;
     }
@@ -170,14 +158,10 @@ free_all:
 
 static void trace_free(Trace *trace)
 {
-    model_free(trace->model);
+    train_step_free(&trace->step);
     pool_free(trace->pool);
-    free(trace->weights);
-    free(trace->grads);
     free(trace->pixels);
     trace_input_free(&trace->input);
-    free(trace->logits);
-    free(trace->dlogits);
 }
 
 Status tool_trace(int argc, char **argv, Error *error)

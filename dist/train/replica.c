@@ -2,12 +2,8 @@
 
 #include <inttypes.h>
 #include <math.h>
-#include <string.h>
 
-#include "core/optim/loss.h"
-#include "core/optim/optim.h"
 #include "core/base/clock.h"
-#include "dist/comm/world.h"
 #include "dist/train/evaluate.h"
 #include "dist/train/signals.h"
 
@@ -19,20 +15,6 @@ void replica_part(int64_t global_batch, int rank, int ranks, int64_t *begin, int
     int64_t largest = (global_batch + ranks - 1) / ranks, pairs = global_batch / 2;
     bool whole_pairs = global_batch % 2 == 0 && 2 * ((pairs + ranks - 1) / ranks) == largest;
     share_range(global_batch, whole_pairs ? 2 : 1, rank, ranks, begin, end);
-}
-
-static void carve(Replica *replica)
-{
-    Arena *arena = &replica->arena;
-    const OptimConfig *optim = &replica->config->optim;
-    size_t size = (size_t)replica->table->size, slice = (size_t)(replica->vectors.end - replica->vectors.begin);
-    size_t logits = (size_t)replica->micro_batch * (size_t)replica->config->model.num_classes;
-    replica->vectors.weights = arena_floats(arena, size);
-    replica->vectors.moment1 = arena_floats(arena, slice);
-    replica->vectors.moment2 = optim_has_moment2(optim->kind) ? arena_floats(arena, slice) : NULL;
-    replica->vectors.ema = optim->ema_decay > 0 ? arena_floats(arena, size) : NULL;
-    replica->logits = arena_floats(arena, logits);
-    replica->grad_logits = arena_floats(arena, logits);
 }
 
 static Status loader_make(Replica *replica, const Dataset *dataset, int64_t begin, int64_t end, Error *error)
@@ -54,97 +36,40 @@ static Status loader_make(Replica *replica, const Dataset *dataset, int64_t begi
     return status;
 }
 
-static Status reducer_make(Replica *replica, Error *error)
-{
-    const Config *config = replica->config;
-    ReducerConfig reducer = {.comm = replica->world->comm,
-                             .kind = config->allreduce,
-                             .bucket_mb = config->bucket_mb,
-                             .wire = config->wire,
-                             .zero = config->zero == 1,
-                             .watchdog = config->watchdog,
-                             .timeline = replica->timeline};
-    Status status = reducer_create(&replica->reducer, &reducer, replica->table->size, error);
-    if (status) return status;
-    replica->grads = reducer_grads(replica->reducer);
-    reducer_owned(replica->reducer, &replica->vectors.begin, &replica->vectors.end);
-    return STATUS_OK;
-}
-
 Status replica_create(Replica *replica, const Config *config, const World *world, const Dataset *dataset, Pool *pool,
                       Timeline *timeline, Error *error)
 {
-    *replica = (Replica){.config = config, .world = world, .pool = pool, .timeline = timeline};
+    *replica = (Replica){.config = config, .world = world};
     if (dataset_count(dataset) < config->batch_size)
         return error_set(error, STATUS_DATA,
                          "%s has %" PRId64 " training images, fewer than batch_size, %" PRId64 ": an epoch has no step",
                          config->data, dataset_count(dataset), config->batch_size);
     int64_t begin, end;
     replica_part(config->batch_size, world->rank, world->size, &begin, &end);
-    replica->part = end - begin;
     int64_t largest = (config->batch_size + world->size - 1) / world->size;
-    replica->micro_batch = (int)((largest + config->accumulate - 1) / config->accumulate);
-    Status status = model_create(&replica->model, &config->model, replica->micro_batch, MODEL_TRAIN, pool, error);
-    status =
-        world_agree(world->comm, status, error); /* before anybody waits for the reducer of one that has no model */
-    if (status) return status;
-    replica->table = model_params(replica->model);
-    status = reducer_make(replica, error); /* which says what part of the moments is here */
-    if (status) return status;
-    carve(replica);
-    status = arena_allocate(&replica->arena, error);
-    if (status) return status;
-    carve(replica);
-    return loader_make(replica, dataset, begin, end, error);
+    const TrainStepSetup setup = {.config = config,
+                                  .micro_batch = (int)((largest + config->accumulate - 1) / config->accumulate),
+                                  .pool = pool,
+                                  .world = world,
+                                  .timeline = timeline};
+    Status status = train_step_create(&replica->step, &setup, error);
+    return status ? status : loader_make(replica, dataset, begin, end, error);
 }
 
 void replica_free(Replica *replica)
 {
     loader_free(replica->loader);
-    reducer_free(replica->reducer);
-    arena_free(&replica->arena);
-    model_free(replica->model);
+    train_step_free(&replica->step);
     *replica = (Replica){0};
 }
 
 Status replica_start(Replica *replica, const RunPosition *position, Error *error)
 {
-    model_set_weights(replica->model, replica->vectors.weights);
+    model_set_weights(replica->step.model, replica->step.vectors.weights);
     return loader_start(replica->loader, position->epoch, position->epoch_step, error);
 }
 
 /* ---- a step */
-
-/* Forward and backward over this rank's part, a micro-batch at a time; adds the part's share of the loss. The scale is
- * that of the whole global batch, so sums over micro-batches and ranks are means, whatever their sizes. */
-static double compute(Replica *replica, const Batch *batch, int64_t step)
-{
-    const int classes = replica->config->model.num_classes;
-    const size_t image = (size_t)replica->config->model.in_chans * (size_t)replica->config->model.img_size *
-                         (size_t)replica->config->model.img_size;
-    const double scale = 1.0 / (double)replica->config->batch_size;
-    double loss = 0;
-    for (int begin = 0; begin < batch->count; begin += replica->micro_batch) {
-        int left = batch->count - begin, count = left < replica->micro_batch ? left : replica->micro_batch;
-        bool last = begin + count == batch->count;
-        ModelInput input = {.count = count,
-                            .images = batch->images + (size_t)begin * image,
-                            .training = true,
-                            .seed = replica->config->seed,
-                            .epoch = (uint64_t)batch->epoch,
-                            .samples = batch->samples + begin};
-        double start = clock_seconds();
-        model_forward(replica->model, &input, replica->logits);
-        double middle = clock_seconds();
-        timeline_add(replica->timeline, TIMELINE_COMPUTE, "forward", step, start, middle);
-        loss += loss_soft_target(replica->logits, batch->targets + (size_t)begin * (size_t)classes, count, classes,
-                                 scale, replica->grad_logits);
-        model_backward(replica->model, replica->grad_logits, replica->grads, begin > 0, last ? reducer_ready : NULL,
-                       replica->reducer);
-        timeline_add(replica->timeline, TIMELINE_COMPUTE, "backward", step, middle, clock_seconds());
-    }
-    return loss;
-}
 
 /* "EPOCH STEP IMAGE IMAGE ...": numbers in the data set. Whole lines, so that a killed run leaves whole lines. */
 static void tell_samples(FILE *out, const Batch *batch)
@@ -155,35 +80,43 @@ static void tell_samples(FILE *out, const Batch *batch)
     fflush(out);
 }
 
-/* A rank without images takes part in the sum with zeros: its part of the global batch is empty, or it could not read
- * its images, and then all reach the end of the step and stop together. */
+/* The batch that is due at the position, and no other. */
+static Status next_batch(Replica *replica, const RunPosition *position, Batch **batch, Error *error)
+{
+    double start = clock_seconds();
+    Status status = loader_next(replica->loader, batch, error);
+    timeline_add(replica->step.timeline, TIMELINE_COMPUTE, "wait for data", position->step, start, clock_seconds());
+    if (status || ((*batch)->epoch == position->epoch && (*batch)->step == position->epoch_step)) return status;
+    return error_set(error, STATUS_FAILED,
+                     "the loader gave step %" PRId64 " of epoch %" PRId64 "; step %" PRId64 " of epoch %" PRId64
+                     " is due",
+                     (*batch)->step, (*batch)->epoch, position->epoch_step, position->epoch);
+}
+
+/* The sum of gradients over ranks. A rank without images adds zeros: its part of the global batch is empty, or it could
+ * not read its images, and then all reach the end of the step and stop together. */
 static Status gradients(Replica *replica, const RunPosition *position, double *loss, Error *error)
 {
+    TrainStep *step = &replica->step;
     Batch *batch = NULL;
-    double start = clock_seconds();
-    *loss = 0;
-    Status status = loader_next(replica->loader, &batch, error);
-    timeline_add(replica->timeline, TIMELINE_COMPUTE, "wait for data", position->step, start, clock_seconds());
-    if (!status && (batch->epoch != position->epoch || batch->step != position->epoch_step))
-        status = error_set(error, STATUS_FAILED,
-                           "the loader gave step %" PRId64 " of epoch %" PRId64 "; step %" PRId64 " of epoch %" PRId64
-                           " is due",
-                           batch->step, batch->epoch, position->epoch_step, position->epoch);
-    reducer_begin(replica->reducer);
-    if (!status && replica->samples) tell_samples(replica->samples, batch);
-    if (status || batch->count == 0) {
-        memset(replica->grads, 0, (size_t)replica->table->size * sizeof *replica->grads);
-        reducer_ready(replica->reducer, 0, replica->table->size);
-    } else {
-        pool_stop_when(replica->pool, signals_flag());
-        *loss = compute(replica, batch, position->step);
-        pool_stop_when(replica->pool, NULL);
+    StepBatch work = {.scale = 1.0 / (double)replica->config->batch_size, .number = position->step};
+    Status status = next_batch(replica, position, &batch, error);
+    if (!status) {
+        if (replica->samples) tell_samples(replica->samples, batch);
+        work.targets = batch->targets;
+        work.input = (ModelInput){.count = batch->count,
+                                  .images = batch->images,
+                                  .training = true,
+                                  .seed = replica->config->seed,
+                                  .epoch = (uint64_t)batch->epoch,
+                                  .samples = batch->samples};
     }
+    pool_stop_when(step->pool, signals_flag());
+    *loss = train_step_gradients(step, &work);
+    pool_stop_when(step->pool, NULL);
     if (batch) loader_release(replica->loader, batch);
-    start = clock_seconds();
-    Status reduced = reducer_wait(replica->reducer, error);
-    timeline_add(replica->timeline, TIMELINE_COMPUTE, "wait for sums", position->step, start, clock_seconds());
-    return status ? status : reduced;
+    Status summed = train_step_sum(step, error);
+    return status ? status : summed;
 }
 
 typedef struct Agreement { /* summed over ranks: doubles only */
@@ -193,11 +126,12 @@ typedef struct Agreement { /* summed over ranks: doubles only */
 /* The first value of the summed gradient that is not finite, by the rank that owns it. */
 static Status find_nonfinite(const Replica *replica, const RunPosition *position, Error *error)
 {
-    const float *total = reducer_total(replica->reducer);
-    int64_t at = replica->vectors.begin;
-    while (at < replica->vectors.end && isfinite(total[at])) at++;
-    if (at == replica->vectors.end) return STATUS_OK;
-    const Param *param = replica->table->items;
+    const TrainStep *step = &replica->step;
+    const float *total = train_step_total(step);
+    int64_t at = step->vectors.begin;
+    while (at < step->vectors.end && isfinite(total[at])) at++;
+    if (at == step->vectors.end) return STATUS_OK;
+    const Param *param = step->table->items;
     while (param->offset + param->numel <= at) param++;
     return error_set(error, STATUS_FAILED,
                      "step %" PRId64 ", epoch %" PRId64 ": the gradient of %s is %g at element %" PRId64,
@@ -215,22 +149,6 @@ static Status refuse_nonfinite(const Replica *replica, const RunPosition *positi
                      "  hint: a lower lr or a smaller clip_grad; --resume auto goes on from the last checkpoint");
 }
 
-static void update(Replica *replica, const RunPosition *position, double lr, double norm)
-{
-    const Config *config = replica->config;
-    OptimConfig optim = config->optim;
-    int64_t step = position->step + 1;
-    if (replica->vectors.ema && config->model_ema_warmup) {
-        double ramp = (1.0 + (double)step) / (10.0 + (double)step);
-        if (ramp < optim.ema_decay) optim.ema_decay = ramp;
-    }
-    const OptimVectors vectors = {replica->vectors.weights, reducer_total(replica->reducer), replica->vectors.moment1,
-                                  replica->vectors.moment2, replica->vectors.ema};
-    const OptimStep update = {
-        .number = step, .lr = lr, .lr_body = lr, .grad_scale = optim_clip_scale(norm, config->clip_grad)};
-    optim_step(&optim, replica->table, replica->pool, &vectors, replica->vectors.begin, replica->vectors.end, &update);
-}
-
 RunPosition replica_next(const Replica *replica, const RunPosition *position)
 {
     RunPosition next = *position;
@@ -243,58 +161,52 @@ RunPosition replica_next(const Replica *replica, const RunPosition *position)
     return next;
 }
 
-Status replica_step(Replica *replica, RunPosition *position, const StepWishes *wishes, StepOutcome *outcome,
+/* Everything that ranks decide together, in one sum. STATUS_OK: *sums says what all saw. */
+static Status agree_on_step(Replica *replica, const StepRequest *request, Agreement *sums, Error *error)
+{
+    Error broken = {0}; /* the message in `error` is that of this rank's failure, which comes later */
+    sums->stop = request->stop || signals_caught(); /* after computing, which a signal cuts short */
+    sums->checkpoint = request->checkpoint;
+    sums->squares = train_step_squares(&replica->step);
+    Status status = train_step_agree(&replica->step, (double *)sums, sizeof *sums / sizeof(double), &broken);
+    if (status) *error = broken;
+    return status;
+}
+
+Status replica_step(Replica *replica, RunPosition *position, const StepRequest *request, StepResult *result,
                     Error *error)
 {
-    double begin = clock_seconds(), waited = loader_counts(replica->loader).wait_seconds;
+    const double begin = clock_seconds(), waited = loader_counts(replica->loader).wait_seconds;
     const int ranks = replica->world->size;
-    Agreement agreement = {0};
-    Status status = gradients(replica, position, &agreement.loss, error);
-    if (!status) status = wishes->health;
-    agreement.failed = status != STATUS_OK;
-    agreement.stop = wishes->stop || signals_caught(); /* after computing, which a signal cuts short */
-    agreement.checkpoint = wishes->checkpoint;
-    const double data_wait = loader_counts(replica->loader).wait_seconds - waited;
-    const double comm_wait = reducer_times(replica->reducer).wait;
-    agreement.data_wait = data_wait;
-    agreement.comm_wait = comm_wait;
-    int64_t slice_begin, slice_end;
-    reducer_slice(replica->reducer, &slice_begin, &slice_end);
-    agreement.squares = optim_sum_squares(replica->pool, reducer_total(replica->reducer), slice_begin, slice_end);
-    Error broken = {0};
-    if (reducer_agree(replica->reducer, (double *)&agreement, sizeof agreement / sizeof(double), &broken)) {
-        *error = broken;
-        return broken.status;
-    }
-    if (agreement.failed > 0) return world_agree(replica->world->comm, status, error);
-    if (agreement.stop > 0) {
-        *outcome = (StepOutcome){.stop = true};
-        return STATUS_OK;
-    }
-    if (!isfinite(agreement.squares) || !isfinite(agreement.loss))
-        return refuse_nonfinite(replica, position, agreement.loss, error);
-
-    const double mine = clock_seconds() - begin - data_wait - comm_wait, updating = clock_seconds();
-    double norm = sqrt(agreement.squares);
-    double lr = schedule_lr(&replica->config->schedule, (int)position->epoch,
-                            (double)position->epoch_step / (double)replica->epoch_steps);
-    update(replica, position, lr, norm);
-    status = reducer_gather(replica->reducer, replica->vectors.weights, error);
+    Agreement sums = {0};
+    Status mine = gradients(replica, position, &sums.loss, error);
+    if (!mine) mine = request->health;
+    sums.failed = mine != STATUS_OK;
+    sums.data_wait = loader_counts(replica->loader).wait_seconds - waited;
+    sums.comm_wait = reducer_times(replica->step.reducer).wait;
+    const double waits = sums.data_wait + sums.comm_wait;
+    Status status = agree_on_step(replica, request, &sums, error);
     if (status) return status;
-    model_set_weights(replica->model, replica->vectors.weights);
-    timeline_add(replica->timeline, TIMELINE_COMPUTE, "update", position->step, updating, clock_seconds());
-    outcome->stats = (StepStats){.step = position->step + 1,
-                                 .epoch = position->epoch,
-                                 .loss = agreement.loss,
-                                 .lr = lr,
-                                 .grad_norm = norm,
-                                 .images = replica->config->batch_size,
-                                 .seconds = clock_seconds() - begin,
-                                 .data_wait = agreement.data_wait / ranks,
-                                 .comm_wait = agreement.comm_wait / ranks};
-    outcome->compute = mine;
-    outcome->stop = false;
-    outcome->checkpoint = agreement.checkpoint > 0;
+    if (sums.failed > 0) return world_agree(replica->world->comm, mine, error);
+    *result = (StepResult){.stop = sums.stop > 0, .checkpoint = sums.checkpoint > 0};
+    if (result->stop) return STATUS_OK;
+    if (!isfinite(sums.squares) || !isfinite(sums.loss)) return refuse_nonfinite(replica, position, sums.loss, error);
+
+    result->compute = clock_seconds() - begin - waits;
+    const double norm = sqrt(sums.squares);
+    const double lr = schedule_lr(&replica->config->schedule, (int)position->epoch,
+                                  (double)position->epoch_step / (double)replica->epoch_steps);
+    status = train_step_update(&replica->step, lr, norm, error);
+    if (status) return status;
+    result->stats = (StepStats){.step = position->step + 1,
+                                .epoch = position->epoch,
+                                .loss = sums.loss,
+                                .lr = lr,
+                                .grad_norm = norm,
+                                .images = replica->config->batch_size,
+                                .seconds = clock_seconds() - begin,
+                                .data_wait = sums.data_wait / ranks,
+                                .comm_wait = sums.comm_wait / ranks};
     *position = replica_next(replica, position);
     return STATUS_OK;
 }

@@ -4,12 +4,10 @@
 #include <stdlib.h>
 #include <time.h>
 
-#include "core/optim/loss.h"
-#include "core/model/model.h"
 #include "core/base/thread_pool.h"
 #include "data/loader/loader.h"
 #include "data/augment/sample.h"
-#include "dist/config/config.h"
+#include "dist/train/step.h"
 #include "tools/args.h"
 #include "tools/bench/bench.h"
 
@@ -184,53 +182,34 @@ static Status measure_loader(const Dataset *dataset, const Config *config, const
 
 /* ---- a training step beside the loader */
 
-typedef struct Step {
-    Pool *pool;
-    Model *model;
-    float *weights, *grads, *logits, *dlogits;
-} Step;
-
-static Status step_create(Step *step, const ModelConfig *config, int threads, Error *error)
+static Status step_create(TrainStep *step, const Config *config, Pool *pool, Error *error)
 {
-    Status status = pool_create(&step->pool, threads, error);
-    if (!status) status = model_create(&step->model, config, BATCH, MODEL_TRAIN, step->pool, error);
+    const TrainStepSetup setup = {.config = config, .kind = STEP_GRADIENTS, .micro_batch = BATCH, .pool = pool};
+    Status status = train_step_create(step, &setup, error);
     if (status) return status;
-    const ParamTable *table = model_params(step->model);
-    size_t outputs = (size_t)BATCH * (size_t)config->num_classes;
-    step->weights = calloc(2 * (size_t)table->size, sizeof(float));
-    step->logits = calloc(2 * outputs, sizeof(float));
-    if (!step->weights || !step->logits) return error_set(error, STATUS_FAILED, "out of memory: a model's vectors");
-    step->grads = step->weights + table->size;
-    step->dlogits = step->logits + outputs;
-    params_init(table, config, 0, step->weights);
-    model_set_weights(step->model, step->weights);
+    params_init(step->table, &config->model, 0, step->vectors.weights);
+    model_set_weights(step->model, step->vectors.weights);
     return STATUS_OK;
 }
 
-static void step_free(Step *step)
+static void step_on(TrainStep *step, const Batch *batch)
 {
-    model_free(step->model);
-    pool_free(step->pool);
-    free(step->weights);
-    free(step->logits);
-}
-
-static void step_run(Step *step, const Batch *batch)
-{
-    int classes = model_config(step->model)->num_classes;
-    ModelInput input = {.count = batch->count, .images = batch->images, .training = true, .samples = batch->samples};
-    model_forward(step->model, &input, step->logits);
-    loss_soft_target(step->logits, batch->targets, batch->count, classes, 1.0 / batch->count, step->dlogits);
-    model_backward(step->model, step->dlogits, step->grads, false, NULL, NULL);
+    const StepBatch work = {
+        .input = {.count = batch->count, .images = batch->images, .training = true, .samples = batch->samples},
+        .targets = batch->targets,
+        .scale = 1.0 / batch->count};
+    train_step_gradients(step, &work);
 }
 
 static Status measure_step(const Dataset *dataset, Config config, const Arguments *arguments, Figures *figures,
                            Error *error)
 {
-    Step step = {0};
+    TrainStep step = {0};
     Loader *loader = NULL;
+    Pool *pool = NULL;
     config.model.num_classes = dataset_classes(dataset);
-    Status status = step_create(&step, &config.model, arguments->threads, error);
+    Status status = pool_create(&pool, arguments->threads, error);
+    if (!status) status = step_create(&step, &config, pool, error);
     if (!status) status = make_loader(&loader, dataset, &config, config.workers > 0 ? config.workers : 1, true, error);
     if (!status) status = loader_start(loader, 0, 0, error);
     int64_t done = -1; /* the first step is not timed: the ring is empty */
@@ -241,11 +220,11 @@ static Status measure_step(const Dataset *dataset, Config config, const Argument
         if (status) break;
         if (done < 0) {
             done = 0;
-            step_run(&step, batch);
+            step_on(&step, batch);
             waited = loader_counts(loader).wait_seconds;
             figures_start(figures);
         } else {
-            step_run(&step, batch);
+            step_on(&step, batch);
             done += batch->count;
         }
         loader_release(loader, batch);
@@ -255,7 +234,8 @@ static Status measure_step(const Dataset *dataset, Config config, const Argument
         figures->waited = loader_counts(loader).wait_seconds - waited;
     }
     loader_free(loader);
-    step_free(&step);
+    train_step_free(&step);
+    pool_free(pool);
     return status;
 }
 

@@ -3,63 +3,65 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "core/optim/loss.h"
+#include "core/base/memory.h"
 #include "core/base/rng.h"
 
-static Status allocate(BenchModel *bench, Error *error)
+/* Normalised pixels and one label each. */
+static Status make_batch(BenchModel *bench, int count, Error *error)
 {
-    const ModelConfig *config = bench->config;
-    size_t size = (size_t)model_params(bench->model)->size;
-    size_t outputs = (size_t)bench->batch * (size_t)config->num_classes;
-    size_t pixels =
-        (size_t)bench->batch * (size_t)config->in_chans * (size_t)config->img_size * (size_t)config->img_size;
-    bench->vectors = calloc((bench->infer ? 1 : 5) * size, sizeof(float));
-    bench->images = calloc(pixels, sizeof(float));
-    bench->logits = calloc(3 * outputs, sizeof(float));
-    bench->samples = calloc((size_t)bench->batch, sizeof *bench->samples);
-    if (!bench->vectors || !bench->images || !bench->logits || !bench->samples)
-        return error_set(error, STATUS_FAILED, "out of memory for a batch of %d", bench->batch);
-    bench->targets = bench->logits + outputs;
-    bench->dlogits = bench->targets + outputs;
-    bench->weights = bench->vectors;
-    if (!bench->infer) {
-        bench->grads = bench->vectors + size;
-        bench->moment1 = bench->vectors + 2 * size;
-        bench->moment2 = bench->vectors + 3 * size;
-        bench->ema = bench->vectors + 4 * size;
-    }
+    const ModelConfig *model = &bench->config.model;
+    int64_t pixels = (int64_t)count * model->in_chans * model->img_size * model->img_size;
+    bench->images = memory_alloc(pixels, sizeof *bench->images, "random images", error);
+    if (!bench->images) return error->status;
+    bench->targets = memory_alloc((int64_t)count * model->num_classes, sizeof *bench->targets, "their targets", error);
+    if (!bench->targets) return error->status;
+    bench->samples = memory_alloc(count, sizeof *bench->samples, "their numbers", error);
+    if (!bench->samples) return error->status;
     Rng rng = rng_make(0, RNG_SYNTHETIC, 0, 0);
-    for (size_t i = 0; i < pixels; i++) bench->images[i] = (float)rng_range(&rng, -2, 2);
-    for (int b = 0; b < bench->batch; b++) {
+    for (int64_t i = 0; i < pixels; i++) bench->images[i] = (float)rng_range(&rng, -2, 2);
+    for (int b = 0; b < count; b++) {
         bench->samples[b] = (uint64_t)b;
-        bench->targets[(size_t)b * (size_t)config->num_classes + (size_t)(b % config->num_classes)] = 1.0f;
+        bench->targets[(size_t)b * (size_t)model->num_classes + (size_t)(b % model->num_classes)] = 1.0f;
     }
+    bench->batch = (StepBatch){
+        .input = {.count = count, .images = bench->images, .training = !bench->infer, .samples = bench->samples},
+        .targets = bench->targets,
+        .scale = 1.0 / count,
+        .number = -1};
     return STATUS_OK;
 }
 
-Status bench_model_create(BenchModel *bench, const Config *config, int batch, int threads, bool infer, Error *error)
+Status bench_model_create(BenchModel *bench, const BenchModelSetup *setup, Error *error)
 {
-    *bench = (BenchModel){.config = &config->model, .optim = config->optim, .batch = batch, .infer = infer};
-    bench->optim.ema_decay = 0.99996;
-    Status status = pool_create(&bench->pool, threads, error);
-    if (!status)
-        status =
-            model_create(&bench->model, bench->config, batch, infer ? MODEL_EVAL : MODEL_TRAIN, bench->pool, error);
-    if (!status) status = allocate(bench, error);
+    *bench = (BenchModel){.config = setup->config, .infer = setup->infer};
+    bench->config.optim.ema_decay = 0.99996;
+    bench->config.model_ema_warmup = false;
+    bench->config.clip_grad = 1.0;
+    Status status = pool_create(&bench->pool, setup->threads, error);
+    if (!status) status = make_batch(bench, setup->batch, error);
+    if (setup->world) status = world_agree(setup->world->comm, status, error);
     if (status) return status;
-    params_init(model_params(bench->model), bench->config, 0, bench->weights);
-    model_set_weights(bench->model, bench->weights);
+    const TrainStepSetup step = {.config = &bench->config,
+                                 .kind = setup->infer ? STEP_FORWARD : STEP_UPDATE,
+                                 .micro_batch = setup->batch,
+                                 .pool = bench->pool,
+                                 .world = setup->world,
+                                 .timeline = setup->timeline};
+    status = train_step_create(&bench->step, &step, error);
+    if (setup->world) status = world_agree(setup->world->comm, status, error);
+    if (status) return status;
+    params_init(bench->step.table, &bench->config.model, 0, bench->step.vectors.weights);
+    model_set_weights(bench->step.model, bench->step.vectors.weights);
     return STATUS_OK;
 }
 
 void bench_model_free(BenchModel *bench)
 {
-    model_free(bench->model);
+    train_step_free(&bench->step);
     profile_free(bench->profile);
     pool_free(bench->pool);
-    free(bench->vectors);
     free(bench->images);
-    free(bench->logits);
+    free(bench->targets);
     free(bench->samples);
     *bench = (BenchModel){0};
 }
@@ -67,40 +69,27 @@ void bench_model_free(BenchModel *bench)
 Status bench_model_profile(BenchModel *bench, Error *error)
 {
     Status status = profile_create(&bench->profile, pool_threads(bench->pool), error);
-    if (!status) model_profile(bench->model, bench->profile);
-    return status;
+    if (status) return status;
+    model_profile(bench->step.model, bench->profile);
+    bench->step.profile = bench->profile;
+    return STATUS_OK;
 }
 
-/* All threads spent the time since their last lap on this part, or waited for those that did. */
-static void lap_all(const BenchModel *bench, Part part)
+void bench_model_gradients(BenchModel *bench, TrainStep *step)
 {
-    if (bench->profile) profile_lap_all(bench->profile, part);
+    StepBatch *batch = &bench->batch;
+    batch->input.epoch = (uint64_t)++batch->number; /* moves, so that drop path drops other branches each step */
+    if (!bench->infer) {
+        train_step_gradients(step, batch);
+        return;
+    }
+    model_forward(step->model, &batch->input, step->logits);
+    if (bench->profile) profile_lap_all(bench->profile, PART_IDLE);
 }
 
-void bench_model_gradients(BenchModel *bench, float *grads, GradsReady ready, void *context)
+Status bench_model_update(TrainStep *step, Error *error)
 {
-    /* The epoch moves, so that drop path drops other branches each step. */
-    ModelInput input = {.count = bench->batch,
-                        .images = bench->images,
-                        .training = !bench->infer,
-                        .epoch = (uint64_t)bench->step,
-                        .samples = bench->samples};
-    model_forward(bench->model, &input, bench->logits);
-    lap_all(bench, PART_IDLE);
-    if (bench->infer) return;
-    loss_soft_target(bench->logits, bench->targets, bench->batch, bench->config->num_classes, 1.0 / bench->batch,
-                     bench->dlogits);
-    lap_all(bench, PART_LOSS);
-    model_backward(bench->model, bench->dlogits, grads, false, ready, context);
-    lap_all(bench, PART_IDLE);
-}
-
-void bench_model_update(BenchModel *bench, const float *grads, int64_t begin, int64_t end, double squares)
-{
-    const OptimVectors vectors = {bench->weights, grads, bench->moment1, bench->moment2, bench->ema};
-    const OptimStep step = {
-        .number = ++bench->step, .lr = 1e-6, .lr_body = 1e-6, .grad_scale = optim_clip_scale(sqrt(squares), 1.0)};
-    optim_step(&bench->optim, model_params(bench->model), bench->pool, &vectors, begin, end, &step);
-    lap_all(bench, PART_UPDATE);
-    model_set_weights(bench->model, bench->weights); /* they changed */
+    double squares = train_step_squares(step);
+    Status status = train_step_agree(step, &squares, 1, error);
+    return status ? status : train_step_update(step, 1e-6, sqrt(squares), error);
 }

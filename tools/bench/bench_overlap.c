@@ -4,8 +4,6 @@
 
 #include "core/base/clock.h"
 #include "core/base/median.h"
-#include "dist/comm/reducer.h"
-#include "dist/comm/world.h"
 #include "tools/args.h"
 #include "tools/bench/bench.h"
 #include "tools/bench/bench_model.h"
@@ -48,65 +46,40 @@ static Status overlap_parse(int argc, char **argv, Arguments *arguments, Operand
 typedef struct Overlap {
     World world;
     BenchModel model;
-    Reducer *reducer;
     Timeline *timeline;                                                           /* or NULL */
     double alone[MAX_STEPS], summed[MAX_STEPS], busy[MAX_STEPS], wait[MAX_STEPS]; /* seconds */
 } Overlap;
 
-static void step_alone(Overlap *overlap)
+/* A step as training does it, or the same without sums. */
+static Status run_overlap_step(Overlap *overlap, TrainStep *step, Error *error)
 {
-    BenchModel *model = &overlap->model;
-    float *grads = reducer_grads(overlap->reducer);
-    int64_t size = model_params(model->model)->size;
-    bench_model_gradients(model, grads, NULL, NULL);
-    bench_model_update(model, grads, 0, size, optim_sum_squares(model->pool, grads, 0, size));
+    bench_model_gradients(&overlap->model, step);
+    Status status = train_step_sum(step, error);
+    return status ? status : bench_model_update(step, error);
 }
 
-/* As replica_step does it. */
-static Status step_summed(Overlap *overlap, int64_t number, Error *error)
+/* Seconds of a step on the slowest rank; all begin together. */
+static Status time_step(Overlap *overlap, TrainStep *step, double *seconds, Error *error)
 {
-    BenchModel *model = &overlap->model;
-    Reducer *reducer = overlap->reducer;
-    int64_t begin, end;
+    world_barrier(overlap->world.comm);
     double start = clock_seconds();
-    reducer_begin(reducer);
-    bench_model_gradients(model, reducer_grads(reducer), reducer_ready, reducer);
-    timeline_add(overlap->timeline, TIMELINE_COMPUTE, "forward and backward", number, start, clock_seconds());
-    start = clock_seconds();
-    Status status = reducer_wait(reducer, error);
-    timeline_add(overlap->timeline, TIMELINE_COMPUTE, "wait for sums", number, start, clock_seconds());
-    if (status) return status;
-    start = clock_seconds();
-    reducer_slice(reducer, &begin, &end);
-    double squares = optim_sum_squares(model->pool, reducer_total(reducer), begin, end);
-    status = reducer_agree(reducer, &squares, 1, error);
-    if (status) return status;
-    reducer_owned(reducer, &begin, &end);
-    bench_model_update(model, reducer_total(reducer), begin, end, squares);
-    status = reducer_gather(reducer, model->weights, error);
-    if (status) return status;
-    model_set_weights(model->model, model->weights);
-    timeline_add(overlap->timeline, TIMELINE_COMPUTE, "update", number, start, clock_seconds());
-    return STATUS_OK;
+    Status status = run_overlap_step(overlap, step, error);
+    *seconds = world_largest(clock_seconds() - start, overlap->world.comm);
+    return status;
 }
 
 static Status measure(Overlap *overlap, int steps, Error *error)
 {
-    MPI_Comm comm = overlap->world.comm;
+    TrainStep *step = &overlap->model.step, alone = *step;
+    alone.reducer = NULL;
     for (int i = -WARM_UP; i < steps; i++) {
         int at = i < 0 ? 0 : i;
-        world_barrier(comm);
-        double start = clock_seconds();
-        step_alone(overlap);
-        overlap->alone[at] = world_largest(clock_seconds() - start, comm);
-        world_barrier(comm);
-        start = clock_seconds();
-        Status status = step_summed(overlap, i, error);
+        Status status = time_step(overlap, &alone, &overlap->alone[at], error);
+        if (!status) status = time_step(overlap, step, &overlap->summed[at], error);
         if (status) return status;
-        overlap->summed[at] = world_largest(clock_seconds() - start, comm);
-        ReducerTimes times = reducer_times(overlap->reducer);
-        overlap->busy[at] = world_largest(times.busy, comm);
-        overlap->wait[at] = world_largest(times.wait, comm);
+        ReducerTimes times = reducer_times(step->reducer);
+        overlap->busy[at] = world_largest(times.busy, overlap->world.comm);
+        overlap->wait[at] = world_largest(times.wait, overlap->world.comm);
     }
     return STATUS_OK;
 }
@@ -115,8 +88,8 @@ static Status measure(Overlap *overlap, int steps, Error *error)
 
 static void overlap_print(Overlap *overlap, int steps, bool json)
 {
-    const char *name = overlap->model.config->name, *kind = reducer_kind(overlap->reducer);
-    int ranks = overlap->world.size, batch = overlap->model.batch;
+    const char *name = overlap->model.config.model.name, *kind = reducer_kind(overlap->model.step.reducer);
+    int ranks = overlap->world.size, batch = overlap->model.batch.input.count;
     double alone = median_of(overlap->alone, steps), summed = median_of(overlap->summed, steps);
     double busy = median_of(overlap->busy, steps), wait = median_of(overlap->wait, steps);
     double hidden = busy > 0 ? 1 - wait / busy : 1, rate = ranks * batch / summed;
@@ -139,23 +112,14 @@ static void overlap_print(Overlap *overlap, int steps, bool json)
 
 static Status overlap_run(Overlap *overlap, const Arguments *arguments, Error *error)
 {
-    Config config;
-    Status status = settings_load(&arguments->settings, &config, error);
+    BenchModelSetup setup = {.batch = arguments->batch, .threads = arguments->threads, .world = &overlap->world};
+    Status status = settings_load(&arguments->settings, &setup.config, error);
     if (!status) status = world_start(&overlap->world, error);
     if (status) return status;
     if (arguments->timeline) status = timeline_create(&overlap->timeline, EVENTS, error);
-    if (!status)
-        status = bench_model_create(&overlap->model, &config, arguments->batch, arguments->threads, false, error);
+    setup.timeline = overlap->timeline;
     status = world_agree(overlap->world.comm, status, error);
-    if (status) return status;
-    ReducerConfig reducer = {.comm = overlap->world.comm,
-                             .kind = config.allreduce,
-                             .bucket_mb = config.bucket_mb,
-                             .wire = config.wire,
-                             .zero = config.zero == 1,
-                             .watchdog = config.watchdog,
-                             .timeline = overlap->timeline};
-    status = reducer_create(&overlap->reducer, &reducer, model_params(overlap->model.model)->size, error);
+    if (!status) status = bench_model_create(&overlap->model, &setup, error);
     if (!status) status = measure(overlap, arguments->steps, error);
     if (!status && arguments->timeline)
         status = timeline_write(overlap->timeline, overlap->world.comm, arguments->timeline, error);
@@ -172,7 +136,6 @@ Status bench_overlap(int argc, char **argv, Error *error)
     Overlap *overlap = calloc(1, sizeof *overlap);
     if (!overlap) return error_set(error, STATUS_FAILED, "no memory for the times of %d steps", MAX_STEPS);
     status = overlap_run(overlap, &arguments, error);
-    reducer_free(overlap->reducer);
     bench_model_free(&overlap->model);
     timeline_free(overlap->timeline);
     world_end(&overlap->world);

@@ -5,7 +5,6 @@
 #include <sys/resource.h>
 
 #include "core/kernels/kernels.h"
-#include "core/optim/optim.h"
 #include "core/base/clock.h"
 #include "core/base/median.h"
 #include "tools/args.h"
@@ -82,13 +81,10 @@ static double measure_peak(Pool *pool)
 
 /* ---- the step */
 
-static void run_step(BenchModel *bench)
+static Status run_step(BenchModel *bench, Error *error)
 {
-    bench_model_gradients(bench, bench->grads, NULL, NULL);
-    if (bench->infer) return;
-    int64_t size = model_params(bench->model)->size;
-    double squares = optim_sum_squares(bench->pool, bench->grads, 0, size);
-    bench_model_update(bench, bench->grads, 0, size, squares);
+    bench_model_gradients(bench, &bench->step);
+    return bench->infer ? STATUS_OK : bench_model_update(&bench->step, error);
 }
 
 typedef struct Timing {
@@ -96,21 +92,23 @@ typedef struct Timing {
     int count;
 } Timing;
 
-static Timing measure_steps(BenchModel *bench, int steps)
+static Status measure_steps(BenchModel *bench, int steps, Timing *timing, Error *error)
 {
     enum { WARM_UP = 2, SECONDS = 10 };
     double times[MAX_STEPS] = {0};
     int wanted = steps ? steps : MAX_STEPS, count = 0;
-    for (int i = 0; i < WARM_UP; i++) run_step(bench);
+    Status status = STATUS_OK;
+    for (int i = 0; !status && i < WARM_UP; i++) status = run_step(bench, error);
     if (bench->profile) profile_reset(bench->profile);
     double start = clock_seconds();
-    while (count < wanted && (steps || count < MIN_STEPS || clock_seconds() - start < SECONDS)) {
+    while (!status && count < wanted && (steps || count < MIN_STEPS || clock_seconds() - start < SECONDS)) {
         double begin = clock_seconds();
-        run_step(bench);
+        status = run_step(bench, error);
         times[count++] = clock_seconds() - begin;
     }
     double total = clock_seconds() - start;
-    return (Timing){median_of(times, count), total, count};
+    *timing = (Timing){median_of(times, count), total, count};
+    return status;
 }
 
 /* The threads' mean of what a step spends on a part, in milliseconds. */
@@ -136,9 +134,10 @@ static void print_profile(const BenchModel *bench, bool json, Timing timing)
 static void step_print(const BenchModel *bench, bool json, Timing timing, double peak)
 {
     double seconds = timing.median;
-    const ModelConfig *config = bench->config;
+    const ModelConfig *config = &bench->config.model;
+    const int batch = bench->batch.input.count;
     Macs macs = zoo_macs(config);
-    double work = 2.0 * (double)(macs.linear + macs.attention + macs.conv) * bench->batch * (bench->infer ? 1 : 3);
+    double work = 2.0 * (double)(macs.linear + macs.attention + macs.conv) * batch * (bench->infer ? 1 : 3);
     double gflops = work / seconds * 1e-9;
     struct rusage usage;
     getrusage(RUSAGE_SELF, &usage);
@@ -148,35 +147,37 @@ static void step_print(const BenchModel *bench, bool json, Timing timing, double
     if (json) {
         printf("{\"model\": \"%s\", \"batch\": %d, \"threads\": %d, \"mode\": \"%s\", \"images_per_s\": %.4g, "
                "\"step_ms\": %.5g, \"gflops\": %.4g, \"peak_gflops\": %.4g, \"peak_share\": %.4f, \"rss_mb\": %.1f",
-               config->name, bench->batch, threads, mode, bench->batch / seconds, seconds * 1e3, gflops, peak,
-               gflops / peak, rss);
+               config->name, batch, threads, mode, batch / seconds, seconds * 1e3, gflops, peak, gflops / peak, rss);
         if (bench->profile) print_profile(bench, true, timing);
         printf("}\n");
         return;
     }
-    printf("%s, %s, batch %d, %d threads, %s\n", config->name, mode, bench->batch, threads, kernels_best()->name);
-    printf("  %.4g images/s, %.5g ms a step\n", bench->batch / seconds, seconds * 1e3);
+    printf("%s, %s, batch %d, %d threads, %s\n", config->name, mode, batch, threads, kernels_best()->name);
+    printf("  %.4g images/s, %.5g ms a step\n", batch / seconds, seconds * 1e3);
     printf("  %.4g GFLOP/s of %.4g at most: %.1f %%\n", gflops, peak, 100 * gflops / peak);
     printf("  memory: %.0f MB of activations, %.0f MB resident at most\n",
-           (double)model_memory(bench->model) / (1 << 20), rss);
+           (double)model_memory(bench->step.model) / (1 << 20), rss);
     if (bench->profile) print_profile(bench, false, timing);
 }
 
 Status bench_step(int argc, char **argv, Error *error)
 {
     Arguments arguments = {.batch = 8};
-    Config config;
+    BenchModelSetup setup = {0};
     BenchModel bench = {0};
+    Timing timing;
     Operands operands;
     Status status = step_parse(argc, argv, &arguments, &operands, error);
     if (status || operands.helped) return status;
-    status = settings_load(&arguments.settings, &config, error);
-    if (!status)
-        status = bench_model_create(&bench, &config, arguments.batch, arguments.threads, arguments.infer, error);
+    setup.batch = arguments.batch;
+    setup.threads = arguments.threads;
+    setup.infer = arguments.infer;
+    status = settings_load(&arguments.settings, &setup.config, error);
+    if (!status) status = bench_model_create(&bench, &setup, error);
     if (!status && arguments.profile) status = bench_model_profile(&bench, error);
+    double before = status ? 0 : measure_peak(bench.pool);
+    if (!status) status = measure_steps(&bench, arguments.steps, &timing, error);
     if (!status) {
-        double before = measure_peak(bench.pool);
-        Timing timing = measure_steps(&bench, arguments.steps);
         double after = measure_peak(bench.pool);
         step_print(&bench, arguments.json, timing, before > after ? before : after);
     }

@@ -1,0 +1,167 @@
+#include "dist/train/step.h"
+
+#include <string.h>
+
+#include "core/base/clock.h"
+#include "core/optim/loss.h"
+#include "core/optim/optim.h"
+
+/* ---- creation */
+
+/* The range that this rank updates is known: moments have its length, the other vectors are whole. */
+static void carve(TrainStep *step, StepKind kind)
+{
+    Arena *arena = &step->arena;
+    const OptimConfig *optim = &step->config->optim;
+    RunVectors *vectors = &step->vectors;
+    size_t size = (size_t)step->table->size, slice = (size_t)(vectors->end - vectors->begin);
+    size_t logits = (size_t)step->micro_batch * (size_t)step->config->model.num_classes;
+    vectors->weights = arena_floats(arena, size);
+    step->logits = arena_floats(arena, logits);
+    if (kind == STEP_FORWARD) return;
+    step->grad_logits = arena_floats(arena, logits);
+    step->grads = step->reducer ? reducer_grads(step->reducer) : arena_floats(arena, size);
+    if (kind == STEP_GRADIENTS) return;
+    vectors->moment1 = arena_floats(arena, slice);
+    vectors->moment2 = optim_has_moment2(optim->kind) ? arena_floats(arena, slice) : NULL;
+    vectors->ema = optim->ema_decay > 0 ? arena_floats(arena, size) : NULL;
+}
+
+static Status make_reducer(TrainStep *step, MPI_Comm comm, Error *error)
+{
+    const Config *config = step->config;
+    ReducerConfig reducer = {.comm = comm,
+                             .kind = config->allreduce,
+                             .bucket_mb = config->bucket_mb,
+                             .wire = config->wire,
+                             .zero = config->zero == 1,
+                             .watchdog = config->watchdog,
+                             .timeline = step->timeline};
+    Status status = reducer_create(&step->reducer, &reducer, step->table->size, error);
+    if (!status) reducer_owned(step->reducer, &step->vectors.begin, &step->vectors.end);
+    return status;
+}
+
+Status train_step_create(TrainStep *step, const TrainStepSetup *setup, Error *error)
+{
+    *step = (TrainStep){
+        .config = setup->config, .pool = setup->pool, .micro_batch = setup->micro_batch, .timeline = setup->timeline};
+    ModelMode mode = setup->kind == STEP_FORWARD ? MODEL_EVAL : MODEL_TRAIN;
+    Status status = model_create(&step->model, &setup->config->model, setup->micro_batch, mode, setup->pool, error);
+    /* Before any rank waits for the reducer of one that has no model. */
+    if (setup->world) status = world_agree(setup->world->comm, status, error);
+    if (status) return status;
+    step->table = model_params(step->model);
+    step->vectors.end = step->table->size;
+    if (setup->world) status = make_reducer(step, setup->world->comm, error);
+    if (status) return status;
+    carve(step, setup->kind);
+    status = arena_allocate(&step->arena, error);
+    if (!status) carve(step, setup->kind);
+    return status;
+}
+
+void train_step_free(TrainStep *step)
+{
+    reducer_free(step->reducer);
+    arena_free(&step->arena);
+    model_free(step->model);
+    *step = (TrainStep){0};
+}
+
+/* ---- a step */
+
+/* All threads' time since their last lap went to this part, or to waiting for it. */
+static void lap(const TrainStep *step, Part part)
+{
+    if (step->profile) profile_lap_all(step->profile, part);
+}
+
+/* Forward, loss and backward of the images from `begin` on, at most a micro-batch of them. Returns their loss. */
+static double micro_batch(TrainStep *step, const StepBatch *batch, int begin)
+{
+    const ModelConfig *model = &step->config->model;
+    const size_t image = (size_t)model->in_chans * (size_t)model->img_size * (size_t)model->img_size;
+    const int left = batch->input.count - begin, count = left < step->micro_batch ? left : step->micro_batch;
+    const float *targets = batch->targets + (size_t)begin * (size_t)model->num_classes;
+    const bool last = count == left;
+    ModelInput input = batch->input;
+    input.count = count;
+    input.images += (size_t)begin * image;
+    if (input.samples) input.samples += begin;
+
+    double start = clock_seconds();
+    model_forward(step->model, &input, step->logits);
+    lap(step, PART_IDLE);
+    double middle = clock_seconds();
+    double loss = loss_soft_target(step->logits, targets, count, model->num_classes, batch->scale, step->grad_logits);
+    lap(step, PART_LOSS);
+    model_backward(step->model, step->grad_logits, step->grads, begin > 0, last && step->reducer ? reducer_ready : NULL,
+                   step->reducer);
+    lap(step, PART_IDLE);
+    timeline_add(step->timeline, TIMELINE_COMPUTE, "forward", batch->number, start, middle);
+    timeline_add(step->timeline, TIMELINE_COMPUTE, "backward", batch->number, middle, clock_seconds());
+    return loss;
+}
+
+double train_step_gradients(TrainStep *step, const StepBatch *batch)
+{
+    double loss = 0;
+    step->number = batch->number;
+    if (step->reducer) reducer_begin(step->reducer);
+    for (int begin = 0; begin < batch->input.count; begin += step->micro_batch) loss += micro_batch(step, batch, begin);
+    if (batch->input.count == 0) {
+        memset(step->grads, 0, (size_t)step->table->size * sizeof *step->grads);
+        if (step->reducer) reducer_ready(step->reducer, 0, step->table->size);
+    }
+    return loss;
+}
+
+Status train_step_sum(TrainStep *step, Error *error)
+{
+    double start = clock_seconds();
+    Status status = step->reducer ? reducer_wait(step->reducer, error) : STATUS_OK;
+    timeline_add(step->timeline, TIMELINE_COMPUTE, "wait for sums", step->number, start, clock_seconds());
+    return status;
+}
+
+const float *train_step_total(const TrainStep *step)
+{
+    return step->reducer ? reducer_total(step->reducer) : step->grads;
+}
+
+double train_step_squares(const TrainStep *step)
+{
+    int64_t begin = step->vectors.begin, end = step->vectors.end;
+    if (step->reducer) reducer_slice(step->reducer, &begin, &end);
+    return optim_sum_squares(step->pool, train_step_total(step), begin, end);
+}
+
+Status train_step_agree(TrainStep *step, double *values, int count, Error *error)
+{
+    return step->reducer ? reducer_agree(step->reducer, values, count, error) : STATUS_OK;
+}
+
+Status train_step_update(TrainStep *step, double lr, double norm, Error *error)
+{
+    const Config *config = step->config;
+    const RunVectors *vectors = &step->vectors;
+    const int64_t updates = step->number + 1;
+    const double start = clock_seconds();
+    OptimConfig optim = config->optim;
+    if (vectors->ema && config->model_ema_warmup) {
+        double ramp = (1.0 + (double)updates) / (10.0 + (double)updates);
+        if (ramp < optim.ema_decay) optim.ema_decay = ramp;
+    }
+    const OptimVectors flat = {vectors->weights, train_step_total(step), vectors->moment1, vectors->moment2,
+                               vectors->ema};
+    const OptimStep update = {
+        .number = updates, .lr = lr, .lr_body = lr, .grad_scale = optim_clip_scale(norm, config->clip_grad)};
+    optim_step(&optim, step->table, step->pool, &flat, vectors->begin, vectors->end, &update);
+    lap(step, PART_UPDATE);
+    Status status = step->reducer ? reducer_gather(step->reducer, vectors->weights, error) : STATUS_OK;
+    if (status) return status;
+    model_set_weights(step->model, vectors->weights);
+    timeline_add(step->timeline, TIMELINE_COMPUTE, "update", step->number, start, clock_seconds());
+    return STATUS_OK;
+}
