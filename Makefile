@@ -119,7 +119,8 @@ $(MPI_TESTS) $(BENCHES): $(BUILD)/%: $(BUILD)/%.o $(KEEP_LIBRARIES) $(BUILD)/lib
 	$(call say,LINK,$@)$(CC) $(T2T_CFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
 
 # What the stories need to make an ImageNet of their own.
-$(BUILD)/tests/stories/write_meta: $(BUILD)/tests/stories/write_meta.o $(BUILD)/tests/support/devkit.o $(KEEP_LIBRARIES)
+$(BUILD)/tests/stories/write_meta: $(BUILD)/tests/stories/write_meta.o $(BUILD)/tests/support/devkit.o $(BUILD)/data/dataset/imagenet_classes.o \
+                                $(KEEP_LIBRARIES)
 	$(call say,LINK,$@)$(CC) $(T2T_CFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lz
 
 # Its own calloc and so on, which fail when told to.

@@ -134,22 +134,14 @@ static Status enter_dest(Convert *convert, Error *error)
     return status;
 }
 
-/* A manifest is JSON, which has no place for other bytes. Words only explain a name: what is odd in them is escaped. */
+/* A manifest is JSON, which has no place for other bytes. */
 static Status check_class_names(const Source *source, const char *file, Error *error)
 {
     for (int i = 0; i < source->classes; i++) {
-        char *words = source->class_words[i];
-        if (!is_utf8(source->class_names[i])) {
-            error_set(error, STATUS_DATA, "%s: the name of class %d, '%s', is not UTF-8", file ? file : source->root, i,
-                      source->class_names[i]);
-            return error_add(error, "  hint: convert it (iconv -t UTF-8, convmv for folders), or rename the class");
-        }
-        if (!words || is_utf8(words)) continue;
-        size_t size = 4 * strlen(words) + 1;
-        source->class_words[i] = malloc(size);
-        if (source->class_words[i]) printable(source->class_words[i], size, words);
-        free(words);
-        if (!source->class_words[i]) return error_set(error, STATUS_FAILED, "no memory for the classes");
+        if (is_utf8(source->class_names[i])) continue;
+        error_set(error, STATUS_DATA, "%s: the name of class %d, '%s', is not UTF-8", file ? file : source->root, i,
+                  source->class_names[i]);
+        return error_add(error, "  hint: convert it (iconv -t UTF-8, convmv for folders), or rename the class");
     }
     return STATUS_OK;
 }

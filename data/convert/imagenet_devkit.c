@@ -6,8 +6,11 @@
 
 #include <archive.h>
 #include <archive_entry.h>
+#include <zlib.h>
 
 #include "core/base/file.h"
+#include "core/base/memory.h"
+#include "data/dataset/imagenet_classes.h"
 
 enum { TEXT_LIMIT = 64 << 20 };
 
@@ -78,19 +81,64 @@ static Status find_files(Files *files, const char *folder, char path[4096], Erro
     return status;
 }
 
-static void keep_classes(ImagenetDevkit *devkit)
+/* MAT-files of level 5 (MathWorks, "MAT-File Format"): a head of 128 bytes, then elements of a tag of 8 bytes and data.
+ * All of meta.mat is one element; as MATLAB writes it, compressed. *plain is the caller's; NULL: it is not
+ * compressed. */
+static Status inflate_meta(const char *path, const char *bytes, size_t size, char **plain, size_t *plain_size,
+                           Error *error)
 {
-    int kept = 0;
-    for (int i = 0; i < devkit->synset_count; i++)
-        if (devkit->synsets[i].children == 0) devkit->synsets[kept++] = devkit->synsets[i];
-    devkit->synset_count = kept;
+    enum { HEAD = 128, TAG = 8, COMPRESSED = 15, INFLATED_LIMIT = 16 << 20 };
+    *plain = NULL;
+    if (size < HEAD + TAG || bytes[HEAD] != COMPRESSED) return STATUS_OK;
+    uLongf length = INFLATED_LIMIT;
+    *plain = memory_alloc(INFLATED_LIMIT, 1, "the devkit's table of classes", error);
+    if (!*plain) return STATUS_FAILED;
+    if (uncompress((Bytef *)*plain, &length, (const Bytef *)bytes + HEAD + TAG, size - HEAD - TAG) != Z_OK)
+        return error_set(error, STATUS_DATA, "%s: meta.mat: damaged, or more than %d bytes", path, INFLATED_LIMIT);
+    *plain_size = length;
+    return STATUS_OK;
 }
 
-static const Synset *find_id(const ImagenetDevkit *devkit, long id)
+/* The next WordNet id, such as n02119789, of a MAT-file's text, whose characters have 8 or 16 bits. */
+static bool next_wnid(const char **at, const char *end, char wnid[10])
 {
-    for (int i = 0; i < devkit->synset_count; i++)
-        if (devkit->synsets[i].id == id) return &devkit->synsets[i];
-    return NULL;
+    int length = 0;
+    while (*at < end && length < 9) {
+        char c = *(*at)++;
+        if (c == 0) continue;
+        if (length > 0 && (c < '0' || c > '9')) length = 0;
+        if (length > 0 || c == 'n') wnid[length++] = c;
+    }
+    wnid[length] = 0;
+    return length == 9;
+}
+
+/* The synsets of meta.mat stand in the order of ILSVRC2012_ID, the classes before their ancestors (the devkit's readme).
+ * Ids of another table would give every validation image a wrong label. */
+static Status check_classes(const char *path, const char *text, size_t size, Error *error)
+{
+    const char *at = text;
+    for (int id = 1; id <= IMAGENET_CLASSES; id++) {
+        char wnid[10];
+        const char *expected = imagenet_class_of_id(id)->wnid;
+        if (!next_wnid(&at, text + size, wnid))
+            return error_set(error, STATUS_DATA, "%s: meta.mat: %d classes; expected the %d of ILSVRC2012", path,
+                             id - 1, IMAGENET_CLASSES);
+        if (strcmp(wnid, expected) != 0)
+            return error_set(error, STATUS_DATA, "%s: meta.mat: class %d is %s, that of ILSVRC2012 is %s", path, id,
+                             wnid, expected);
+    }
+    return STATUS_OK;
+}
+
+static Status check_meta(const char *path, const Files *files, Error *error)
+{
+    char *plain;
+    size_t size = files->meta_size;
+    Status status = inflate_meta(path, files->meta, files->meta_size, &plain, &size, error);
+    if (!status) status = check_classes(path, plain ? plain : files->meta, size, error);
+    free(plain);
+    return status;
 }
 
 static Status read_truth(ImagenetDevkit *devkit, char *text, const char *path, Error *error)
@@ -102,11 +150,11 @@ static Status read_truth(ImagenetDevkit *devkit, char *text, const char *path, E
         number++;
         long id = strtol(line, &end, 10);
         if (end == line && strspn(line, " \r\t") == strlen(line)) continue;
-        const Synset *synset = find_id(devkit, id);
-        if (end == line || *end > ' ' || !synset)
+        const ImagenetClass *class = id <= IMAGENET_CLASSES ? imagenet_class_of_id((int)id) : NULL;
+        if (end == line || *end > ' ' || !class)
             return error_set(error, STATUS_DATA, "%s: line %d of the ground truth, '%.20s', is not the id of a class",
                              path, number, line);
-        status = name_list_add(&devkit->val_wnids, synset->wnid, error);
+        status = name_list_add(&devkit->val_wnids, class->wnid, error);
     }
     return status;
 }
@@ -134,10 +182,9 @@ Status imagenet_devkit_load(ImagenetDevkit *devkit, const char *folder, Error *e
     char path[4096];
     Files files = {0};
     Status status = find_files(&files, folder, path, error);
-    if (!status && files.meta)
-        status = matfile_synsets(files.meta, files.meta_size, path, &devkit->synsets, &devkit->synset_count, error);
-    keep_classes(devkit);
+    if (!status && files.meta) status = check_meta(path, &files, error);
     if (!status && files.truth) status = read_truth(devkit, files.truth, path, error);
+    devkit->official = devkit->val_wnids.count > 0;
     if (!status) status = read_wnids(devkit, folder, error);
     free(files.meta);
     free(files.truth);
@@ -147,26 +194,6 @@ Status imagenet_devkit_load(ImagenetDevkit *devkit, const char *folder, Error *e
 
 void imagenet_devkit_free(ImagenetDevkit *devkit)
 {
-    free(devkit->synsets);
     name_list_free(&devkit->val_wnids);
     *devkit = (ImagenetDevkit){0};
-}
-
-const char *imagenet_devkit_words(const ImagenetDevkit *devkit, const char *wnid)
-{
-    for (int i = 0; i < devkit->synset_count; i++)
-        if (strcmp(devkit->synsets[i].wnid, wnid) == 0)
-            return devkit->synsets[i].words[0] ? devkit->synsets[i].words : NULL;
-    return NULL;
-}
-
-Status imagenet_devkit_set_classes(const ImagenetDevkit *devkit, Source *source, char *const *names, int count,
-                                   Error *error)
-{
-    char **words = calloc((size_t)count + 1, sizeof *words);
-    if (!words) return error_set(error, STATUS_FAILED, "no memory for the classes");
-    for (int i = 0; i < count; i++) words[i] = (char *)(uintptr_t)imagenet_devkit_words(devkit, names[i]);
-    Status status = source_set_classes(source, names, words, count, error);
-    free(words);
-    return status;
 }

@@ -7,6 +7,8 @@
 #include <string.h>
 
 #include "core/base/file.h"
+#include "core/base/memory.h"
+#include "data/dataset/imagenet_classes.h"
 #include "data/dataset/manifest.h"
 
 /* ---- lists of names */
@@ -148,20 +150,21 @@ Status source_sort(Source *source, SourceSplitKind kind, Error *error)
     return STATUS_OK;
 }
 
-Status source_set_classes(Source *source, char *const *names, char *const *words, int count, Error *error)
+static const char CLASSES_PURPOSE[] = "the names of the classes";
+
+Status source_set_classes(Source *source, char *const *names, int count, Error *error)
 {
     if (count < 1 || count > MAX_CLASSES)
         return error_set(error, STATUS_DATA, "%s: %d classes; 1 to %d are possible", source->root, count, MAX_CLASSES);
-    source->class_names = calloc((size_t)count, sizeof *names);
-    source->class_words = calloc((size_t)count, sizeof *words);
-    if (!source->class_names || !source->class_words)
-        return error_set(error, STATUS_FAILED, "no memory for the classes");
+    source->class_names = memory_alloc(count, sizeof *names, CLASSES_PURPOSE, error);
+    source->class_words = memory_alloc(count, sizeof *names, CLASSES_PURPOSE, error);
+    if (!source->class_names || !source->class_words) return STATUS_FAILED;
     source->classes = count;
     for (int i = 0; i < count; i++) {
-        source->class_names[i] = strdup(names[i]);
-        source->class_words[i] = words && words[i] ? strdup(words[i]) : NULL;
-        if (!source->class_names[i] || (words && words[i] && !source->class_words[i]))
-            return error_set(error, STATUS_FAILED, "no memory for the classes");
+        const ImagenetClass *class = imagenet_class_of_wnid(names[i]);
+        source->class_names[i] = memory_copy_text(names[i], CLASSES_PURPOSE, error);
+        if (class) source->class_words[i] = memory_copy_text(class->words, CLASSES_PURPOSE, error);
+        if (!source->class_names[i] || (class && !source->class_words[i])) return STATUS_FAILED;
     }
     return STATUS_OK;
 }
@@ -175,7 +178,7 @@ Status source_number_classes(Source *source, int count, Error *error)
         snprintf(name, sizeof name, "%d", i);
         status = name_list_add(&list, name, error);
     }
-    if (!status) status = source_set_classes(source, list.names, NULL, list.count, error);
+    if (!status) status = source_set_classes(source, list.names, list.count, error);
     name_list_free(&list);
     return status;
 }
@@ -192,9 +195,9 @@ Status source_read_class_names(Source *source, const char *path, Error *error)
         line[strcspn(line, "\r")] = 0;
         if (!line[0]) continue;
         if (count < source->classes) {
-            char *copy = strdup(line);
+            char *copy = memory_copy_text(line, CLASSES_PURPOSE, error);
             if (!copy) {
-                status = error_set(error, STATUS_FAILED, "no memory for the classes");
+                status = STATUS_FAILED;
                 goto free_text;
             }
             free(source->class_names[count]);

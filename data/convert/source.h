@@ -95,9 +95,13 @@ Status source_add(Source *source, SourceSplitKind split, const char *name, const
 Status source_sort(Source *source, SourceSplitKind split, Error *error);
 /* The read of an item whose name is a file below root. */
 Status source_read_file(const Source *source, const SourceItem *item, SourceImage *image, Error *error);
-Status source_set_classes(Source *source, char *const *names, char *const *words, int count, Error *error);
+/* Names of the classes in the order of their labels; those of ILSVRC2012 get their words too. */
+Status source_set_classes(Source *source, char *const *names, int count, Error *error);
 Status source_number_classes(Source *source, int count, Error *error); /* "0", "1", ... */
 /* One name a line, as many as there are classes. */
 Status source_read_class_names(Source *source, const char *path, Error *error);
+
+/* Adds the images of ROOT/train/CLASS or ROOT/val/CLASS; nothing when there is no such folder. */
+Status source_add_folders(Source *source, SourceSplitKind split, Error *error);
 
 #endif

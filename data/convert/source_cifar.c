@@ -60,7 +60,7 @@ static Status read_classes(Source *source, const CifarState *state, Error *error
         line[strcspn(line, "\r")] = 0;
         if (line[0]) status = name_list_add(&names, line, error);
     }
-    if (!status) status = source_set_classes(source, names.names, NULL, names.count, error);
+    if (!status) status = source_set_classes(source, names.names, names.count, error);
     name_list_free(&names);
     free(text);
     return status;

@@ -9,7 +9,6 @@
 #include <unistd.h>
 
 #include "core/base/file.h"
-#include "data/convert/imagenet_devkit.h"
 #include "data/convert/source.h"
 
 Status source_read_file(const Source *source, const SourceItem *item, SourceImage *image, Error *error)
@@ -91,15 +90,14 @@ static Status list_classes(const Source *source, SourceSplitKind split, NameList
     return status;
 }
 
-Status source_add_folders(Source *source, SourceSplitKind split, const ImagenetDevkit *devkit, Error *error)
+Status source_add_folders(Source *source, SourceSplitKind split, Error *error)
 {
     char path[8192];
     snprintf(path, sizeof path, "%s/%s", source->root, source_split_name(split));
     if (!file_exists(path)) return STATUS_OK;
     NameList list = {0};
     Status status = list_classes(source, split, &list, error);
-    if (!status && !source->classes)
-        status = imagenet_devkit_set_classes(devkit, source, list.names, list.count, error);
+    if (!status && !source->classes) status = source_set_classes(source, list.names, list.count, error);
     NameList known = {source->class_names, source->classes, 0};
     for (int i = 0; i < list.count && !status; i++) {
         int label = name_list_find(&known, list.names[i]);
@@ -118,10 +116,8 @@ Status source_open_folder(Source *source, Error *error)
     source->kind = "folder";
     source->encode_as = IMAGE_JPEG; /* what --resize makes smaller */
     source->read = source_read_file;
-    ImagenetDevkit devkit;
-    Status status = imagenet_devkit_load(&devkit, source->root, error);
+    Status status = STATUS_OK;
     for (int split = 0; split < SOURCE_SPLITS && !status; split++)
-        status = source_add_folders(source, (SourceSplitKind)split, &devkit, error);
-    imagenet_devkit_free(&devkit);
+        status = source_add_folders(source, (SourceSplitKind)split, error);
     return status;
 }

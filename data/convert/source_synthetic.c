@@ -126,7 +126,7 @@ Status source_open_synthetic(Source *source, int64_t train_images, uint64_t seed
     if (!state) return error_set(error, STATUS_FAILED, "no memory");
     *state = seed;
     source->state = state;
-    Status status = source_set_classes(source, SHAPES, NULL, SHAPE_COUNT, error);
+    Status status = source_set_classes(source, SHAPES, SHAPE_COUNT, error);
     if (!status) status = synthetic_add_split(source, SPLIT_TRAIN, train_images, error);
     if (!status) status = synthetic_add_split(source, SPLIT_VAL, (train_images + 4) / 5, error);
     if (status) source_close(source);

@@ -18,6 +18,7 @@
 #include "core/base/file.h"
 #include "data/convert/imagenet_devkit.h"
 #include "data/convert/source.h"
+#include "data/dataset/imagenet_classes.h"
 
 typedef struct Tar {
     char path[8192];
@@ -194,7 +195,7 @@ static Status add_classes(Source *source, const Tar *tar, const ClassTars *class
     return status;
 }
 
-static Status open_train(Source *source, Tar *tar, const ImagenetDevkit *devkit, Error *error)
+static Status open_train(Source *source, Tar *tar, Error *error)
 {
     ClassTars classes = {0};
     NameList sorted = {0};
@@ -203,7 +204,7 @@ static Status open_train(Source *source, Tar *tar, const ImagenetDevkit *devkit,
     for (int i = 0; i < classes.wnids.count && !status; i++)
         status = name_list_add(&sorted, classes.wnids.names[i], error);
     name_list_sort(&sorted);
-    if (!status) status = imagenet_devkit_set_classes(devkit, source, sorted.names, sorted.count, error);
+    if (!status) status = source_set_classes(source, sorted.names, sorted.count, error);
     if (!status) status = add_classes(source, tar, &classes, error);
     name_list_free(&sorted);
     name_list_free(&classes.wnids);
@@ -236,14 +237,14 @@ static Status label_val(Source *source, const Tar *tar, const ImagenetDevkit *de
     return STATUS_OK;
 }
 
-/* Without training images the classes are those of the devkit, or of the labels. */
+/* Without training images the classes are the official ones, or those of the labels. */
 static Status name_val_classes(Source *source, const ImagenetDevkit *devkit, Error *error)
 {
     NameList names = {0};
     Status status = STATUS_OK;
-    for (int i = 0; i < devkit->synset_count && !status; i++)
-        status = name_list_add(&names, devkit->synsets[i].wnid, error);
-    for (int i = 0; i < devkit->val_wnids.count && !devkit->synset_count && !status; i++)
+    for (int i = 0; i < IMAGENET_CLASSES && devkit->official && !status; i++)
+        status = name_list_add(&names, imagenet_class(i)->wnid, error);
+    for (int i = 0; i < devkit->val_wnids.count && !devkit->official && !status; i++)
         status = name_list_add(&names, devkit->val_wnids.names[i], error);
     name_list_sort(&names);
     int unique = 0;
@@ -253,7 +254,7 @@ static Status name_val_classes(Source *source, const ImagenetDevkit *devkit, Err
         names.names[unique++] = names.names[i];
         names.names[i] = swapped;
     }
-    if (!status && unique) status = imagenet_devkit_set_classes(devkit, source, names.names, unique, error);
+    if (!status && unique) status = source_set_classes(source, names.names, unique, error);
     name_list_free(&names);
     return status;
 }
@@ -358,9 +359,7 @@ Status source_open_tars(Source *source, Error *error)
     if (!status) status = imagenet_devkit_load(&state->devkit, source->root, error);
     Tar *train = &state->tars[SPLIT_TRAIN], *val = &state->tars[SPLIT_VAL];
     if (!status)
-        status = train->path[0] ? open_train(source, train, &state->devkit, error)
-                                : source_add_folders(source, SPLIT_TRAIN, &state->devkit, error);
+        status = train->path[0] ? open_train(source, train, error) : source_add_folders(source, SPLIT_TRAIN, error);
     if (status) return status;
-    return val->path[0] ? open_val(source, val, &state->devkit, error)
-                        : source_add_folders(source, SPLIT_VAL, &state->devkit, error);
+    return val->path[0] ? open_val(source, val, &state->devkit, error) : source_add_folders(source, SPLIT_VAL, error);
 }

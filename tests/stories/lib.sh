@@ -72,6 +72,7 @@ IMAGES=$CHECKOUT/tests/goldens/data/images
 KINDS=(baseline420_q75_500x375 gray_q80_480x360 cmyk_q85_301x227 png_inside_200x150 exif_rot6_160x120
        ycck_q85_301x227 progressive420_q85_333x500 odd420_q60_61x47 odd422_q80_67x53 full444_q95_64x48)
 CLASSES=(n01440764 n01443537 n01484850 n01491361 n01494475 n01496331 n01498041 n01514668)
+IDS=(449 450 442 443 444 445 446 383) # their ILSVRC2012_IDs
 
 # The class of validation image I: unevenly many of each, so that counts tell whether labels are right.
 class_of() { echo $(($1 * $1 % ${#CLASSES[@]})); }
@@ -91,18 +92,16 @@ photographs() {
     done
 }
 
-# official_tars FOLDER TARS: the images of photographs as ImageNet is distributed. Ids run against the WordNet ids.
+# official_tars FOLDER TARS: the images of photographs as ImageNet is distributed.
 official_tars() {
-    local class i rows=() id folder
+    local class i folder
     folder=$(realpath "$1")
     mkdir -p "$2/ILSVRC2012_devkit_t12/data"
     (
         cd "$2" || exit 1
-        for ((i = ${#CLASSES[@]} - 1; i >= 0; i--)); do rows+=("${CLASSES[i]}" "words of ${CLASSES[i]}"); done
-        "$CHECKOUT/build/tests/stories/write_meta" "${rows[@]}" >ILSVRC2012_devkit_t12/data/meta.mat
+        "$CHECKOUT/build/tests/stories/write_meta" >ILSVRC2012_devkit_t12/data/meta.mat
         for ((i = 1; i <= 2 * ${#CLASSES[@]}; i++)); do
-            id=$((${#CLASSES[@]} - $(class_of $i)))
-            echo $id
+            echo "${IDS[$(class_of $i)]}"
         done >ILSVRC2012_devkit_t12/data/ILSVRC2012_validation_ground_truth.txt
         tar czf ILSVRC2012_devkit_t12.tar.gz ILSVRC2012_devkit_t12
         rm -r ILSVRC2012_devkit_t12

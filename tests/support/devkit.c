@@ -5,8 +5,10 @@
 
 #include <zlib.h>
 
+#include "data/dataset/imagenet_classes.h"
+
 typedef struct Mat {
-    unsigned char bytes[65536];
+    unsigned char bytes[1 << 20];
     size_t used;
 } Mat;
 
@@ -53,7 +55,7 @@ static void mat_number(Mat *mat, double value)
 
 static void mat_text(Mat *mat, const char *text)
 {
-    unsigned short wide[64];
+    unsigned short wide[256];
     size_t length = strlen(text);
     for (size_t i = 0; i < length; i++) wide[i] = (unsigned char)text[i];
     size_t at = mat_begin(mat, 4, 1, (unsigned)length, "");
@@ -61,22 +63,24 @@ static void mat_text(Mat *mat, const char *text)
     mat_end(mat, at);
 }
 
-unsigned char *devkit_meta(const char *const (*rows)[2], int count, int leaves, size_t *size)
+unsigned char *devkit_meta(int classes, int twisted, size_t *size)
 {
     static const char FIELDS[4][16] = {"ILSVRC2012_ID", "WNID", "words", "num_children"};
     enum { HEAD = 128, TAG = 8 };
     Mat *mat = calloc(1, sizeof *mat);
     unsigned char *file = calloc(1, HEAD + TAG + compressBound(sizeof mat->bytes));
     if (!mat || !file) return free(mat), free(file), NULL;
-    size_t at = mat_begin(mat, 2, (unsigned)count, 1, "synsets");
+    size_t at = mat_begin(mat, 2, (unsigned)classes + 1, 1, "synsets");
     mat_u32(mat, 4u << 16 | 5); /* a small element: the width of a field's name */
     mat_u32(mat, sizeof FIELDS[0]);
     mat_element(mat, 1, FIELDS, sizeof FIELDS);
-    for (int i = 0; i < count; i++) {
-        mat_number(mat, i + 1);
-        mat_text(mat, rows[i][0]);
-        mat_text(mat, rows[i][1]);
-        mat_number(mat, i < leaves ? 0 : leaves);
+    for (int id = 1; id <= classes + 1; id++) {
+        int of = id == twisted ? id - 1 : id == twisted - 1 ? twisted : id;
+        const ImagenetClass *class = imagenet_class_of_id(id <= classes ? of : 0);
+        mat_number(mat, id);
+        mat_text(mat, class ? class->wnid : "n00001740");
+        mat_text(mat, class ? class->words : "entity");
+        mat_number(mat, class ? 0 : classes);
     }
     mat_end(mat, at);
     uLongf compressed = compressBound(sizeof mat->bytes);

@@ -4,8 +4,8 @@
 
 #include <stddef.h>
 
-/* rows: WordNet id and words; ILSVRC2012_ID is the place in it, from 1. The first `leaves` have no children: classes.
- * At most 100 rows of short texts. malloc'ed, the caller's; NULL: no memory. */
-unsigned char *devkit_meta(const char *const (*rows)[2], int count, int leaves, size_t *size);
+/* The first `classes` of ILSVRC2012 in the order of their ids, then an ancestor of them. `twisted`, unless it is 0, is an
+ * id that changes places with the one before. malloc'ed, the caller's; NULL: no memory. */
+unsigned char *devkit_meta(int classes, int twisted, size_t *size);
 
 #endif

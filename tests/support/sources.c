@@ -10,6 +10,7 @@
 
 #include "core/base/file.h"
 #include "tests/support/command.h"
+#include "data/dataset/imagenet_classes.h"
 #include "tests/support/devkit.h"
 
 enum { WIDTH = 10, HEIGHT = 8, BITS = 10 };
@@ -136,50 +137,42 @@ static void write_bombs(const char *folder)
         "\xff\xd8\xff\xc0\0\x11\x08\xff\xff\xff\xff\x03\1\x22\0\2\x11\1\3\x11\1\xff\xd9";
     unsigned long crc = crc32(0, png + 12, 17);
     for (int i = 0; i < 4; i++) png[29 + i] = (unsigned char)(crc >> (24 - 8 * i));
-    write_file(folder, "train/n02/bomb.png", png, sizeof png);
-    write_file(folder, "train/n02/bomb.JPEG", JPEG, sizeof JPEG - 1);
+    write_file(folder, "train/n02119789/bomb.png", png, sizeof png);
+    write_file(folder, "train/n02119789/bomb.JPEG", JPEG, sizeof JPEG - 1);
 }
 
 void write_folder_source(const char *folder)
 {
-    copy_golden(folder, "train/n01/n01_1.JPEG", "baseline420_q75_500x375.JPEG");
-    copy_golden(folder, "train/n01/n01_2.JPEG", "cmyk_q85_301x227.JPEG");
-    copy_golden(folder, "train/n01/n01_3.JPEG", "png_inside_200x150.JPEG");
-    copy_golden(folder, "train/n02/n02_1.JPEG", "ycck_q85_301x227.JPEG");
-    copy_golden(folder, "train/n02/n02_2.JPEG", "gray_q80_480x360.JPEG");
-    copy_golden(folder, "train/n02/n02_3.JPEG", "progressive420_q85_333x500.JPEG");
-    write_bad_exif(folder, "train/n02/n02_4.JPEG");
-    copy_golden(folder, "train/n01/cut_off.JPEG", "truncated_500x375.JPEG");
-    write_file(folder, "train/n01/empty.JPEG", "", 0);
-    write_file(folder, "train/n02/text.JPEG", "not an image\n", 13);
+    copy_golden(folder, "train/n02100735/n01_1.JPEG", "baseline420_q75_500x375.JPEG");
+    copy_golden(folder, "train/n02100735/n01_2.JPEG", "cmyk_q85_301x227.JPEG");
+    copy_golden(folder, "train/n02100735/n01_3.JPEG", "png_inside_200x150.JPEG");
+    copy_golden(folder, "train/n02119789/n02_1.JPEG", "ycck_q85_301x227.JPEG");
+    copy_golden(folder, "train/n02119789/n02_2.JPEG", "gray_q80_480x360.JPEG");
+    copy_golden(folder, "train/n02119789/n02_3.JPEG", "progressive420_q85_333x500.JPEG");
+    write_bad_exif(folder, "train/n02119789/n02_4.JPEG");
+    copy_golden(folder, "train/n02100735/cut_off.JPEG", "truncated_500x375.JPEG");
+    write_file(folder, "train/n02100735/empty.JPEG", "", 0);
+    write_file(folder, "train/n02119789/text.JPEG", "not an image\n", 13);
     write_bombs(folder);
-    copy_golden(folder, "val/n02/ILSVRC2012_val_00000001.JPEG", "odd422_q80_67x53.JPEG");
-    copy_golden(folder, "val/n01/ILSVRC2012_val_00000002.JPEG", "exif_rot6_160x120.JPEG");
+    copy_golden(folder, "val/n02119789/ILSVRC2012_val_00000001.JPEG", "odd422_q80_67x53.JPEG");
+    copy_golden(folder, "val/n02100735/ILSVRC2012_val_00000002.JPEG", "exif_rot6_160x120.JPEG");
 }
 
 /* ---- tars and devkit */
 
-/* ids 1, 2 are n02, n01: not the sorted order; id 3 is an ancestor. */
-static void write_meta(const char *folder)
-{
-    static const char *const ROWS[3][2] = {
-        {"n02", "tench, Tinca tinca"}, {"n01", "great white shark"}, {"n00", "thing"}};
-    size_t size;
-    unsigned char *bytes = devkit_meta(ROWS, 3, 2, &size);
-    cr_assert(bytes);
-    write_file(folder, "ILSVRC2012_devkit_t12/data/meta.mat", bytes, size);
-    free(bytes);
-}
-
 void write_tar_source(const char *folder, const char *tars)
 {
-    write_meta(tars);
+    size_t size;
+    unsigned char *meta = devkit_meta(IMAGENET_CLASSES, 0, &size);
+    cr_assert(meta);
+    write_file(tars, "ILSVRC2012_devkit_t12/data/meta.mat", meta, size);
+    free(meta);
     write_file(tars, "ILSVRC2012_devkit_t12/data/ILSVRC2012_validation_ground_truth.txt", "1\n2\n", 4);
     run_or_fail("cd %s && tar czf ILSVRC2012_devkit_t12.tar.gz ILSVRC2012_devkit_t12 && rm -r ILSVRC2012_devkit_t12",
                 tars);
-    run_or_fail("cd %s/train && for c in n01 n02; do (cd $c && tar --format=ustar -cf %s/$c.tar *); done", folder,
-                tars);
-    run_or_fail("cd %s && tar cf ILSVRC2012_img_train.tar n02.tar n01.tar && rm n0*.tar", tars);
+    run_or_fail("cd %s/train && for c in n02100735 n02119789; do (cd $c && tar --format=ustar -cf %s/$c.tar *); done",
+                folder, tars);
+    run_or_fail("cd %s && tar cf ILSVRC2012_img_train.tar n02119789.tar n02100735.tar && rm n02*.tar", tars);
     run_or_fail(
         "mkdir %s/flat && cp %s/val/*/* %s/flat && cd %s/flat && tar cf ../ILSVRC2012_img_val.tar * && rm -r ../flat",
         tars, folder, tars, tars);

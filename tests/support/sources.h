@@ -12,7 +12,7 @@ void write_idx_source(const char *folder, int train, int val);
 int idx_image_number(const Image *image);
 int idx_label(int number); /* 0 .. 9 */
 
-/* A folder of two classes, n01 and n02, from tests/goldens/data/images: train has 7 good images (a CMYK and a YCCK one,
+/* A folder of two classes, n02100735 and n02119789, from tests/goldens/data/images: train has 7 good images (a CMYK and a YCCK one,
  * a PNG named .JPEG, a gray one) and 5 broken ones (cut off, empty, text, a header of 100,000 x 100,000, one of 65,535
  * x 65,535), val 2; one has damaged EXIF data. */
 void write_folder_source(const char *folder);

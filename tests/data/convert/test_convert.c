@@ -311,8 +311,8 @@ Test(convert, says_what_it_may_not_read, .init = make_whole)
     char folder[4096];
     snprintf(folder, sizeof folder, "%s/folder", temporary_folder());
     write_folder_source(folder);
-    run_or_fail("chmod -R a+rX %s && chmod 600 %s/train/n02/n02_2.JPEG && mkdir -m 777 %s", temporary_folder(), folder,
-                other);
+    run_or_fail("chmod -R a+rX %s && chmod 600 %s/train/n02119789/n02_2.JPEG && mkdir -m 777 %s", temporary_folder(),
+                folder, other);
     pid_t child = fork();
     if (child == 0) {
         ConvertConfig config = convert_config(folder, other, SHARDS);

@@ -4,12 +4,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <zlib.h>
+
 #include "core/base/file.h"
 #include "core/base/rng.h"
 #include "data/dataset/dataset.h"
+#include "data/dataset/imagenet_classes.h"
 #include "data/dataset/manifest.h"
 #include "data/image/resize.h"
 #include "tests/support/command.h"
+#include "tests/support/devkit.h"
 #include "tests/support/sources.h"
 
 static char folder[4096], tars[4096], dest[4096], dest2[4096];
@@ -100,12 +104,13 @@ Test(convert_sources, a_folder_keeps_the_original_bytes, .init = make_folder)
     convert_or_fail(folder, dest, 1);
     Opened train = open_split(dest, "train");
     cr_assert_eq(dataset_count(train.dataset), FOLDER_GOOD);
-    cr_assert_str_eq(dataset_class_name(train.dataset, 0), "n01");
-    cr_assert_str_eq(dataset_class_name(train.dataset, 1), "n02");
+    cr_assert_str_eq(dataset_class_name(train.dataset, 0), "n02100735");
+    cr_assert_str_eq(dataset_class_name(train.dataset, 1), "n02119789");
     for (int i = 1; i <= FOLDER_GOOD; i++) {
         char path[8192];
         int label = i > 3;
-        snprintf(path, sizeof path, "%s/train/n0%d/n0%d_%d.JPEG", folder, label + 1, label + 1, label ? i - 3 : i);
+        snprintf(path, sizeof path, "%s/train/%s/n0%d_%d.JPEG", folder, dataset_class_name(train.dataset, label),
+                 label + 1, label ? i - 3 : i);
         cr_assert(holds_file(&train, path, label), "%s is not in the data set with label %d", path, label);
     }
     close_split(&train);
@@ -129,11 +134,12 @@ Test(convert_sources, odd_files_are_counted_and_broken_ones_listed, .init = make
     cr_assert_eq(manifest_split(&manifest, "val")->stats.corrupt_exif, 0, "a sound EXIF block counts as damaged");
     manifest_free(&manifest);
 
-    static const char *const REASONS[][2] = {{"train/n01/cut_off.JPEG\t", "truncated JPEG"},
-                                             {"train/n01/empty.JPEG\t", "the file is empty"},
-                                             {"train/n02/text.JPEG\t", "neither JPEG nor PNG"},
-                                             {"train/n02/bomb.png\t", "100000 x 100000 pixels; the limit is 178956970"},
-                                             {"train/n02/bomb.JPEG\t", "65535 x 65535 pixels; the limit is"}};
+    static const char *const REASONS[][2] = {
+        {"train/n02100735/cut_off.JPEG\t", "truncated JPEG"},
+        {"train/n02100735/empty.JPEG\t", "the file is empty"},
+        {"train/n02119789/text.JPEG\t", "neither JPEG nor PNG"},
+        {"train/n02119789/bomb.png\t", "100000 x 100000 pixels; the limit is 178956970"},
+        {"train/n02119789/bomb.JPEG\t", "65535 x 65535 pixels; the limit is"}};
     char path[8192], *text;
     size_t size;
     Error error = {0};
@@ -164,7 +170,7 @@ Test(convert_sources, decoding_finds_what_the_structure_does_not_show, .init = m
     char path[8192], *bytes;
     size_t size;
     Error error = {0};
-    snprintf(path, sizeof path, "%s/train/n01/n01_1.JPEG", folder);
+    snprintf(path, sizeof path, "%s/train/n02100735/n01_1.JPEG", folder);
     cr_assert_eq(file_read(path, 1 << 20, &bytes, &size, &error), STATUS_OK);
     char *scan = memmem(bytes, size, "\xff\xda", 2);
     cr_assert(scan);
@@ -189,10 +195,10 @@ Test(convert_sources, misplaced_files_are_named, .init = make_folder)
     run_or_fail("touch %s/train/loose.JPEG", folder);
     Error error = expect_failure(folder, STATUS_DATA);
     cr_assert(strstr(error.message, "train/loose.JPEG"), "%s", error.message);
-    run_or_fail("rm %s/train/loose.JPEG && mkdir %s/train/n01/deeper", folder, folder);
+    run_or_fail("rm %s/train/loose.JPEG && mkdir %s/train/n02100735/deeper", folder, folder);
     error = expect_failure(folder, STATUS_DATA);
-    cr_assert(strstr(error.message, "train/n01/deeper"), "%s", error.message);
-    run_or_fail("rmdir %s/train/n01/deeper && mkdir %s/val/n03", folder, folder);
+    cr_assert(strstr(error.message, "train/n02100735/deeper"), "%s", error.message);
+    run_or_fail("rmdir %s/train/n02100735/deeper && mkdir %s/val/n03", folder, folder);
     error = expect_failure(folder, STATUS_DATA);
     cr_assert(strstr(error.message, "val/n03: there is no such class in train/"), "%s", error.message);
 }
@@ -239,12 +245,12 @@ Test(convert_sources, the_devkit_labels_and_names, .init = make_tars)
     convert_or_fail(tars, dest, 1);
     Opened val = open_split(dest, "val");
     cr_assert_eq(dataset_count(val.dataset), 2);
-    /* Ground truth 1, 2; id 1 is n02, which is class 1; id 2 is n01, class 0. */
+    /* Ground truth 1, 2; id 1 is n02119789, which is class 1; id 2 is n02100735, class 0. */
     cr_assert_eq(read_record(&val, 0).label, 1);
     cr_assert_eq(read_record(&val, 0).width, 67);
     cr_assert_eq(read_record(&val, 1).label, 0);
-    cr_assert_str_eq(dataset_class_words(val.dataset, 0), "great white shark");
-    cr_assert_str_eq(dataset_class_words(val.dataset, 1), "tench, Tinca tinca");
+    cr_assert_str_eq(dataset_class_words(val.dataset, 0), "English setter");
+    cr_assert_str_eq(dataset_class_words(val.dataset, 1), "kit fox, Vulpes macrotis");
     close_split(&val);
 }
 
@@ -253,14 +259,64 @@ Test(convert_sources, validation_alone_has_the_classes_of_the_devkit, .init = ma
     run_or_fail("rm %s/ILSVRC2012_img_train.tar", tars);
     convert_or_fail(tars, dest, 1);
     Opened val = open_split(dest, "val");
-    cr_assert_eq(dataset_classes(val.dataset), 2);
-    cr_assert_eq(read_record(&val, 0).label, 1);
+    cr_assert_eq(dataset_classes(val.dataset), IMAGENET_CLASSES);
+    cr_assert_str_eq(dataset_class_name(val.dataset, read_record(&val, 0).label), "n02119789");
     close_split(&val);
+}
+
+static void write_devkit(int classes, int twisted, const char *truth)
+{
+    size_t size;
+    unsigned char *meta = devkit_meta(classes, twisted, &size);
+    cr_assert(meta);
+    run_or_fail("rm -f %s/ILSVRC2012_devkit_t12.tar.gz", tars);
+    write_file(tars, "ILSVRC2012_devkit_t12/data/meta.mat", meta, size);
+    write_file(tars, "ILSVRC2012_devkit_t12/data/ILSVRC2012_validation_ground_truth.txt", truth, strlen(truth));
+    free(meta);
+}
+
+Test(convert_sources, a_devkit_with_other_classes_is_refused, .init = make_tars)
+{
+    static const struct {
+        int classes, twisted;
+        const char *truth, *message;
+    } CASES[] = {
+        {IMAGENET_CLASSES, 2, "1\n2\n", "meta.mat: class 1 is n02100735, that of ILSVRC2012 is n02119789"},
+        {IMAGENET_CLASSES, 1000, "1\n2\n", "meta.mat: class 999 is n03255030, that of ILSVRC2012 is n07831146"},
+        {IMAGENET_CLASSES - 1, 0, "1\n2\n", "meta.mat: class 1000 is n00001740, that"},
+        {10, 0, "1\n2\n", "meta.mat: class 11 is n00001740, that of ILSVRC2012 is n02125311"},
+        {IMAGENET_CLASSES, 0, "1\n1001\n", "line 2 of the ground truth, '1001', is not the id of a class"},
+        {IMAGENET_CLASSES, 0, "1\n2\n2\n", "holds 2 images, but there are labels for 3"},
+    };
+    for (size_t i = 0; i < sizeof CASES / sizeof CASES[0]; i++) {
+        write_devkit(CASES[i].classes, CASES[i].twisted, CASES[i].truth);
+        Error error = expect_failure(tars, STATUS_DATA);
+        cr_assert(strstr(error.message, CASES[i].message), "%s", error.message);
+    }
+    write_file(tars, "ILSVRC2012_devkit_t12/data/meta.mat", "MATLAB 5.0", 10);
+    Error error = expect_failure(tars, STATUS_DATA);
+    cr_assert(strstr(error.message, "meta.mat: 0 classes; expected the 1000 of ILSVRC2012"), "%s", error.message);
+}
+
+/* As MATLAB's `save -v6` writes it. */
+Test(convert_sources, a_devkit_need_not_be_compressed, .init = make_tars)
+{
+    enum { HEAD = 136, ROOM = 1 << 20 };
+    size_t size;
+    unsigned char *meta = devkit_meta(IMAGENET_CLASSES, 0, &size), *plain = calloc(1, HEAD + ROOM);
+    uLongf length = ROOM;
+    cr_assert(meta && plain);
+    cr_assert_eq(uncompress(plain + HEAD, &length, meta + HEAD, size - HEAD), Z_OK);
+    write_devkit(IMAGENET_CLASSES, 0, "1\n2\n");
+    write_file(tars, "ILSVRC2012_devkit_t12/data/meta.mat", plain, HEAD + length);
+    convert_or_fail(tars, dest, 1);
+    free(meta);
+    free(plain);
 }
 
 Test(convert_sources, labels_can_come_from_a_text_file, .init = make_tars)
 {
-    run_or_fail("cd %s && rm ILSVRC2012_devkit_t12.tar.gz && printf 'n02\\nn01\\n' >val_wnids.txt", tars);
+    run_or_fail("cd %s && rm ILSVRC2012_devkit_t12.tar.gz && printf 'n02119789\\nn02100735\\n' >val_wnids.txt", tars);
     convert_or_fail(tars, dest, 1);
     Opened val = open_split(dest, "val");
     cr_assert_eq(read_record(&val, 0).label, 1);
@@ -273,7 +329,7 @@ Test(convert_sources, validation_without_labels_is_refused, .init = make_tars)
     Error error = expect_failure(tars, STATUS_DATA);
     cr_assert(strstr(error.message, "ILSVRC2012_devkit_t12.tar.gz") && strstr(error.message, "val_wnids.txt"), "%s",
               error.message);
-    run_or_fail("cd %s && printf 'n02\\n' >val_wnids.txt", tars);
+    run_or_fail("cd %s && printf 'n02119789\\n' >val_wnids.txt", tars);
     error = expect_failure(tars, STATUS_DATA);
     cr_assert(strstr(error.message, "2 images, but there are labels for 1"), "%s", error.message);
 }
@@ -301,7 +357,8 @@ Test(convert_sources, links_are_refused_not_left_out, .init = make_tars)
     static const char *const ways[] = {"ln", "ln -s"}; /* a hard and a symbolic link */
     for (int i = 0; i < 2; i++) {
         run_or_fail(
-            "cd %s/val/n01 && %s -f ILSVRC2012_val_00000002.JPEG ILSVRC2012_val_00000009.JPEG && mkdir -p %s/linked "
+            "cd %s/val/n02100735 && %s -f ILSVRC2012_val_00000002.JPEG ILSVRC2012_val_00000009.JPEG && mkdir -p "
+            "%s/linked "
             "&& tar cf %s/linked/ILSVRC2012_img_val.tar ILSVRC2012_val_00000002.JPEG ILSVRC2012_val_00000009.JPEG "
             "&& cp %s/ILSVRC2012_devkit_t12.tar.gz %s/linked",
             folder, ways[i], tars, tars, tars, tars);
@@ -315,7 +372,8 @@ Test(convert_sources, links_are_refused_not_left_out, .init = make_tars)
 
 Test(convert_sources, the_same_name_twice_is_refused, .init = make_tars)
 {
-    run_or_fail("cd %s && tar rf ILSVRC2012_img_val.tar -C %s/val/n01 ILSVRC2012_val_00000002.JPEG", tars, folder);
+    run_or_fail("cd %s && tar rf ILSVRC2012_img_val.tar -C %s/val/n02100735 ILSVRC2012_val_00000002.JPEG", tars,
+                folder);
     Error error = expect_failure(tars, STATUS_DATA);
     cr_assert(strstr(error.message, "two images named val/ILSVRC2012_val_00000002.JPEG"), "%s", error.message);
 }
@@ -324,8 +382,9 @@ Test(convert_sources, the_same_name_twice_is_refused, .init = make_tars)
 
 Test(convert_sources, class_names_that_are_not_utf_8_are_refused, .init = make_folder)
 {
-    run_or_fail("cd %s && mv train/n01 train/\"$(printf 'caf\\351')\" && mv val/n01 val/\"$(printf 'caf\\351')\"",
-                folder);
+    run_or_fail(
+        "cd %s && mv train/n02100735 train/\"$(printf 'caf\\351')\" && mv val/n02100735 val/\"$(printf 'caf\\351')\"",
+        folder);
     Error error = expect_failure(folder, STATUS_DATA);
     cr_assert(strstr(error.message, "the name of class 0, 'caf\\xE9', is not UTF-8"), "%s", error.message);
     run_or_fail("test ! -e %s/manifest.json", dest);
@@ -333,9 +392,10 @@ Test(convert_sources, class_names_that_are_not_utf_8_are_refused, .init = make_f
 
 Test(convert_sources, the_list_of_rejected_images_is_text, .init = make_folder)
 {
-    run_or_fail("mv %s/train/n02/text.JPEG \"$(printf '%s/train/n02/\\033[31m\\351.JPEG')\"", folder, folder);
+    run_or_fail("mv %s/train/n02119789/text.JPEG \"$(printf '%s/train/n02119789/\\033[31m\\351.JPEG')\"", folder,
+                folder);
     convert_or_fail(folder, dest, 1);
-    run_or_fail("grep -F 'train/n02/\\x1B[31m\\xE9.JPEG\t' %s/rejected.tsv", dest);
+    run_or_fail("grep -F 'train/n02119789/\\x1B[31m\\xE9.JPEG\t' %s/rejected.tsv", dest);
     run_or_fail("! LC_ALL=C grep -aP '[\\x00-\\x08\\x0b-\\x1f\\x7f-\\xff]' %s/rejected.tsv", dest);
 }
 
@@ -517,7 +577,7 @@ Test(convert_sources, resize_makes_the_shorter_side_smaller_and_keeps_small_imag
     cr_assert_eq(convert_all(&config, &error), STATUS_OK, "%s", error.message);
     Opened train = open_split(dest, "train");
     char path[8192];
-    snprintf(path, sizeof path, "%s/train/n01/n01_3.JPEG", folder); /* 200 x 150 */
+    snprintf(path, sizeof path, "%s/train/n02100735/n01_3.JPEG", folder); /* 200 x 150 */
     cr_assert(holds_file(&train, path, 0), "an image that is small enough has to stay as it is");
     int resized = 0;
     Image image = {0};
@@ -552,7 +612,7 @@ Test(convert_sources, what_resize_makes_is_the_bicubic_image_to_the_last_bit, .i
     size_t size;
     Image original = {0}, stored = {0};
     Resizer resizer = {0};
-    snprintf(path, sizeof path, "%s/train/n02/n02_3.JPEG", folder); /* 333 x 500 */
+    snprintf(path, sizeof path, "%s/train/n02119789/n02_3.JPEG", folder); /* 333 x 500 */
     cr_assert_eq(file_read(path, 1 << 24, &bytes, &size, &error), STATUS_OK);
     cr_assert_eq(image_decode(bytes, size, &original, &error), STATUS_OK);
     ResizeSource from = {original.pixels, original.width, original.height, 3 * (ptrdiff_t)original.width};
