@@ -57,8 +57,11 @@ $(BUILD)/%_avx2.o: ISA_CFLAGS = -O3 -mavx2 -mfma -ffp-contract=fast
 $(BUILD)/data/%_avx2.o: ISA_CFLAGS = -O3 -mavx2
 $(BUILD)/%_avx512.o: ISA_CFLAGS = -O3 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mprefer-vector-width=512 \
                                   -ffp-contract=fast
+$(BUILD)/core/kernels/bf16_avx512.o: ISA_CFLAGS = -O3 $(BF16_CFLAGS)
+$(BUILD)/core/kernels/bf16_amx.o: ISA_CFLAGS = -O3 $(BF16_CFLAGS) -mamx-tile -mamx-bf16
+BF16_CFLAGS = -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512bf16 -mfma -mprefer-vector-width=512
 else
-OTHER_ISAS := %_avx2.c %_avx512.c $(if $(filter aarch64-%,$(shell $(CC) -dumpmachine)),,%_neon.c)
+OTHER_ISAS := %_avx2.c %_avx512.c %_amx.c $(if $(filter aarch64-%,$(shell $(CC) -dumpmachine)),,%_neon.c)
 # GCC would load all of a step's operands ahead of its multiply-adds, and spill the sums of C for want of registers.
 $(BUILD)/%_neon.o: ISA_CFLAGS = -O3 -ffp-contract=fast -fno-schedule-insns
 endif

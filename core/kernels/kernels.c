@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/kernels/bf16.h"
+
 extern const Kernels kernels_generic;
 #if defined(__x86_64__)
 extern const Kernels kernels_avx2_6x2, kernels_avx2_4x3, kernels_avx512_12x2, kernels_avx512_8x3;
@@ -58,32 +60,56 @@ static bool answers_to(const Kernels *kernels, const char *name)
     return strncmp(kernels->name, name, length) == 0 && (kernels->name[length] == '\0' || kernels->name[length] == '-');
 }
 
-/* NULL: what T2T_KERNELS asks for cannot run. Empty is as good as unset. */
-static const Kernels *kernels_wanted(void)
+bool kernels_asked(int index, char *name, size_t size)
 {
-    const char *name = getenv("T2T_KERNELS");
-    if (!name || !*name) return kernels_at(0);
+    const char *at = getenv("T2T_KERNELS");
+    for (; at && index > 0; index--) {
+        at = strchr(at, ',');
+        if (at) at++;
+    }
+    if (!at || !*at) return false;
+    snprintf(name, size, "%.*s", (int)strcspn(at, ","), at);
+    return true;
+}
+
+static const Kernels *kernels_named(const char *name)
+{
     for (int i = 0; kernels_at(i); i++)
         if (answers_to(kernels_at(i), name)) return kernels_at(i);
     return NULL;
 }
 
+/* NULL: what T2T_KERNELS asks for cannot run; then `name` is it. Names of products of bfloat16 are bf16.c's affair. */
+static const Kernels *kernels_wanted(char *name, size_t size)
+{
+    const Kernels *wanted = NULL;
+    for (int i = 0; kernels_asked(i, name, size); i++) {
+        const Kernels *named = kernels_named(name);
+        if (!named && !bf16_named(name)) return NULL;
+        if (!wanted) wanted = named;
+    }
+    return wanted ? wanted : kernels_at(0);
+}
+
 const Kernels *kernels_best(void)
 {
-    const Kernels *wanted = kernels_wanted();
+    char name[64];
+    const Kernels *wanted = kernels_wanted(name, sizeof name);
     return wanted ? wanted : kernels_at(0);
 }
 
 Status kernels_choose(const Kernels **out, Error *error)
 {
-    *out = kernels_wanted();
-    if (*out) return STATUS_OK;
-    char can[160];
+    char name[64], can[256];
     int used = 0;
+    *out = kernels_wanted(name, sizeof name);
+    if (*out) return STATUS_OK;
     for (int i = 0; kernels_at(i); i++)
         used += snprintf(can + used, sizeof can - (size_t)used, "%s%s", i ? ", " : "", kernels_at(i)->name);
+    for (int i = 0; bf16_at(i); i++) used += snprintf(can + used, sizeof can - (size_t)used, ", %s", bf16_at(i)->name);
     return error_set(error, STATUS_USAGE,
                      "T2T_KERNELS: '%s' is none of the kernels that this processor can run: %s (avx512 and avx2 alone "
-                     "choose the best of theirs); unset it to have the best of all",
-                     getenv("T2T_KERNELS"), can);
+                     "choose the best of theirs; a comma stands between kernels of float32 and of bf16); unset it to "
+                     "have the best of all",
+                     name, can);
 }

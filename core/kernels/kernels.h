@@ -94,6 +94,9 @@ typedef struct Kernels {
     /* Nothing but multiply-adds in registers: returns how many floating-point operations it did, for measuring the
      * peak of a core. */
     int64_t (*multiply_add)(int64_t rounds);
+
+    /* NULL, or what the products of this table come from, which then round their operands to bfloat16: bf16.h. */
+    const struct Bf16Kernels *bf16;
 } Kernels;
 
 extern const Kernels kernels_reference;
@@ -102,10 +105,11 @@ extern const Kernels kernels_reference;
 const Kernels *kernels_at(int index); /* those this processor can run, best first; NULL past the last */
 
 /* The best table of this processor; or, to measure and test the others, the one that the environment's T2T_KERNELS
- * names: in full, or by its instruction set. */
+ * names: in full, or by its instruction set. Beside it, after a comma, may stand the name of a table of bf16.h. */
 const Kernels *kernels_best(void);
 /* The same, but a name that this processor cannot run, or that does not exist, is an error. */
 Status kernels_choose(const Kernels **out, Error *error);
+bool kernels_asked(int index, char *name, size_t size); /* the names in T2T_KERNELS; false past the last */
 
 /* Floats of a piece of scratch memory, so that the next piece begins on a cache line of 64 bytes. */
 static inline size_t floats_padded(size_t floats)

@@ -2,13 +2,16 @@
 
 #include <string.h>
 
+#include "core/kernels/bf16.h"
+
 enum { WIDEST_VECTOR = 16 };
 
-/* Rows of whole vectors, and one more that a product of some columns may read past their end. */
+/* Rows of whole vectors, and one more that a product of some columns may read past their end; or tiles of bfloat16. */
 size_t packed_floats(int n, int k)
 {
     size_t wide = ((size_t)n + WIDEST_VECTOR - 1) / WIDEST_VECTOR * WIDEST_VECTOR;
-    return wide * (size_t)k + WIDEST_VECTOR;
+    size_t floats = wide * (size_t)k + WIDEST_VECTOR, tiles = bf16_packed_floats(n, k);
+    return floats > tiles ? floats : tiles;
 }
 
 void packed_fill(const Kernels *kernels, const PackedMatrix *b, GemmForm form, int first, int count, const float *from,
