@@ -222,7 +222,8 @@ Status model_create(Model **out, const ModelConfig *config, int max_batch, Model
     if (max_batch < 1) return error_set(error, STATUS_USAGE, "%s: batch %d; at least 1", config->name, max_batch);
     Model *model = calloc(1, sizeof *model);
     if (!model) return error_set(error, STATUS_FAILED, "out of memory for a model");
-    status = kernels_choose(&model->step.kernels, error);
+    status = kernels_of_precision(&model->kernels, config->precision, error);
+    model->step.kernels = &model->kernels;
     model->config = *config;
     model->mode = mode;
     model->max_batch = max_batch;
@@ -276,6 +277,11 @@ const ParamTable *model_params(const Model *model)
 size_t model_memory(const Model *model)
 {
     return model->arena.size;
+}
+
+const Kernels *model_kernels(const Model *model)
+{
+    return model->step.kernels;
 }
 
 void model_profile(Model *model, Profile *profile)

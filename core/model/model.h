@@ -46,6 +46,7 @@ void model_free(Model *model); /* accepts NULL */
 const ModelConfig *model_config(const Model *model);
 const ParamTable *model_params(const Model *model);
 size_t model_memory(const Model *model); /* bytes carved */
+const Kernels *model_kernels(const Model *model);
 
 /* From now on steps tell this profile (of as many threads as the pool's) where their time goes; NULL: no longer. */
 void model_profile(Model *model, Profile *profile);

@@ -17,6 +17,7 @@ struct Model {
     int token_layers; /* 2, or 0 for patches */
     int block_count;
     Arena arena;
+    Kernels kernels;
     Step step; /* of the last forward; the rest of it lasts as long as the model */
 
     TokenLayer layers[TOKEN_LAYERS];

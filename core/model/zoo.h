@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include "core/base/status.h"
+#include "core/kernels/bf16.h"
 
 typedef enum TokensType {
     TOKENS_PERFORMER,   /* T2T module with Performer token layers */
@@ -53,6 +54,7 @@ typedef struct ModelConfig {
     double drop, attn_drop, drop_path;  /* training only */
     double token_dropout;               /* the performer's two dropouts in training: 0.1 */
     Recompute recompute;
+    Precision precision; /* of the operands of matrix products */
 } ModelConfig;
 
 /* Fills *config with the published model of that name at 224 pixels and 1000 classes. An unknown name is

@@ -9,6 +9,7 @@
 static const char *const TOKENS_TYPES[] = {"performer", "transformer", "patch", NULL};
 static const char *const VARIANTS[] = {"plain", "se", "ghost", "dense", NULL};
 static const char *const RECOMPUTES[] = {"none", "tokens", "mlp", "blocks", NULL};
+static const char *const PRECISIONS[] = {"fp32", "bf16", NULL};
 static const char *const OPTS[] = {"adamw", "sgd", "momentum", NULL};
 static const char *const SCHEDS[] = {"cosine", "constant", NULL};
 static const char *const INTERPOLATIONS[] = {"random", "bilinear", "bicubic", NULL};
@@ -19,11 +20,11 @@ static const char *const WIRES[] = {"fp32", "bf16", "fp16", NULL};
 static const char *const COORDINATORS[] = {"shared", "dedicated", NULL};
 
 _Static_assert(sizeof(TokensType) == sizeof(int) && sizeof(Variant) == sizeof(int) &&
-                   sizeof(Recompute) == sizeof(int) && sizeof(OptKind) == sizeof(int) &&
-                   sizeof(SchedKind) == sizeof(int) && sizeof(Interpolation) == sizeof(int) &&
-                   sizeof(EraseMode) == sizeof(int) && sizeof(MixMode) == sizeof(int) &&
-                   sizeof(AllreduceKind) == sizeof(int) && sizeof(WireType) == sizeof(int) &&
-                   sizeof(CoordinatorMode) == sizeof(int),
+                   sizeof(Recompute) == sizeof(int) && sizeof(Precision) == sizeof(int) &&
+                   sizeof(OptKind) == sizeof(int) && sizeof(SchedKind) == sizeof(int) &&
+                   sizeof(Interpolation) == sizeof(int) && sizeof(EraseMode) == sizeof(int) &&
+                   sizeof(MixMode) == sizeof(int) && sizeof(AllreduceKind) == sizeof(int) &&
+                   sizeof(WireType) == sizeof(int) && sizeof(CoordinatorMode) == sizeof(int),
                "KEY_CHOICE writes an int");
 
 /* clang-format off */
@@ -153,6 +154,8 @@ static const Key KEYS[] = {
      "micro-batches per update; more of them need less memory"},
     {MACHINE, "recompute", CHOICE(model.recompute, RECOMPUTES), FREE,
      "in backward instead of keeping it: each choice needs less memory and more time than the one before"},
+    {MACHINE, "precision", CHOICE(model.precision, PRECISIONS), FIXED,
+     "of what matrix products multiply; bf16 needs AVX512_BF16 or AMX, and keeps weights and sums in float32"},
     {MACHINE, "allreduce", CHOICE(allreduce, ALLREDUCES), FREE, "how gradients are summed"},
     {MACHINE, "bucket_mb", REAL(bucket_mb, SHARE(1 << 20)), FREE, "gradients go out in buckets of this size"},
     {MACHINE, "wire", CHOICE(wire, WIRES), FIXED, "number format of gradients on the network"},

@@ -172,6 +172,7 @@ static Status parse_model(const Target *target, void *field)
     found.drop_path = model->drop_path;
     found.token_dropout = model->token_dropout;
     found.recompute = model->recompute;
+    found.precision = model->precision;
     *model = found;
     return STATUS_OK;
 }

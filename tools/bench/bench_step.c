@@ -152,7 +152,9 @@ static void step_print(const BenchModel *bench, bool json, Timing timing, double
         printf("}\n");
         return;
     }
-    printf("%s, %s, batch %d, %d threads, %s\n", config->name, mode, batch, threads, kernels_best()->name);
+    const Kernels *kernels = model_kernels(bench->step.model);
+    printf("%s, %s, batch %d, %d threads, %s%s%s\n", config->name, mode, batch, threads, kernels->name,
+           kernels->bf16 ? ", products of bfloat16 by " : "", kernels->bf16 ? kernels->bf16->name : "");
     printf("  %.4g images/s, %.5g ms a step\n", batch / seconds, seconds * 1e3);
     printf("  %.4g GFLOP/s of %.4g at most: %.1f %%\n", gflops, peak, 100 * gflops / peak);
     printf("  memory: %.0f MB of activations, %.0f MB resident at most\n",

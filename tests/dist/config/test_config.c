@@ -504,6 +504,7 @@ Test(config, every_key_reaches_its_field)
     EXPECT("threads", "6", threads, 6);
     EXPECT("accumulate", "3", accumulate, 3);
     EXPECT("recompute", "mlp", model.recompute, RECOMPUTE_MLP);
+    EXPECT("precision", "bf16", model.precision, PRECISION_BF16);
     EXPECT("allreduce", "hierarchical", allreduce, ALLREDUCE_HIERARCHICAL);
     EXPECT("bucket_mb", "7.5", bucket_mb, 7.5);
     EXPECT("wire", "bf16", wire, WIRE_BF16);
