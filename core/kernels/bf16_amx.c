@@ -5,7 +5,6 @@
  * operands are padded, and C's edge goes through memory of 32 x 32. The process must have the kernel's permission:
  * bf16_choose asks for it.
  */
-#if defined(__x86_64__)
 #include "core/kernels/bf16_tiles.h"
 
 typedef struct TileConfig { /* what LDTILECFG reads */
@@ -83,4 +82,3 @@ static void tiles_run(int blocks, int high, int wide, const uint16_t *a, const u
 static const Bf16Micro TILE_MICRO = {.run = tiles_run, .begin = tiles_begin, .end = tiles_end};
 
 BF16_KERNELS(amx, TILE_MICRO);
-#endif

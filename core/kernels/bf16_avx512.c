@@ -1,5 +1,4 @@
 /* Products with VDPBF16PS: a vector of 16 columns of C takes a pair of k a time. */
-#if defined(__x86_64__)
 #include "core/kernels/bf16_tiles.h"
 
 enum { HIGH = 8 };
@@ -48,4 +47,3 @@ static void vector_run(int blocks, int high, int wide, const uint16_t *a, const 
 static const Bf16Micro VECTOR_MICRO = {.run = vector_run};
 
 BF16_KERNELS(avx512_bf16, VECTOR_MICRO);
-#endif
