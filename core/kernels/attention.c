@@ -3,14 +3,16 @@
 #include <math.h>
 #include <string.h>
 #include "core/base/numeric.h"
+#include "core/kernels/packed.h"
 
-/* A tile of scores is ROWS x COLS, 240 KB: backward's two, and a tile of each operand, share the second-level cache.
- * Strips of it that fit the first-level cache gain nothing; smaller tiles read more often what they share, and their
- * products sum over fewer terms. ROWS is a multiple of the micro-kernels' rows, COLS of their columns. */
-enum { ROWS = 144, COLS = 416 };
+/* Scores are computed tile by tile of at most COLS keys. Forward they are a strip of STRIP queries at a time, which stays
+ * in the first-level cache from the product that makes it to the one that uses it. Backward sums over the queries of a
+ * tile, too, and takes ROWS of them: two such tiles, and one of each operand, share the second-level cache. STRIP and
+ * ROWS are multiples of the micro-kernels' rows. */
+enum { STRIP = 24, ROWS = 144, COLS = 240 };
 
 typedef struct AttentionScratch {
-    float *kt, *vt;          /* (width, COLS): a tile transposed, so that every product is of the fast form */
+    float *kt, *vt, *v;      /* a tile of keys and values in panels: (width, COLS) twice, (COLS, width) */
     float *scores, *dscores; /* (ROWS, COLS) */
     float *mask;             /* (ROWS, COLS) */
     float *dq, *dk, *dv;     /* (tokens, width) */
@@ -22,14 +24,24 @@ typedef struct AttentionScratch {
 static size_t attention_carve(AttentionScratch *scratch, float *base, int tokens, int width)
 {
     size_t used = 0, matrix = floats_padded((size_t)tokens * (size_t)width), vector = floats_padded((size_t)tokens);
-    size_t tile = ROWS * COLS, transposed = (size_t)width * COLS;
+    size_t tile = ROWS * COLS, transposed = floats_padded(packed_floats(COLS, width)),
+           upright = floats_padded(packed_floats(width, COLS));
     struct {
         float **at;
         size_t floats;
-    } parts[] = {{&scratch->kt, transposed}, {&scratch->vt, transposed}, {&scratch->scores, tile},
-                 {&scratch->dscores, tile},  {&scratch->mask, tile},     {&scratch->dq, matrix},
-                 {&scratch->dk, matrix},     {&scratch->dv, matrix},     {&scratch->delta, vector},
-                 {&scratch->max, vector},    {&scratch->sum, vector},    {&scratch->correction, floats_padded(ROWS)}};
+    } parts[] = {{&scratch->kt, transposed},
+                 {&scratch->vt, transposed},
+                 {&scratch->v, upright},
+                 {&scratch->scores, tile},
+                 {&scratch->dscores, tile},
+                 {&scratch->mask, tile},
+                 {&scratch->dq, matrix},
+                 {&scratch->dk, matrix},
+                 {&scratch->dv, matrix},
+                 {&scratch->delta, vector},
+                 {&scratch->max, vector},
+                 {&scratch->sum, vector},
+                 {&scratch->correction, floats_padded(ROWS)}};
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
         *parts[i].at = base ? base + used : NULL;
         used += parts[i].floats;
@@ -43,12 +55,26 @@ size_t attention_scratch(int tokens, int width)
     return attention_carve(&scratch, NULL, tokens, width);
 }
 
-/* out (width, COLS) = the transpose of in (rows, width), zero-padded to whole vectors. */
-static void transpose_tile(const Kernels *kernels, int rows, int width, const float *in, int ld, float *out)
+/* Keys of a tile: `count` of them in tiles of nearly equal size, whole vectors but for the last. */
+static int tile_cols(int count)
 {
-    int padded = (int)floats_padded((size_t)rows);
-    for (int c = 0; c < width; c++) memset(out + c * COLS + rows, 0, (size_t)(padded - rows) * sizeof(float));
-    kernels->transpose(rows, width, in, ld, out, COLS);
+    int tiles = (count + COLS - 1) / COLS, cols = (count + tiles - 1) / tiles;
+    return (int)floats_padded((size_t)cols);
+}
+
+/* `cols` rows of a matrix (cols, width) in panels: transposed for a product with queries, upright for one with scores. */
+static PackedMatrix transposed_tile(const Kernels *kernels, int cols, int width, const float *x, int ld, float *at)
+{
+    PackedMatrix tile = {at, cols, width};
+    packed_fill(kernels, &tile, GEMM_NT, 0, cols, x, ld);
+    return tile;
+}
+
+static PackedMatrix upright_tile(const Kernels *kernels, int cols, int width, const float *x, int ld, float *at)
+{
+    PackedMatrix tile = {at, width, cols};
+    packed_fill(kernels, &tile, GEMM_NN, 0, width, x, ld);
+    return tile;
 }
 
 /* The dropout mask of the tile at (i0, j0): 0 or 1/keep, leading dimension COLS. */
@@ -79,21 +105,21 @@ void attention_forward(const Kernels *kernels, const AttentionHead *head, int fi
         t.max[i] = -INFINITY;
         t.sum[i] = 0.0f;
     }
-    for (int j = 0; j < tokens; j += COLS) {
-        int cols = min_int(COLS, tokens - j), wide = (int)floats_padded((size_t)cols);
-        transpose_tile(kernels, cols, width, head->k + (int64_t)j * ld, ld, t.kt);
-        for (int i = first; i < end; i += ROWS) {
-            int rows = min_int(ROWS, end - i);
+    for (int j = 0, most = tile_cols(tokens); j < tokens; j += most) {
+        int cols = min_int(most, tokens - j);
+        PackedMatrix kt = transposed_tile(kernels, cols, width, head->k + (int64_t)j * ld, ld, t.kt);
+        PackedMatrix v = upright_tile(kernels, cols, width, head->v + (int64_t)j * ld, ld, t.v);
+        for (int i = first; i < end; i += STRIP) {
+            int rows = min_int(STRIP, end - i);
             float *o = out + (int64_t)i * ldo;
-            kernels->gemm(GEMM_NN, rows, wide, width, head->q + (int64_t)i * ld, ld, t.kt, COLS, 0.0f, t.scores, COLS);
+            packed_gemm(kernels, rows, &kt, 0, cols, head->q + (int64_t)i * ld, ld, 0.0f, t.scores, COLS);
             kernels->softmax_step(rows, cols, head->scale, t.scores, COLS, t.max + i, t.sum + i, t.correction);
             if (head->drop > 0.0) {
                 mask_tile(kernels, head, i, rows, j, cols, t.mask);
                 multiply_tile(rows, cols, t.mask, t.scores);
             }
             if (j > 0) kernels->scale(rows, width, t.correction, o, ldo);
-            kernels->gemm(GEMM_NN, rows, width, cols, t.scores, COLS, head->v + (int64_t)j * ld, ld,
-                          j > 0 ? 1.0f : 0.0f, o, ldo);
+            packed_gemm(kernels, rows, &v, 0, width, t.scores, COLS, j > 0 ? 1.0f : 0.0f, o, ldo);
         }
     }
     for (int i = first; i < end; i++) {
@@ -125,19 +151,20 @@ void attention_backward(const Kernels *kernels, const AttentionHead *head, int f
     attention_carve(&t, scratch_base, tokens, width);
     /* sum_j p_ij dp_ij = dout_i . out_i, with dropout too: the mask is in both factors once. */
     kernels->row_dots(tokens, width, out, ldo, dout, ldo, t.delta);
-    for (int j = first; j < end; j += COLS) {
-        int cols = min_int(COLS, end - j), wide = (int)floats_padded((size_t)cols);
-        const float *k = head->k + (int64_t)j * ld;
-        transpose_tile(kernels, cols, width, k, ld, t.kt);
-        transpose_tile(kernels, cols, width, head->v + (int64_t)j * ld, ld, t.vt);
+    for (int j = first, most = tile_cols(count); j < end; j += most) {
+        int cols = min_int(most, end - j);
+        const float *at = head->k + (int64_t)j * ld;
+        PackedMatrix kt = transposed_tile(kernels, cols, width, at, ld, t.kt);
+        PackedMatrix vt = transposed_tile(kernels, cols, width, head->v + (int64_t)j * ld, ld, t.vt);
+        PackedMatrix k = upright_tile(kernels, cols, width, at, ld, t.v);
         for (int i = 0; i < tokens; i += ROWS) {
             int rows = min_int(ROWS, tokens - i), next = min_int(ROWS, tokens - i - rows);
             const float *q = head->q + (int64_t)i * ld, *g = dout + (int64_t)i * ldo;
             fetch_rows(next, width, q + (int64_t)rows * ld, ld);
             fetch_rows(next, width, g + (int64_t)rows * ldo, ldo);
             fetch_rows(next, width, t.dq + (int64_t)(i + rows) * width, width);
-            kernels->gemm(GEMM_NN, rows, wide, width, q, ld, t.kt, COLS, 0.0f, t.scores, COLS);
-            kernels->gemm(GEMM_NN, rows, wide, width, g, ldo, t.vt, COLS, 0.0f, t.dscores, COLS);
+            packed_gemm(kernels, rows, &kt, 0, cols, q, ld, 0.0f, t.scores, COLS);
+            packed_gemm(kernels, rows, &vt, 0, cols, g, ldo, 0.0f, t.dscores, COLS);
             if (head->drop > 0.0) mask_tile(kernels, head, i, rows, j, cols, t.mask);
             kernels->softmax_backward(rows, cols, head->scale, t.scores, COLS, t.dscores, COLS, lse + i, t.delta + i,
                                       head->drop > 0.0 ? t.mask : NULL);
@@ -146,8 +173,7 @@ void attention_backward(const Kernels *kernels, const AttentionHead *head, int f
                           width);
             kernels->gemm(GEMM_TN, cols, width, rows, t.dscores, COLS, q, ld, later_rows, t.dk + (int64_t)j * width,
                           width);
-            kernels->gemm(GEMM_NN, rows, width, cols, t.dscores, COLS, k, ld, later_cols, t.dq + (int64_t)i * width,
-                          width);
+            packed_gemm(kernels, rows, &k, 0, width, t.dscores, COLS, later_cols, t.dq + (int64_t)i * width, width);
         }
     }
     copy_rows(tokens, width, t.dq, dq, ldq);

@@ -150,8 +150,7 @@ INLINE Vec exp2_vec(Vec x)
     p = p * r + 2.40221202e-1f;
     p = p * r + 6.93146944e-1f;
     p = p * r + 1.00000012f;
-    VecInt power = (VecInt)shifted - (VecInt)splat(magic);
-    return p * (Vec)((power + 127) << 23);
+    return (Vec)((VecInt)p + ((VecInt)shifted << 23)); /* to the exponent; magic's own bits are shifted out */
 }
 
 /* Phi(x), the normal distribution, and e = exp(-x^2 / 2). For a >= 0, Phi(-a) = e t P(t), t = 1 / (1 + 0.21 a): the

@@ -19,10 +19,9 @@ enum {
     ROUND = LANES == 16 ? 16 : 64, /* steps along k between two looks at what to fetch */
     STREAMS = 2,
     STREAM_DEPTH = 128, /* a shorter k is over before fetching ahead pays */
-    /* Of k at a time: a panel of B, and of TN both operands, stay in the second-level cache; a packed panel in the
-     * first. Sums are cut here: to change these changes bits. */
-    DEPTH_NN = LANES == 16 ? 512 : 256,
-    DEPTH_TN = 256,
+    /* Of k at a time: a panel of B, and the rows of A that meet it, stay in the first-level cache. Sums are cut here: to
+     * change this changes bits, and it is the same for all instruction sets so that they agree in every bit. */
+    DEPTH = 192,
     GRADIENT_VECTORS = 2, /* of a panel of TN */
     STRIP = VECTOR_REGISTERS == 32 ? 12 : 6,
     STRIP_ROWS = 192, /* of A are packed at a time */
@@ -108,7 +107,7 @@ typedef struct Place {
     int j, cols;  /* the panel of columns */
 } Place;
 
-/* What to fetch while a panel is computed: the next one; of TN also a share of the next block of A. */
+/* What to fetch while a panel is computed: the block after it; of TN also a share of the next block of A. */
 static PrefetchStream *plan_streams(int vectors, GemmForm form, Place at, const float *a, int lda, const float *b,
                                     int ldb, PrefetchStream wanted[STREAMS])
 {
@@ -117,10 +116,14 @@ static PrefetchStream *plan_streams(int vectors, GemmForm form, Place at, const 
     int rounds = (at.m + most - 1) / most * ((at.depth + ROUND - 1) / ROUND);
     if (left > at.depth) left = at.depth;
     wanted[0] = wanted[1] = (PrefetchStream){0};
-    if (end < at.n)
-        wanted[0] = stream_make(b + (int64_t)at.p * ldb + end, ldb, at.depth, panel_width(vectors, at.n - end), rounds);
-    else if (left > 0)
+    if (form == GEMM_NN && left > 0) {
+        wanted[0] = stream_make(b + (int64_t)(at.p + at.depth) * ldb + at.j, ldb, left, at.cols, rounds);
+    } else if (end < at.n) {
+        int64_t first = form == GEMM_NN ? 0 : at.p;
+        wanted[0] = stream_make(b + first * ldb + end, ldb, at.depth, panel_width(vectors, at.n - end), rounds);
+    } else if (left > 0) {
         wanted[0] = stream_make(b + (int64_t)(at.p + at.depth) * ldb, ldb, left, panel_width(vectors, at.n), rounds);
+    }
     if (form == GEMM_TN && left > 0) {
         int64_t first = (int64_t)left * at.j / at.n, next = (int64_t)left * end / at.n;
         wanted[1] = stream_make(a + (at.p + at.depth + first) * lda, lda, (int)(next - first), at.m, rounds);
@@ -128,52 +131,79 @@ static PrefetchStream *plan_streams(int vectors, GemmForm form, Place at, const 
     return wanted;
 }
 
-/* `steps` of k from p on, for all columns. */
-static void gemm_block(const Shape *shape, GemmForm form, Place at, const float *a, int lda, const float *b, int ldb,
-                       float beta, float *c, int ldc)
+/* Of k at a time: nearly equal parts of at most DEPTH. */
+static int block_depth(int k)
 {
-    float panel[DEPTH_NN * MOST_VECTORS * LANES], strips[DEPTH_TN * STRIP_ROWS];
-    int64_t step_b = form == GEMM_NT ? 1 : ldb, column_b = form == GEMM_NT ? ldb : 1;
+    int blocks = k > 0 ? (k + DEPTH - 1) / DEPTH : 1;
+    return (k + blocks - 1) / blocks;
+}
+
+/* One block of k of one panel of columns. */
+static void gemm_block(const Shape *shape, int vectors, GemmForm form, Place at, const float *a, int lda,
+                       const float *strips, const float *b, int ldb, float beta, float *c, int ldc)
+{
+    float panel[DEPTH * MOST_VECTORS * LANES];
+    int64_t ld = ldb;
+    const float *from = b + (form == GEMM_NT ? at.p + (int64_t)at.j * ldb : (int64_t)at.p * ldb + at.j);
     Operand block = {a + (form == GEMM_TN ? (int64_t)at.p * lda : at.p), form == GEMM_TN ? 1 : lda,
                      form == GEMM_TN ? lda : 1};
-    bool packs = form == GEMM_TN && at.n >= shape->strip_cols;
-    int vectors = form == GEMM_TN ? GRADIENT_VECTORS : shape->vectors;
-    if (packs) pack_strips(at.m, at.depth, block.a, lda, strips);
+    PrefetchStream memory[STREAMS], *wanted = plan_streams(vectors, form, at, a, lda, b, ldb, memory);
+    if (form == GEMM_NT || at.cols % LANES != 0 || at.m >= shape->pack_rows) {
+        ld = pack_panel(form == GEMM_NT, at.cols, at.depth, from, ldb, panel);
+        from = panel;
+    }
+    gemm_panel(at.m, at.cols, at.depth, block, strips, from, ld, at.p > 0 ? 1.0f : beta, c + at.j, ldc, wanted);
+}
+
+/* Panel by panel, so that C stays near between its blocks. */
+static void gemm_rows(const Shape *shape, GemmForm form, Place at, const float *a, int lda, const float *b, int ldb,
+                      float beta, float *c, int ldc)
+{
+    int depth = block_depth(at.k);
     for (at.j = 0; at.j < at.n; at.j += at.cols) {
         int left = at.n - at.j;
-        at.cols = form != GEMM_NT ? panel_width(vectors, left) : left < LANES ? left : LANES;
-        const float *from = b + at.p * step_b + at.j * column_b;
-        int64_t ld = ldb;
-        PrefetchStream memory[STREAMS], *wanted = plan_streams(vectors, form, at, a, lda, b, ldb, memory);
-        if (form == GEMM_NT || at.cols % LANES != 0 || at.m >= shape->pack_rows) {
-            ld = pack_panel(form == GEMM_NT, at.cols, at.depth, from, ldb, panel);
-            from = panel;
-        }
-        gemm_panel(at.m, at.cols, at.depth, block, packs ? strips : NULL, from, ld, beta, c + at.j, ldc, wanted);
+        at.cols = form == GEMM_NN ? panel_width(shape->vectors, left) : left < LANES ? left : LANES;
+        at.p = 0;
+        do { /* once even without depth: C = beta C */
+            at.depth = at.k - at.p < depth ? at.k - at.p : depth;
+            gemm_block(shape, shape->vectors, form, at, a, lda, NULL, b, ldb, beta, c, ldc);
+            at.p += depth;
+        } while (at.p < at.k);
     }
 }
 
-/* Of k at a time: nearly equal parts of at most `most`. */
-static int block_depth(int k, int most)
+/* TN: block by block, since a block of A is packed, or read across its rows, for all panels. */
+static void gemm_gradient(const Shape *shape, Place at, const float *a, int lda, const float *b, int ldb, float beta,
+                          float *c, int ldc)
 {
-    int blocks = k > 0 ? (k + most - 1) / most : 1;
-    return (k + blocks - 1) / blocks;
+    float strips[DEPTH * STRIP_ROWS];
+    int depth = block_depth(at.k);
+    bool packs = at.n >= shape->strip_cols;
+    do {
+        at.depth = at.k - at.p < depth ? at.k - at.p : depth;
+        if (packs) pack_strips(at.m, at.depth, a + (int64_t)at.p * lda, lda, strips);
+        for (at.j = 0; at.j < at.n; at.j += at.cols) {
+            at.cols = panel_width(GRADIENT_VECTORS, at.n - at.j);
+            gemm_block(shape, GRADIENT_VECTORS, GEMM_TN, at, a, lda, packs ? strips : NULL, b, ldb, beta, c, ldc);
+        }
+        at.p += depth;
+    } while (at.p < at.k);
 }
 
 static void gemm_with(const Shape *shape, GemmForm form, int m, int n, int k, const float *a, int lda, const float *b,
                       int ldb, float beta, float *c, int ldc)
 {
-    int depth = block_depth(k, form == GEMM_TN ? DEPTH_TN : DEPTH_NN), p = 0,
-        high = form == GEMM_TN && n >= shape->strip_cols ? STRIP_ROWS : m;
+    Place at = {.m = m, .n = n, .k = k};
     if (m == 0) return;
-    do { /* once even without depth: C = beta C */
-        int steps = k - p < depth ? k - p : depth;
-        for (int i = 0; i < m; i += high) {
-            Place at = {.m = m - i < high ? m - i : high, .n = n, .k = k, .p = p, .depth = steps};
-            gemm_block(shape, form, at, a + i, lda, b, ldb, p > 0 ? 1.0f : beta, c + (int64_t)i * ldc, ldc);
-        }
-        p += depth;
-    } while (p < k);
+    if (form != GEMM_TN) {
+        gemm_rows(shape, form, at, a, lda, b, ldb, beta, c, ldc);
+        return;
+    }
+    int high = n >= shape->strip_cols ? STRIP_ROWS : m;
+    for (int i = 0; i < m; i += high) {
+        at.m = m - i < high ? m - i : high;
+        gemm_gradient(shape, at, a + i, lda, b, ldb, beta, c + (int64_t)i * ldc, ldc);
+    }
 }
 
 /* The gemm of a table: a `Shape` by name. */

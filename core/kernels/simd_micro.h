@@ -44,25 +44,25 @@ INLINE void prefetch_some(PrefetchStream *stream)
     }
 }
 
-enum { ADD_NOTHING, ADD_C, ADD_ANY }; /* beta of 0, 1, or any, with a last vector that may be partial */
+enum { ADD_NOTHING, ADD_C, ADD_ANY }; /* beta of 0, 1, or any */
 
-INLINE void micro_finish(const int rows, const int vectors, const int mode, Vec sum[MOST_ROWS][MOST_VECTORS],
-                         float beta, float *c, int64_t ldc, int last)
+/* Of the last vector all columns, or `last` of them. */
+INLINE void micro_finish(const int rows, const int vectors, const int mode, const bool part,
+                         Vec sum[MOST_ROWS][MOST_VECTORS], float beta, float *c, int64_t ldc, int last)
 {
 #pragma GCC unroll 12
     for (int i = 0; i < rows; i++)
 #pragma GCC unroll 4
         for (int v = 0; v < vectors; v++) {
             float *to = c + i * ldc + v * LANES;
-            if (mode == ADD_NOTHING)
-                store(to, sum[i][v]);
-            else if (mode == ADD_C)
-                store(to, load(to) + sum[i][v]);
-            else if (v == vectors - 1 && last < LANES)
-                store_part(to, beta == 0.0f ? sum[i][v] : multiply_add(load_part(to, last), splat(beta), sum[i][v]),
-                           last);
+            bool masked = part && v == vectors - 1;
+            Vec before = mode == ADD_NOTHING ? (Vec){0} : masked ? load_part(to, last) : load(to), after = sum[i][v];
+            if (mode == ADD_C) after = before + after;
+            if (mode == ADD_ANY) after = multiply_add(before, splat(beta), after);
+            if (masked)
+                store_part(to, after, last);
             else
-                store(to, beta == 0.0f ? sum[i][v] : multiply_add(load(to), splat(beta), sum[i][v]));
+                store(to, after);
         }
 }
 
@@ -104,12 +104,15 @@ INLINE void micro(const int rows, const int vectors, int depth, Operand at, cons
             b += ldb;
         } while (--steps);
     }
-    if (last == LANES && beta == 0.0f)
-        micro_finish(rows, vectors, ADD_NOTHING, sum, beta, c, ldc, last);
-    else if (last == LANES && beta == 1.0f)
-        micro_finish(rows, vectors, ADD_C, sum, beta, c, ldc, last);
+    const bool part = last < LANES;
+    if (beta == 0.0f && !part)
+        micro_finish(rows, vectors, ADD_NOTHING, false, sum, beta, c, ldc, last);
+    else if (beta == 0.0f)
+        micro_finish(rows, vectors, ADD_NOTHING, true, sum, beta, c, ldc, last);
+    else if (beta == 1.0f && !part)
+        micro_finish(rows, vectors, ADD_C, false, sum, beta, c, ldc, last);
     else
-        micro_finish(rows, vectors, ADD_ANY, sum, beta, c, ldc, last);
+        micro_finish(rows, vectors, ADD_ANY, true, sum, beta, c, ldc, last);
 }
 
 /* Plain arguments: a structure goes over the stack by vector stores, which wait in one queue with the multiplications

@@ -40,31 +40,30 @@ static void pack_with(int vectors, GemmForm form, const PackedMatrix *b, int fir
     }
 }
 
-/* The same blocks of k as gemm_with, and so the same bits. */
+/* The same blocks of k as gemm_rows, and so the same bits. Panel by panel, so that C stays near between its blocks. What
+ * comes next lies next: the panel's other rows, or the next panel. */
 static void gemm_packed_with(int vectors, int m, const PackedMatrix *b, int first, int count, const float *a, int lda,
                              float beta, float *c, int ldc)
 {
-    int k = b->k, depth = block_depth(k, DEPTH_NN), p = 0, high = MICRO[vectors - 1][0].rows;
-    if (m == 0) return;
-    do {
-        int steps = k - p < depth ? k - p : depth, rounds = (m + high - 1) / high * ((steps + ROUND - 1) / ROUND);
-        Panel panel;
-        for (int j = 0; j < count; j += panel.cols) {
-            panel = panel_with(vectors, b, first + j, first + count);
+    int k = b->k, depth = block_depth(k), high = MICRO[vectors - 1][0].rows;
+    Panel panel;
+    for (int j = 0; m > 0 && j < count; j += panel.cols) {
+        int p = 0;
+        panel = panel_with(vectors, b, first + j, first + count);
+        do { /* once even without depth: C = beta C */
+            int steps = k - p < depth ? k - p : depth, rounds = (m + high - 1) / high * ((steps + ROUND - 1) / ROUND);
             const float *from = b->at + panel.at + (int64_t)p * panel.width + panel.skip;
             PrefetchStream memory[STREAMS], *wanted = NULL;
-            if (steps >= STREAM_DEPTH && j + panel.cols < count) {
-                Panel next = panel_with(vectors, b, first + j + panel.cols, first + count);
-                memory[0] =
-                    stream_make(b->at + next.at + (int64_t)p * next.width, next.width, steps, next.width, rounds);
+            if (steps >= STREAM_DEPTH && (p + steps < k || j + panel.cols < count)) {
+                memory[0] = stream_make(from + (int64_t)steps * panel.width, panel.width, steps, panel.width, rounds);
                 memory[1] = (PrefetchStream){0};
                 wanted = memory;
             }
             gemm_panel(m, panel.cols, steps, (Operand){a + p, lda, 1}, NULL, from, panel.width, p > 0 ? 1.0f : beta,
                        c + j, ldc, wanted);
-        }
-        p += depth;
-    } while (p < k);
+            p += depth;
+        } while (p < k);
+    }
 }
 
 /* The functions of a table whose panels are of so many vectors. */

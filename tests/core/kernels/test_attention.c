@@ -157,8 +157,10 @@ Test(attention, parts_make_the_whole)
     Trial t = attend(N, W, 0.1, 1);
     float *out = floats(N * W), *lse = floats(N), *dq = floats(N * W), *sum = floats(N * W);
     for (int i = 0; i < 3; i++) attention_forward(kernels_best(), &t.head, FIRST[i], COUNT[i], out, W, lse, t.scratch);
-    cr_assert_arr_eq(out, t.out, N * W * sizeof(float));
-    cr_assert_arr_eq(lse, t.lse, N * sizeof(float));
+    /* To the bit, but for BLIS, which may sum in another order where rows are few. */
+    double limit = kernels_best()->gemm == gemm ? 1e-6 : 0;
+    cr_assert_leq(max_abs_difference(out, t.out, N * W), limit);
+    cr_assert_leq(max_abs_difference(lse, t.lse, N), 4 * limit);
     for (int i = 0; i < 3; i++) {
         float *k = t.qkv + FIRST[i] * LD + W;
         attention_backward(kernels_best(), &t.head, FIRST[i], COUNT[i], t.out, t.dout, W, t.lse, dq, W, k, k + W, LD,
