@@ -42,7 +42,7 @@ static void show_progress(void *context, const ConvertProgress *progress)
 static Status team_join(World *team, Error *error)
 {
     char message[1024];
-    *team = (World){.size = 1, .local_size = 1};
+    *team = (World){.size = 1};
     return world_launch_problem(1, getenv, message, sizeof message) ? world_start(team, error) : STATUS_OK;
 }
 
@@ -129,8 +129,7 @@ static Status run(const World *team, ConvertConfig config, Error *error)
     config.context = &bar;
     config.rank = team->rank;
     config.ranks = team->size;
-    int threads = pool_allowed_cpus() / team->local_size;
-    if (!config.threads) config.threads = threads < 1 ? 1 : threads;
+    if (!config.threads) config.threads = team->started ? cores_threads(&team->cores, 0) : pool_allowed_cpus();
 
     Convert *convert;
     Status status = team_agree(team, convert_create(&convert, &config, error), error);

@@ -71,10 +71,14 @@ static Status eval_here(const Arguments *arguments, const World *world, Log *log
     Dataset *dataset = NULL;
     Evaluation result;
     Status status = classifier_open(&classifier, &arguments->source, error);
-    if (!status) status = classifier_prepare(&classifier, arguments->batch, arguments->threads, error);
+    int threads = cores_threads(&world->cores, arguments->threads);
+    if (!status) status = classifier_prepare(&classifier, arguments->batch, threads, error);
     if (!status) status = dataset_open(&dataset, arguments->data, arguments->split, error);
     status = world_agree(world->comm, status, error);
     if (status) goto release;
+    WorldReport report;
+    world_report(world, arguments->threads, threads, &report);
+    if (report.warning[0]) log_write(log, LOG_WARNING, "%s", report.warning);
     if (world->rank == 0) compare_names(&classifier, dataset, log);
     if (classifier.report.positions_resized)
         log_write(log, LOG_INFO, "the position table of %" PRId64 " tokens is resized to %d",

@@ -1,11 +1,8 @@
 #include "dist/comm/world.h"
 
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
-#include "core/base/thread_pool.h"
 #include "dist/comm/topology.h"
 
 Status world_mpi_failed(int code, const char *doing, Error *error)
@@ -113,8 +110,8 @@ Status world_start(World *world, Error *error)
     world->local_size = topology.local_size;
     world->node_index = topology.node_index;
     world->node_count = topology.node_count;
+    cores_find(topology.node, &world->cores);
     topology_free(&topology);
-    world->cores = pool_allowed_cpus();
     int length;
     MPI_Get_processor_name(world->host, &length);
     return STATUS_OK;
@@ -126,52 +123,23 @@ void world_end(World *world)
     *world = (World){0};
 }
 
-/* "0-3,8": the processors this process may run on. */
-static void print_affinity(char *text, size_t room)
-{
-    cpu_set_t set;
-    size_t used = 0;
-    text[0] = 0;
-    if (sched_getaffinity(0, sizeof set, &set) != 0) return;
-    for (int cpu = 0; cpu < CPU_SETSIZE && used + 32 < room; cpu++) {
-        if (!CPU_ISSET(cpu, &set)) continue;
-        int end = cpu;
-        while (end + 1 < CPU_SETSIZE && CPU_ISSET(end + 1, &set)) end++;
-        used += (size_t)snprintf(text + used, room - used, end > cpu ? "%s%d-%d" : "%s%d", used ? "," : "", cpu, end);
-        cpu = end;
-    }
-}
-
 void world_report(const World *world, int wanted, int threads, WorldReport *report)
 {
     char affinity[256];
     *report = (WorldReport){0};
-    print_affinity(affinity, sizeof affinity);
+    cores_print(affinity, sizeof affinity);
     if (world->rank == 0)
         snprintf(report->line, sizeof report->line, "%d rank%s on %d node%s, %d thread%s each; rank 0 on %s, cores %s",
                  world->size, world->size > 1 ? "s" : "", world->node_count, world->node_count > 1 ? "s" : "", threads,
                  threads > 1 ? "s" : "", world->host, affinity);
 
-    /* Ranks that share cores are as harmful as threads that do, so the node's threads are compared as well. */
     MPI_Comm node;
     int node_threads = 0;
     MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, world->rank, MPI_INFO_NULL, &node);
     MPI_Allreduce(&threads, &node_threads, 1, MPI_INT, MPI_SUM, node);
     MPI_Comm_free(&node);
-    long online = sysconf(_SC_NPROCESSORS_ONLN);
-    if (wanted > online)
-        snprintf(report->warning, sizeof report->warning,
-                 "threads: %d, but %s has %ld core%s, of which the process may use %d: %d compute", wanted, world->host,
-                 online, online > 1 ? "s" : "", world->cores, threads);
-    else if (wanted > world->cores)
-        snprintf(report->warning, sizeof report->warning,
-                 "threads: %d, but on %s the process is bound to %d core%s (%s): %d compute; mpirun binds to one core "
-                 "by default for up to two ranks: try `--bind-to none` or `--map-by slot:PE=%d`",
-                 wanted, world->host, world->cores, world->cores > 1 ? "s" : "", affinity, threads, wanted);
-    else if (world->local_rank == 0 && node_threads > online)
-        snprintf(report->warning, sizeof report->warning,
-                 "the %d ranks on %s have %d threads in all, but the node has %ld cores", world->local_size,
-                 world->host, node_threads, online);
+    cores_problem(&world->cores, wanted, threads, node_threads, world->host, world->local_rank == 0, report->warning,
+                  sizeof report->warning);
 }
 
 /* ---- small collectives, for who must not call MPI */
@@ -184,5 +152,11 @@ void world_barrier(MPI_Comm comm)
 double world_largest(double value, MPI_Comm comm)
 {
     MPI_Allreduce(MPI_IN_PLACE, &value, 1, MPI_DOUBLE, MPI_MAX, comm);
+    return value;
+}
+
+double world_sum(double value, MPI_Comm comm)
+{
+    MPI_Allreduce(MPI_IN_PLACE, &value, 1, MPI_DOUBLE, MPI_SUM, comm);
     return value;
 }

@@ -14,6 +14,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include "core/base/status.h"
+#include "dist/comm/cores.h"
 
 typedef struct World {
     bool started;
@@ -21,7 +22,7 @@ typedef struct World {
     int rank, size;
     int local_rank, local_size; /* among the ranks of this node */
     int node_index, node_count; /* nodes count from the one of rank 0 */
-    int cores;                  /* this process may run on */
+    NodeCores cores;
     char host[MPI_MAX_PROCESSOR_NAME];
 } World;
 
@@ -32,7 +33,7 @@ void world_end(World *world); /* accepts a zeroed world */
 
 typedef struct WorldReport { /* texts for the log; "": nothing to say */
     char line[1024];         /* on rank 0: ranks, nodes, cores and threads */
-    char warning[1024];      /* on any rank: more threads are wanted than it has cores, of which `threads` compute */
+    char warning[1024];      /* on any rank: what cores_problem says of its threads */
 } WorldReport;
 void world_report(const World *world, int wanted, int threads, WorldReport *report); /* collective */
 
@@ -45,6 +46,7 @@ Status world_agree(MPI_Comm comm, Status status, Error *error);
 
 void world_barrier(MPI_Comm comm);                 /* all ranks have arrived */
 double world_largest(double value, MPI_Comm comm); /* of all ranks' */
+double world_sum(double value, MPI_Comm comm);
 
 /* STATUS_FAILED with MPI's text for `code`, and what was being done. */
 Status world_mpi_failed(int code, const char *doing, Error *error);

@@ -149,7 +149,8 @@ static const Key KEYS[] = {
     {OPTIMIZER, "seed", UINT64(seed), FIXED, "of everything random"},
 
     {MACHINE, "threads", INT(threads, BETWEEN(0, 4096)), FREE,
-     "that compute, per rank; 0: one per core that the process may use; more are cut to that"},
+     "that compute, per rank; 0: one per core that the rank may use, divided among the ranks of a node that may use "
+     "the same ones; more are cut to that"},
     {MACHINE, "accumulate", INT(accumulate, BETWEEN(1, 1 << 20)), FREE,
      "micro-batches per update; more of them need less memory"},
     {MACHINE, "recompute", CHOICE(model.recompute, RECOMPUTES), FREE,

@@ -68,6 +68,7 @@ static Status train_here(Trainer *trainer, TrainResult *result, Error *error)
     status = agree_on_creation(trainer, status, error);
     if (status) return status;
     trainer_log_header(trainer);
+    speed_begin(&trainer->speed, trainer->log, trainer->world, &trainer->config->model, trainer->pool);
     status = coordinator_resume(trainer->coordinator, options->resume, &trainer->position, &resumed, error);
     if (!status && !resumed) status = trainer_init_weights(trainer, error);
     result->position = trainer->position;
@@ -126,6 +127,7 @@ static Status train_epoch(Trainer *trainer, Error *error)
         if (result.stop) return STATUS_STOPPED;
         status = coordinator_step(trainer->coordinator, position, &result.stats, result.checkpoint, error);
         if (status) return status;
+        speed_step(&trainer->speed, &result.stats);
         compute += result.compute;
     }
     return trainer_log_epoch(trainer, compute, position->step - first, error);

@@ -5,6 +5,7 @@
 #include "dist/train/coordinator.h"
 #include "dist/train/replica.h"
 #include "dist/train/run_folder.h"
+#include "dist/train/speed.h"
 #include "dist/train/trainer.h"
 
 typedef struct Trainer {
@@ -23,6 +24,7 @@ typedef struct Trainer {
     Coordinator *coordinator;
     RunPosition position;
     Timeline *timeline;
+    Speed speed;
     FILE *samples;
     int64_t bad_logged; /* unusable records that the log knows of */
 } Trainer;

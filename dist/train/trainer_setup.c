@@ -119,7 +119,8 @@ Status trainer_create(Trainer *trainer, Error *error)
 {
     Status status = run_folder_open(trainer, error);
     if (status) return status;
-    status = pool_create(&trainer->pool, pool_useful_threads(trainer->config->threads), error);
+    int threads = cores_threads(&trainer->job->cores, trainer->config->threads);
+    status = pool_create(&trainer->pool, threads, error);
     if (!status) status = datasets_open(trainer, error);
     if (!status && (trainer->world->rank == 0 || trainer->world->rank == trainer->server))
         status = metadata_make(trainer, error);

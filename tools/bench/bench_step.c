@@ -1,12 +1,11 @@
 /* t2t bench step: how fast one replica computes, beside what its cores could do at most. */
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/resource.h>
 
 #include "core/kernels/kernels.h"
 #include "core/base/clock.h"
 #include "core/base/median.h"
+#include "core/model/peak.h"
 #include "tools/args.h"
 #include "tools/bench/bench.h"
 #include "tools/bench/bench_model.h"
@@ -22,6 +21,7 @@ static const char NOTES[] =
     "peak_gflops is measured in the same run, on the same threads, before and after: multiply-adds in registers.\n";
 
 enum { MAX_STEPS = 1000, MIN_STEPS = 5 };
+static const double PEAK_SECONDS = 0.1;
 
 typedef struct Arguments {
     Settings settings;
@@ -47,36 +47,6 @@ static Status step_parse(int argc, char **argv, Arguments *arguments, Operands *
     };
     const CommandLine line = {.name = "t2t bench step", .usage = USAGE, .notes = NOTES, .args = args};
     return args_parse(&line, argc, argv, operands, error);
-}
-
-/* ---- the peak */
-
-typedef struct PeakJob {
-    const Kernels *kernels;
-    int64_t rounds;
-    int64_t operations; /* of one thread */
-} PeakJob;
-
-static void peak_task(void *context, int64_t task, int thread)
-{
-    (void)thread;
-    PeakJob *job = context;
-    int64_t operations = job->kernels->multiply_add(job->rounds);
-    if (task == 0) job->operations = operations;
-}
-
-/* The best of a few short floods on all threads at once, in GFLOP/s. */
-static double measure_peak(Pool *pool)
-{
-    PeakJob job = {.kernels = kernels_best(), .rounds = 1000000};
-    double best = 0;
-    for (int i = 0; i < 10; i++) {
-        double begin = clock_seconds();
-        pool_run(pool, pool_threads(pool), peak_task, &job);
-        double rate = (double)job.operations * pool_threads(pool) / (clock_seconds() - begin) * 1e-9;
-        if (rate > best) best = rate;
-    }
-    return best;
 }
 
 /* ---- the step */
@@ -131,14 +101,13 @@ static void print_profile(const BenchModel *bench, bool json, Timing timing)
     if (json) printf("}");
 }
 
-static void step_print(const BenchModel *bench, bool json, Timing timing, double peak)
+static void step_print(const BenchModel *bench, bool json, Timing timing, double operations)
 {
+    double peak = operations * 1e-9;
     double seconds = timing.median;
     const ModelConfig *config = &bench->config.model;
     const int batch = bench->batch.input.count;
-    Macs macs = zoo_macs(config);
-    double work = 2.0 * (double)(macs.linear + macs.attention + macs.conv) * batch * (bench->infer ? 1 : 3);
-    double gflops = work / seconds * 1e-9;
+    double gflops = peak_work(config, !bench->infer) * batch / seconds * 1e-9;
     struct rusage usage;
     getrusage(RUSAGE_SELF, &usage);
     double rss = (double)usage.ru_maxrss / 1024;
@@ -177,10 +146,10 @@ Status bench_step(int argc, char **argv, Error *error)
     status = settings_load(&arguments.settings, &setup.config, error);
     if (!status) status = bench_model_create(&bench, &setup, error);
     if (!status && arguments.profile) status = bench_model_profile(&bench, error);
-    double before = status ? 0 : measure_peak(bench.pool);
+    double before = status ? 0 : peak_measure(kernels_best(), bench.pool, PEAK_SECONDS);
     if (!status) status = measure_steps(&bench, arguments.steps, &timing, error);
     if (!status) {
-        double after = measure_peak(bench.pool);
+        double after = peak_measure(kernels_best(), bench.pool, PEAK_SECONDS);
         step_print(&bench, arguments.json, timing, before > after ? before : after);
     }
     bench_model_free(&bench);
