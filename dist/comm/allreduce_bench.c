@@ -39,11 +39,13 @@ static Status create_algorithm(Algorithm *algorithm, const AllreduceBench *job, 
         algorithm->total = algorithm->vector = arena_floats(&algorithm->arena, (size_t)count);
         return status;
     }
+    static const AllreduceKind KINDS[] = {
+        [BENCH_RING] = ALLREDUCE_RING, [BENCH_TREE] = ALLREDUCE_TREE, [BENCH_HIERARCHICAL] = ALLREDUCE_HIERARCHICAL};
     ReducerConfig config = {.comm = job->comm,
-                            .kind = which == BENCH_RING ? ALLREDUCE_RING : ALLREDUCE_HIERARCHICAL,
+                            .kind = KINDS[which],
                             .bucket_mb = INFINITY,
                             .wire = job->wire,
-                            .ranks_per_node = job->ranks_per_node};
+                            .ranks_per_node = which == BENCH_TREE ? 1 : job->ranks_per_node};
     Status status = reducer_create(&algorithm->reducer, &config, count, error);
     if (status) return status;
     algorithm->vector = reducer_grads(algorithm->reducer);
@@ -112,7 +114,7 @@ static Status run_rounds(Algorithm algorithms[ALLREDUCE_ALGORITHMS], const Allre
 
 Status allreduce_bench(const AllreduceBench *job, AllreduceFigures figures[ALLREDUCE_ALGORITHMS], Error *error)
 {
-    static const char *const NAMES[ALLREDUCE_ALGORITHMS] = {"ring", "hierarchical", "mpi"};
+    static const char *const NAMES[ALLREDUCE_ALGORITHMS] = {"ring", "tree", "hierarchical", "mpi"};
     int ranks;
     MPI_Comm_size(job->comm, &ranks);
     Algorithm algorithms[ALLREDUCE_ALGORITHMS] = {0};

@@ -15,14 +15,15 @@
 #include "core/base/status.h"
 #include "dist/comm/settings.h"
 
-/* ring and hierarchical: the reducer, one bucket; mpi: MPI_Allreduce in place. */
-enum { BENCH_RING, BENCH_HIERARCHICAL, BENCH_MPI, ALLREDUCE_ALGORITHMS };
+/* ring and tree (over all ranks, none of which shares memory) and hierarchical: the reducer, one bucket; mpi:
+ * MPI_Allreduce in place. */
+enum { BENCH_RING, BENCH_TREE, BENCH_HIERARCHICAL, BENCH_MPI, ALLREDUCE_ALGORITHMS };
 
 typedef struct AllreduceBench {
     MPI_Comm comm;
     int64_t bytes; /* of the vector, a multiple of 4 */
     int rounds;    /* timed, after two that are not */
-    WireType wire; /* of ring and hierarchical */
+    WireType wire; /* of all but mpi */
     int ranks_per_node;
 } AllreduceBench;
 

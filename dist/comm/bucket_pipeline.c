@@ -38,42 +38,67 @@ static Status cut_buckets(BucketPipeline *pipeline, double bucket_mb, Error *err
 
 static bool is_leader(const BucketPipeline *pipeline)
 {
-    return pipeline->kind != ALLREDUCE_HIERARCHICAL || pipeline->topology.local_rank < pipeline->topology.leaders;
+    return !pipeline->shared || pipeline->topology.local_rank < pipeline->topology.leaders;
 }
 
-/* Leaders of a node, and ranks in each one's ring. */
 static int leader_count(const BucketPipeline *pipeline)
 {
-    return pipeline->kind == ALLREDUCE_HIERARCHICAL ? pipeline->topology.leaders : 1;
+    return pipeline->shared ? pipeline->topology.leaders : 1;
 }
 
+/* Which leader's region is this rank's. The order is that of a tree over all ranks, whose slices then lie as a tree's do. */
 static int leader_index(const BucketPipeline *pipeline)
 {
-    return pipeline->kind == ALLREDUCE_HIERARCHICAL ? pipeline->topology.local_rank : 0;
+    return pipeline->shared ? tree_slice(pipeline->topology.leaders, pipeline->topology.local_rank) : 0;
 }
 
-static int ring_size(const BucketPipeline *pipeline)
+/* Those among whom a region is summed, and this rank's number among them. */
+static MPI_Comm between_comm(const BucketPipeline *pipeline)
 {
-    return pipeline->kind == ALLREDUCE_HIERARCHICAL ? pipeline->topology.node_count : pipeline->topology.size;
+    return pipeline->shared ? pipeline->topology.across : pipeline->topology.flat;
 }
 
-/* The slice of a rank of `flat`: slices are numbered leader by leader, so that those of one leader's ring lie side
- * by side; ranks that do not carry own nothing. Collective. */
+static int between_size(const BucketPipeline *pipeline)
+{
+    return pipeline->shared ? pipeline->topology.node_count : pipeline->topology.size;
+}
+
+static int between_rank(const BucketPipeline *pipeline)
+{
+    return pipeline->shared ? pipeline->topology.node_index : pipeline->topology.rank;
+}
+
+/* All that this rank's leaders, one of each node, own slices of. */
+static RingPart leader_slices(const BucketPipeline *pipeline)
+{
+    int64_t ranks = between_size(pipeline), slices = leader_count(pipeline) * ranks;
+    int64_t first = leader_index(pipeline) * ranks;
+    return (RingPart){ring_split(0, pipeline->count, first, slices).begin,
+                      ring_split(0, pipeline->count, first + ranks - 1, slices).end};
+}
+
+/* The slice of each rank of `flat`: slices are numbered leader by leader, so that those that one leader of each node
+ * sums lie side by side; ranks that do not carry own nothing. Collective. */
 static Status share_slices(BucketPipeline *pipeline, Error *error)
 {
     const Topology *topology = &pipeline->topology;
-    bool flat = pipeline->kind != ALLREDUCE_HIERARCHICAL;
-    int place = flat ? topology->rank : topology->node_index;
-    int64_t slice = leader_index(pipeline) * (int64_t)ring_size(pipeline) + place;
-    int64_t slices = leader_count(pipeline) * (int64_t)ring_size(pipeline);
-    RingPart mine = is_leader(pipeline) ? ring_split(0, pipeline->count, slice, slices) : (RingPart){0, 0};
+    int ranks = between_size(pipeline);
+    RingPart mine = {0, 0}, all = leader_slices(pipeline);
+    if (is_leader(pipeline)) mine = ring_split(all.begin, all.end, tree_slice(ranks, between_rank(pipeline)), ranks);
     int code = MPI_Allgather(&mine, sizeof mine, MPI_BYTE, pipeline->slices, sizeof mine, MPI_BYTE, topology->flat);
-    return code == MPI_SUCCESS ? STATUS_OK : world_mpi_failed(code, "exchanging slices", error);
+    if (code != MPI_SUCCESS) return world_mpi_failed(code, "exchanging slices", error);
+    pipeline->tree_slices = true;
+    for (int rank = 0; rank < topology->size; rank++) {
+        RingPart usual = ring_split(0, pipeline->count, tree_slice(topology->size, rank), topology->size);
+        RingPart found = pipeline->slices[rank];
+        if (found.begin != usual.begin || found.end != usual.end) pipeline->tree_slices = false;
+    }
+    return STATUS_OK;
 }
 
 static Status create_grads(BucketPipeline *pipeline, Error *error)
 {
-    if (pipeline->kind == ALLREDUCE_HIERARCHICAL)
+    if (pipeline->shared)
         return shm_create(&pipeline->shm, pipeline->topology.node, pipeline->count, pipeline->bucket_count, error);
     arena_floats(&pipeline->arena, (size_t)pipeline->count);
     Status status = arena_allocate(&pipeline->arena, error);
@@ -83,33 +108,30 @@ static Status create_grads(BucketPipeline *pipeline, Error *error)
     return STATUS_OK;
 }
 
-/* AUTO: shared memory where ranks share nodes, unless some node cannot give it. Collective: all ranks choose the same,
- * and fail together. */
-static Status choose_kind(BucketPipeline *pipeline, AllreduceKind kind, Error *error)
+/* AUTO and TREE: shared memory where ranks share nodes, unless some node cannot give it. Collective: all ranks choose
+ * the same, and fail together. */
+static Status choose_memory(BucketPipeline *pipeline, Error *error)
 {
     const Topology *topology = &pipeline->topology;
-    pipeline->kind = kind;
-    if (kind == ALLREDUCE_AUTO && topology->node_count < topology->size) {
+    bool may = pipeline->kind == ALLREDUCE_AUTO || pipeline->kind == ALLREDUCE_TREE;
+    pipeline->shared = pipeline->kind == ALLREDUCE_HIERARCHICAL;
+    if (may && topology->node_count < topology->size) {
         Error refused = {0};
-        pipeline->kind = ALLREDUCE_HIERARCHICAL;
+        pipeline->shared = true;
         if (world_agree(topology->flat, create_grads(pipeline, &refused), &refused) == STATUS_OK) return STATUS_OK;
         shm_free(&pipeline->shm);
+        pipeline->shared = false;
     }
-    if (kind == ALLREDUCE_AUTO) pipeline->kind = ALLREDUCE_RING;
     return world_agree(topology->flat, create_grads(pipeline, error), error);
 }
 
 /* A rank that lacks memory still does its part of what is collective, so that nobody waits for it; then all agree. */
 static Status create_slots(BucketPipeline *pipeline, WireType wire, Error *error)
 {
-    MPI_Comm comm = pipeline->kind == ALLREDUCE_HIERARCHICAL ? pipeline->topology.across : pipeline->topology.flat;
     Status status = STATUS_OK, created;
     for (int i = 0; i < PIPELINE_SLOTS; i++) {
-        BucketSlot *slot = &pipeline->slots[i];
-        slot->parts = calloc((size_t)ring_size(pipeline), sizeof *slot->parts);
-        if (!slot->parts) status = error_set(error, STATUS_FAILED, "no memory for %d parts", ring_size(pipeline));
         if (pipeline->kind == ALLREDUCE_MPI || !is_leader(pipeline)) continue;
-        created = ring_create(&slot->ring, comm, i, wire, error);
+        created = internode_create(&pipeline->slots[i].between, between_comm(pipeline), i, wire, error);
         if (created) status = created;
     }
     if (wire != WIRE_FP32 && is_leader(pipeline)) {
@@ -119,10 +141,32 @@ static Status create_slots(BucketPipeline *pipeline, WireType wire, Error *error
                                pipeline->count);
     }
     if (pipeline->zero) {
-        created = ring_create(&pipeline->gather, pipeline->topology.flat, PIPELINE_SLOTS, WIRE_FP32, error);
+        created = internode_create(&pipeline->gather, pipeline->topology.flat, PIPELINE_SLOTS, WIRE_FP32, error);
         if (created) status = created;
     }
     return world_agree(pipeline->topology.flat, status, error);
+}
+
+static float *total_of(const BucketPipeline *pipeline)
+{
+    return pipeline->own_grads ? pipeline->own_grads : pipeline->shm.total;
+}
+
+/* AUTO: all ranks take the tree where any group of leaders found it good enough. Of two, ring and tree are the same sums
+ * and nearly the same messages. */
+static Status choose_way(BucketPipeline *pipeline, Error *error)
+{
+    pipeline->ring_from = pipeline->kind == ALLREDUCE_TREE ? INT64_MAX : 0;
+    if (pipeline->kind != ALLREDUCE_AUTO || between_size(pipeline) <= 2) return STATUS_OK;
+    int64_t largest = (pipeline->buckets[0].end - pipeline->buckets[0].begin) / leader_count(pipeline);
+    Status status = STATUS_OK;
+    if (is_leader(pipeline))
+        status = internode_measure(&pipeline->slots[0].between, total_of(pipeline), largest, &pipeline->ring_from,
+                                   pipeline->measured, sizeof pipeline->measured, error);
+    status = world_agree(pipeline->topology.flat, status, error);
+    if (status) return status;
+    int code = MPI_Allreduce(MPI_IN_PLACE, &pipeline->ring_from, 1, MPI_INT64_T, MPI_MAX, pipeline->topology.flat);
+    return code == MPI_SUCCESS ? STATUS_OK : world_mpi_failed(code, "choosing between ring and tree", error);
 }
 
 static Status allocate_tables(BucketPipeline *pipeline, double bucket_mb, Error *error)
@@ -135,28 +179,26 @@ static Status allocate_tables(BucketPipeline *pipeline, double bucket_mb, Error 
 
 Status bucket_pipeline_create(BucketPipeline *pipeline, const BucketPipelineConfig *config, int64_t count, Error *error)
 {
-    *pipeline =
-        (BucketPipeline){.comm = config->comm, .timeline = config->timeline, .count = count, .zero = config->zero};
+    *pipeline = (BucketPipeline){
+        .comm = config->comm, .timeline = config->timeline, .count = count, .kind = config->kind, .zero = config->zero};
     if (config->kind == ALLREDUCE_MPI && config->wire != WIRE_FP32)
         return error_set(error, STATUS_USAGE,
-                         "wire: bf16 and fp16 need allreduce: ring or hierarchical; MPI's own sums are fp32");
+                         "wire: bf16 and fp16 need allreduce: ring, tree or hierarchical; MPI's own sums are fp32");
     Status status = topology_create(&pipeline->topology, config->comm, config->ranks_per_node, error);
     if (status) return status;
     status = world_agree(pipeline->topology.flat, allocate_tables(pipeline, config->bucket_mb, error), error);
-    if (!status) status = choose_kind(pipeline, config->kind, error);
+    if (!status) status = choose_memory(pipeline, error);
     if (!status) status = share_slices(pipeline, error);
     if (!status) status = create_slots(pipeline, config->wire, error);
+    if (!status) status = choose_way(pipeline, error);
     if (status) bucket_pipeline_free(pipeline);
     return status;
 }
 
 void bucket_pipeline_free(BucketPipeline *pipeline)
 {
-    for (int i = 0; i < PIPELINE_SLOTS; i++) {
-        free(pipeline->slots[i].parts);
-        ring_free(&pipeline->slots[i].ring);
-    }
-    ring_free(&pipeline->gather);
+    for (int i = 0; i < PIPELINE_SLOTS; i++) internode_free(&pipeline->slots[i].between);
+    internode_free(&pipeline->gather);
     shm_free(&pipeline->shm);
     arena_free(&pipeline->arena);
     free(pipeline->residual);
@@ -171,11 +213,6 @@ float *bucket_pipeline_grads(BucketPipeline *pipeline)
     return pipeline->own_grads ? pipeline->own_grads : pipeline->shm.grads[pipeline->shm.rank];
 }
 
-static float *total_of(const BucketPipeline *pipeline)
-{
-    return pipeline->own_grads ? pipeline->own_grads : pipeline->shm.total;
-}
-
 const float *bucket_pipeline_total(const BucketPipeline *pipeline)
 {
     return total_of(pipeline);
@@ -183,31 +220,16 @@ const float *bucket_pipeline_total(const BucketPipeline *pipeline)
 
 /* ---- one bucket */
 
-static RingPart intersect(RingPart a, RingPart b)
+/* The region of the bucket that this rank carries: an equal share, or with zero what its leaders' slices have of it. */
+static RingPart region_of(const BucketPipeline *pipeline, RingPart bucket)
 {
-    int64_t begin = a.begin > b.begin ? a.begin : b.begin, end = a.end < b.end ? a.end : b.end;
-    return begin < end ? (RingPart){begin, end} : (RingPart){a.begin, a.begin};
-}
-
-/* The region of the bucket that this rank carries, and its parts in the ring: equal shares, or with zero what their
- * owners' slices have of the bucket. */
-static void plan(BucketPipeline *pipeline, BucketSlot *slot)
-{
-    RingPart bucket = pipeline->buckets[slot->bucket];
-    int leaders = leader_count(pipeline), leader = leader_index(pipeline), parts = ring_size(pipeline);
-    slot->region = (RingPart){bucket.begin, bucket.begin};
-    if (!is_leader(pipeline)) return;
-    if (pipeline->zero) {
-        int64_t first = (int64_t)leader * parts, slices = (int64_t)leaders * parts;
-        RingPart all = {ring_split(0, pipeline->count, first, slices).begin,
-                        ring_split(0, pipeline->count, first + parts - 1, slices).end};
-        slot->region = intersect(bucket, all);
-        for (int p = 0; p < parts; p++)
-            slot->parts[p] = intersect(bucket, ring_split(0, pipeline->count, first + p, slices));
-    } else {
-        slot->region = ring_split(bucket.begin, bucket.end, leader, leaders);
-        for (int p = 0; p < parts; p++) slot->parts[p] = ring_split(slot->region.begin, slot->region.end, p, parts);
-    }
+    RingPart nothing = {bucket.begin, bucket.begin};
+    if (!is_leader(pipeline)) return nothing;
+    if (!pipeline->zero) return ring_split(bucket.begin, bucket.end, leader_index(pipeline), leader_count(pipeline));
+    RingPart slices = leader_slices(pipeline);
+    int64_t begin = slices.begin > bucket.begin ? slices.begin : bucket.begin;
+    int64_t end = slices.end < bucket.end ? slices.end : bucket.end;
+    return begin < end ? (RingPart){begin, end} : nothing;
 }
 
 static void enter(BucketPipeline *pipeline, BucketSlot *slot, Stage stage)
@@ -235,16 +257,18 @@ static Status enter_inter_node(BucketPipeline *pipeline, BucketSlot *slot, Error
                                   MPI_FLOAT, MPI_SUM, pipeline->topology.flat, &slot->request);
         return code == MPI_SUCCESS ? STATUS_OK : world_mpi_failed(code, "MPI_Iallreduce", error);
     }
-    if (is_leader(pipeline))
-        ring_start(&slot->ring, pipeline->zero ? RING_REDUCE : RING_ALL, total_of(pipeline), pipeline->residual,
-                   slot->parts);
+    if (!is_leader(pipeline)) return STATUS_OK;
+    RingPart slices = leader_slices(pipeline);
+    internode_start(&slot->between, slot->region.end - slot->region.begin < pipeline->ring_from,
+                    pipeline->zero ? RING_REDUCE : RING_ALL, total_of(pipeline), pipeline->residual, slot->region,
+                    pipeline->zero ? &slices : NULL);
     return STATUS_OK;
 }
 
 static Status start_bucket(BucketPipeline *pipeline, BucketSlot *slot, int bucket, Error *error)
 {
     slot->bucket = bucket;
-    plan(pipeline, slot);
+    slot->region = region_of(pipeline, pipeline->buckets[bucket]);
     slot->reduced = 0;
     if (pipeline->own_grads) return enter_inter_node(pipeline, slot, error);
     enter(pipeline, slot, STAGE_WAIT_LOCAL);
@@ -277,9 +301,9 @@ static Status inter_node_stage(BucketPipeline *pipeline, BucketSlot *slot, bool 
         int code = MPI_Test(&slot->request, &over, MPI_STATUS_IGNORE);
         if (code != MPI_SUCCESS) return world_mpi_failed(code, "MPI_Iallreduce", error);
     } else if (is_leader(pipeline)) {
-        Status status = ring_progress(&slot->ring, moved, error);
+        Status status = internode_progress(&slot->between, moved, error);
         if (status) return status;
-        over = ring_done(&slot->ring);
+        over = internode_done(&slot->between);
     }
     if (!over) return STATUS_OK;
     leave_inter_node(pipeline, slot);
@@ -386,7 +410,7 @@ int bucket_pipeline_waits_for(const BucketPipeline *pipeline)
         return translate(pipeline->topology.node, missing, pipeline->comm);
     case STAGE_INTER_NODE:
         if (pipeline->kind == ALLREDUCE_MPI) return -1;
-        return translate(slot->ring.comm, ring_neighbour(&slot->ring), pipeline->comm);
+        return translate(between_comm(pipeline), internode_neighbour(&slot->between), pipeline->comm);
     default:
         return -1;
     }

@@ -5,10 +5,10 @@
  *
  *     wait local     all ranks of this node have the bucket's gradient in shared memory
  *     local reduce   this rank sums its region of the bucket over them, if it is a node leader
- *     inter-node     the regions go round a ring between the nodes
+ *     inter-node     the regions are summed between the nodes, by a ring or a tree
  *     local sync     all regions of the bucket are done
  *
- * A ring over all ranks is the case of one rank per node: only the stage `inter-node`, in place.
+ * A ring or tree over all ranks is the case of one rank per node: only the stage `inter-node`, in place.
  *
  *     bucket_pipeline_begin(pipeline);
  *     while (!bucket_pipeline_done(pipeline)) bucket_pipeline_progress(pipeline, buckets_ready, &moved, error);
@@ -19,13 +19,13 @@
 #define DIST_COMM_BUCKET_PIPELINE_H
 
 #include "core/base/arena.h"
+#include "dist/comm/internode.h"
 #include "dist/comm/intranode.h"
-#include "dist/comm/ring.h"
 #include "dist/comm/settings.h"
 #include "dist/comm/timeline.h"
 #include "dist/comm/topology.h"
 
-enum { PIPELINE_SLOTS = 2 };
+enum { PIPELINE_SLOTS = 2, PIPELINE_REPORT = 320 };
 _Static_assert(PIPELINE_SLOTS == TIMELINE_TRACKS - TIMELINE_SLOT0, "each slot has a track of the timeline");
 
 typedef enum Stage { STAGE_FREE, STAGE_WAIT_LOCAL, STAGE_LOCAL_REDUCE, STAGE_INTER_NODE, STAGE_LOCAL_SYNC } Stage;
@@ -36,19 +36,21 @@ typedef struct BucketSlot {
     RingPart region; /* what this rank sums, as a node leader */
     double entered;  /* when the stage began */
     int64_t reduced; /* floats of the region that are summed over the node */
-    RingPart *parts; /* of the ring */
-    Ring ring;
+    Internode between;
     MPI_Request request; /* ALLREDUCE_MPI */
 } BucketSlot;
 
 typedef struct BucketPipeline {
     MPI_Comm comm; /* the caller's */
     Timeline *timeline;
-    AllreduceKind kind; /* not AUTO */
+    AllreduceKind kind; /* the caller's */
+    bool shared;        /* ranks of a node sum through shared memory */
     bool zero;
+    int64_t ring_from; /* floats of a region from which on the ring sums it between nodes, below the tree */
+    char measured[PIPELINE_REPORT]; /* what ring_from was chosen by; "": nothing had to be measured */
     int64_t count;
     Topology topology;
-    ShmWindow shm; /* hierarchical; otherwise zeroed */
+    ShmWindow shm; /* shared; otherwise zeroed */
     Arena arena;   /* otherwise: of own_grads, in large pages */
     float *own_grads;
     float *residual; /* error feedback of a narrow wire; else NULL */
@@ -59,8 +61,9 @@ typedef struct BucketPipeline {
     int announced, started, finished; /* buckets of this step */
     BucketSlot slots[PIPELINE_SLOTS];
 
-    Ring gather; /* zero: over all ranks */
-    RingPart *slices;
+    Internode gather; /* zero: over all ranks */
+    RingPart *slices; /* [rank of flat] */
+    bool tree_slices; /* they lie in the order of tree_slice */
 } BucketPipeline;
 
 typedef struct BucketPipelineConfig { /* as ReducerConfig in reducer.h says */

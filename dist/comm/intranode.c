@@ -8,7 +8,11 @@
 #include "dist/comm/compression.h"
 #include "dist/comm/world.h"
 
-enum { LINE = 64, SUM_BLOCK = 4096 /* floats that stay in the first-level cache while all ranks are added */ };
+enum {
+    LINE = 64,
+    SUM_BLOCK = 2048, /* floats that stay in the first-level cache while all ranks are added */
+    TREE_LEVELS = 16  /* 2^16 ranks of a node */
+};
 
 static MPI_Aint align_up(MPI_Aint bytes)
 {
@@ -118,12 +122,30 @@ bool shm_all_flags(const ShmWindow *shm, ShmFlag flag, int bucket, uint32_t step
     return true;
 }
 
+/* sum = the gradients of `ranks` ranks from `first` on, over the balanced tree whose leaves they are. scratch: a block for
+ * each level below. */
+static void sum_subtree(const ShmWindow *shm, int first, int ranks, int64_t at, int64_t count, float *sum,
+                        float (*scratch)[SUM_BLOCK])
+{
+    if (ranks == 2) {
+        floats_add2(sum, shm->grads[first] + at, shm->grads[first + 1] + at, count);
+        return;
+    }
+    int half = 2;
+    while (half * 2 < ranks) half *= 2;
+    sum_subtree(shm, first, half, at, count, sum, scratch);
+    if (ranks - half == 1) {
+        floats_add(sum, shm->grads[first + half] + at, count);
+        return;
+    }
+    sum_subtree(shm, first + half, ranks - half, at, count, *scratch, scratch + 1);
+    floats_add(sum, *scratch, count);
+}
+
 void shm_sum(ShmWindow *shm, int64_t begin, int64_t end)
 {
+    float scratch[TREE_LEVELS][SUM_BLOCK];
     if (shm->size == 1) return; /* the gradient is the sum, in place */
-    for (int64_t at = begin; at < end; at += SUM_BLOCK) {
-        int64_t count = end - at < SUM_BLOCK ? end - at : SUM_BLOCK;
-        floats_add2(shm->total + at, shm->grads[0] + at, shm->grads[1] + at, count);
-        for (int rank = 2; rank < shm->size; rank++) floats_add(shm->total + at, shm->grads[rank] + at, count);
-    }
+    for (int64_t at = begin; at < end; at += SUM_BLOCK)
+        sum_subtree(shm, 0, shm->size, at, end - at < SUM_BLOCK ? end - at : SUM_BLOCK, shm->total + at, scratch);
 }

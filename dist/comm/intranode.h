@@ -40,7 +40,8 @@ void shm_set_flag(ShmWindow *shm, ShmFlag flag, int bucket, uint32_t step);
 /* Whether the first `ranks` local ranks have made the mark; if not, the first that has not is in *missing. */
 bool shm_all_flags(const ShmWindow *shm, ShmFlag flag, int bucket, uint32_t step, int ranks, int *missing);
 
-/* total[begin .. end) = sum of everybody's gradient, always in the order of local ranks. */
+/* total[begin .. end) = sum of everybody's gradient over a balanced binary tree, whose leaves are the local ranks in their
+ * order: the lower levels of tree.h's. */
 void shm_sum(ShmWindow *shm, int64_t begin, int64_t end);
 
 #endif

@@ -7,6 +7,7 @@
 #include <semaphore.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -172,14 +173,29 @@ const float *reducer_total(const Reducer *reducer)
 
 const char *reducer_kind(const Reducer *reducer)
 {
-    switch (reducer->pipeline.kind) {
-    case ALLREDUCE_HIERARCHICAL:
-        return "hierarchical";
-    case ALLREDUCE_MPI:
-        return "mpi";
-    default:
-        return "ring";
-    }
+    const BucketPipeline *pipeline = &reducer->pipeline;
+    if (pipeline->kind == ALLREDUCE_MPI) return "mpi";
+    if (pipeline->kind == ALLREDUCE_TREE || pipeline->ring_from == INT64_MAX) return "tree";
+    return pipeline->shared ? "hierarchical" : "ring";
+}
+
+void reducer_describe(const Reducer *reducer, char *text, size_t room)
+{
+    const BucketPipeline *pipeline = &reducer->pipeline;
+    const char *between = pipeline->ring_from == 0           ? "ring"
+                          : pipeline->ring_from == INT64_MAX ? "tree"
+                                                             : "tree, but large buckets by a ring";
+    if (pipeline->kind == ALLREDUCE_MPI)
+        snprintf(text, room, "MPI_Iallreduce");
+    else if (!pipeline->shared)
+        snprintf(text, room, "%s", between);
+    else if (pipeline->topology.node_count == 1)
+        snprintf(text, room, "shared memory");
+    else
+        snprintf(text, room, "shared memory within nodes, between them by a %s", between);
+    size_t used = strlen(text);
+    if (pipeline->measured[0] && used < room)
+        snprintf(text + used, room - used, "; for buckets of %s", pipeline->measured);
 }
 
 /* ---- the step */
@@ -252,11 +268,12 @@ Status reducer_gather(Reducer *reducer, float *vector, Error *error)
     BucketPipeline *pipeline = &reducer->pipeline;
     if (!pipeline->zero) return STATUS_OK;
     watchdog_begin(&reducer->watchdog, "gathering of slices");
-    ring_start(&pipeline->gather, RING_GATHER, vector, NULL, pipeline->slices);
+    bool by_tree = pipeline->tree_slices && pipeline->count < pipeline->ring_from;
+    internode_gather(&pipeline->gather, by_tree, vector, pipeline->slices);
     Status status = STATUS_OK;
-    while (!status && !ring_done(&pipeline->gather)) {
+    while (!status && !internode_done(&pipeline->gather)) {
         bool moved = false;
-        status = ring_progress(&pipeline->gather, &moved, error);
+        status = internode_progress(&pipeline->gather, &moved, error);
         watchdog_progress(&reducer->watchdog, moved, -1);
         if (watchdog_overdue(&reducer->watchdog)) watchdog_report_missing(&reducer->watchdog, -1);
         if (!moved) sched_yield();

@@ -16,9 +16,9 @@
  *         optim_step(..., total, ...)                                   // on reducer_owned
  *         reducer_gather(reducer, weights, error);                      // zero: others' slices
  *
- * How a bucket is summed (README.md): ranks of one node through shared memory, nodes by a ring; or a ring over all
- * ranks; or the MPI library's all-reduce, the yardstick. For given ranks and nodes, an element's additions have a
- * fixed order (but with ALLREDUCE_MPI), and all ranks see the same bits.
+ * How a bucket is summed (README.md): ranks of one node through shared memory, nodes by a ring or a tree; or a ring or
+ * tree over all ranks; or the MPI library's all-reduce, the yardstick. For given ranks, nodes and way, an element's
+ * additions have a fixed order (but with ALLREDUCE_MPI), and all ranks see the same bits.
  */
 #ifndef DIST_COMM_REDUCER_H
 #define DIST_COMM_REDUCER_H
@@ -34,7 +34,7 @@ typedef struct Reducer Reducer;
 
 typedef struct ReducerConfig {
     MPI_Comm comm;      /* the reducer works on copies of it */
-    AllreduceKind kind; /* ALLREDUCE_AUTO: hierarchical where ranks share nodes, else a ring */
+    AllreduceKind kind; /* ALLREDUCE_AUTO: shared memory where ranks share nodes, and what is faster between them */
     double bucket_mb;
     WireType wire;      /* between nodes, or round the ring; error feedback is kept locally */
     bool zero;          /* the sum is needed only where reducer_owned says */
@@ -84,6 +84,8 @@ typedef struct ReducerTimes {
     double busy; /* seconds of the last step that a bucket was under way */
 } ReducerTimes;
 ReducerTimes reducer_times(const Reducer *reducer);
-const char *reducer_kind(const Reducer *reducer); /* "ring", "hierarchical" or "mpi": what AUTO has become */
+const char *reducer_kind(const Reducer *reducer); /* "ring", "tree", "hierarchical" or "mpi": what AUTO has become */
+/* For the log: the way, and what it was chosen by. */
+void reducer_describe(const Reducer *reducer, char *text, size_t room);
 
 #endif

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "dist/comm/topology.h"
 #include "dist/comm/world.h"
 
 /* Floats per message, of all messages under way in one direction, and messages of a part in one wave. Between nodes
@@ -31,22 +32,12 @@ RingPart ring_split(int64_t begin, int64_t end, int64_t index, int64_t count)
     return (RingPart){first < end ? first : end, last < end ? last : end};
 }
 
-static bool within_one_node(const Ring *ring)
-{
-    MPI_Comm node;
-    int size = 0;
-    MPI_Comm_split_type(ring->comm, MPI_COMM_TYPE_SHARED, ring->rank, MPI_INFO_NULL, &node);
-    MPI_Comm_size(node, &size);
-    MPI_Comm_free(&node);
-    return size == ring->size;
-}
-
 Status ring_create(Ring *ring, MPI_Comm comm, int tag, WireType wire, Error *error)
 {
     *ring = (Ring){.comm = comm, .tag = tag, .wire = wire};
     MPI_Comm_rank(comm, &ring->rank);
     MPI_Comm_size(comm, &ring->size);
-    ring->local = within_one_node(ring);
+    ring->local = topology_within_node(comm);
     ring->max_chunk = ring->local ? NODE_CHUNK : NETWORK_CHUNK;
     ring->max_wave = ring->local ? NODE_WAVE : NETWORK_WAVE;
     ring->room = ring->local ? NODE_ROOM : NETWORK_ROOM;

@@ -82,3 +82,14 @@ void topology_free(Topology *topology)
     free_comm(&topology->across);
     *topology = (Topology){0};
 }
+
+bool topology_within_node(MPI_Comm comm)
+{
+    MPI_Comm node;
+    int ranks, together = 0;
+    MPI_Comm_size(comm, &ranks);
+    MPI_Comm_split_type(comm, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node);
+    MPI_Comm_size(node, &together);
+    MPI_Comm_free(&node);
+    return together == ranks;
+}

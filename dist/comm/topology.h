@@ -11,6 +11,7 @@
 #define DIST_COMM_TOPOLOGY_H
 
 #include <mpi.h>
+#include <stdbool.h>
 #include "core/base/status.h"
 
 typedef struct Topology {
@@ -25,6 +26,8 @@ typedef struct Topology {
  * ranks, which then count as nodes: NUMA domains, or several nodes tried out on one machine.
  * The communicators return errors instead of aborting. */
 Status topology_create(Topology *topology, MPI_Comm comm, int ranks_per_node, Error *error);
+/* Collective: whether all ranks of comm are on one machine. */
+bool topology_within_node(MPI_Comm comm);
 void topology_free(Topology *topology); /* accepts a zeroed topology; collective */
 
 #endif

@@ -15,7 +15,7 @@ static const char *const SCHEDS[] = {"cosine", "constant", NULL};
 static const char *const INTERPOLATIONS[] = {"random", "bilinear", "bicubic", NULL};
 static const char *const REMODES[] = {"const", "rand", "pixel", NULL};
 static const char *const MIX_MODES[] = {"batch", "pair", "elem", NULL};
-static const char *const ALLREDUCES[] = {"auto", "ring", "hierarchical", "mpi", NULL};
+static const char *const ALLREDUCES[] = {"auto", "ring", "hierarchical", "mpi", "tree", NULL};
 static const char *const WIRES[] = {"fp32", "bf16", "fp16", NULL};
 static const char *const COORDINATORS[] = {"shared", "dedicated", NULL};
 
@@ -157,7 +157,8 @@ static const Key KEYS[] = {
      "in backward instead of keeping it: each choice needs less memory and more time than the one before"},
     {MACHINE, "precision", CHOICE(model.precision, PRECISIONS), FIXED,
      "of what matrix products multiply; bf16 needs AVX512_BF16 or AMX, and keeps weights and sums in float32"},
-    {MACHINE, "allreduce", CHOICE(allreduce, ALLREDUCES), FREE, "how gradients are summed"},
+    {MACHINE, "allreduce", CHOICE(allreduce, ALLREDUCES), FREE,
+     "how gradients are summed; auto measures what is faster between nodes"},
     {MACHINE, "bucket_mb", REAL(bucket_mb, SHARE(1 << 20)), FREE, "gradients go out in buckets of this size"},
     {MACHINE, "wire", CHOICE(wire, WIRES), FIXED, "number format of gradients on the network"},
     {MACHINE, "zero", INT(zero, BETWEEN(0, 1)), FREE, "1: each rank keeps and writes one slice of the optimizer state"},

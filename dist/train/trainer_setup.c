@@ -199,8 +199,8 @@ void trainer_log_header(const Trainer *trainer)
               " steps per epoch, %d epochs",
               config->batch_size, replica->step.micro_batch, config->schedule.lr, replica->epoch_steps,
               schedule_total_epochs(&config->schedule));
-    log_write(log, LOG_INFO, "run folder %s; gradients summed by %s", trainer->options->output,
-              reducer_kind(replica->step.reducer));
+    reducer_describe(replica->step.reducer, text, sizeof text);
+    log_write(log, LOG_INFO, "run folder %s; gradients summed by %s", trainer->options->output, text);
     if (trainer->world->rank == 0 && config_lr_unscaled(config, text, sizeof text))
         log_write(log, LOG_WARNING, "%s", text);
 }

@@ -99,7 +99,8 @@ int main(int argc, char **argv)
     const char *const kinds[] = {[ALLREDUCE_AUTO] = "auto",
                                  [ALLREDUCE_RING] = "ring",
                                  [ALLREDUCE_HIERARCHICAL] = "hierarchical",
-                                 [ALLREDUCE_MPI] = "mpi"};
+                                 [ALLREDUCE_MPI] = "mpi",
+                                 [ALLREDUCE_TREE] = "tree"};
     for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++)
         if (strcmp(argv[1], kinds[i]) == 0) config.kind = (AllreduceKind)i;
     config.wire = strcmp(argv[2], "bf16") == 0 ? WIRE_BF16 : WIRE_FP32;
@@ -110,7 +111,7 @@ int main(int argc, char **argv)
     int number = 0;
     while (good && !over) good = attempt(&config, &world, number++, &over);
     if (world.rank == 0 && good) printf("%d requests\n", number - 1);
-    good = good && number > 8; /* else nothing was refused */
+    good = good && number > 5; /* else nothing was refused */
     world_end(&world);
     return !good;
 }

@@ -2,7 +2,7 @@
  *
  *     mpirun -np N reducer KIND WIRE ZERO RANKS_PER_NODE
  *
- * KIND auto, ring, hierarchical or mpi; WIRE fp32, bf16 or fp16; ZERO 0 or 1. On a narrow wire all steps have the same
+ * KIND auto, ring, hierarchical, mpi or tree; WIRE fp32, bf16 or fp16; ZERO 0 or 1. On a narrow wire all steps have the same
  * gradient, whose rounding errors would add up if error feedback did not return them.
  */
 #include <unistd.h>
@@ -89,7 +89,7 @@ static bool check_history(const double *history, int ranks, bool narrow, double 
 
 int main(int argc, char **argv)
 {
-    static const char *const KINDS[] = {"auto", "ring", "hierarchical", "mpi", NULL};
+    static const char *const KINDS[] = {"auto", "ring", "hierarchical", "mpi", "tree", NULL};
     static const char *const WIRES[] = {"fp32", "bf16", "fp16", NULL};
     if (argc != 5) return 2;
     World world = {0};

@@ -33,7 +33,10 @@ int main(int argc, char **argv)
     Error error = {0};
     ReducerConfig config = {.bucket_mb = 0.25, .watchdog = WATCH_SECONDS};
     if (argc != 4) return 2;
-    config.kind = strcmp(argv[1], "ring") == 0 ? ALLREDUCE_RING : ALLREDUCE_HIERARCHICAL;
+    config.kind = strcmp(argv[1], "ring") == 0   ? ALLREDUCE_RING
+                  : strcmp(argv[1], "tree") == 0 ? ALLREDUCE_TREE
+                                                 : ALLREDUCE_HIERARCHICAL;
+    config.ranks_per_node = config.kind == ALLREDUCE_TREE; /* each by itself */
     if (world_start(&world, &error) != STATUS_OK) return 1;
     config.comm = MPI_COMM_WORLD;
     if (reducer_create(&reducer, &config, COUNT, &error) != STATUS_OK) return 1;

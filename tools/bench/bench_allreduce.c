@@ -18,10 +18,11 @@ typedef struct Options {
 
 static const char USAGE[] =
     "usage: mpirun -np N t2t bench allreduce [--option value ...]\n\n"
-    "Sums vectors over all ranks by each algorithm in turn: a ring, shared memory within nodes (hierarchical), and "
-    "the\n"
-    "MPI library's MPI_Allreduce. Times are medians of rounds, of the slowest rank. algbw is bytes / time, busbw is\n"
-    "algbw x 2 (N-1)/N; the error is that of a sum relative to its terms, against a plain sum in double.\n\n";
+    "Sums vectors over all ranks by each algorithm in turn: a ring, a tree (recursive halving and doubling), shared\n"
+    "memory within nodes and a ring between them (hierarchical), and the MPI library's MPI_Allreduce. Times are "
+    "medians\n"
+    "of rounds, of the slowest rank. algbw is bytes / time, busbw is algbw x 2 (N-1)/N; the error is that of a sum\n"
+    "relative to its terms, against a plain sum in double.\n\n";
 
 /* Of a vector; times the largest factor it still fits its type. */
 static const int64_t MOST_BYTES = INT64_C(1) << 40;
@@ -36,7 +37,7 @@ static Status allreduce_parse(int argc, char **argv, Options *options, Operands 
         ARG_NUMBER("max", "BYTES", &options->max, "largest vector (134217728)", 4, MOST_BYTES),
         ARG_NUMBER("factor", "F", &options->factor, "from one size to the next (4)", 2, 1 << 20),
         ARG_INT("rounds", "N", &job->rounds, "timed rounds per size (20)", 1, 1 << 20),
-        ARG_CHOICE("wire", "TYPE", &job->wire, "fp32, bf16 or fp16, for ring and hierarchical (fp32)", WIRES),
+        ARG_CHOICE("wire", "TYPE", &job->wire, "fp32, bf16 or fp16, for all but mpi (fp32)", WIRES),
         ARG_INT("ranks-per-node", "N", &job->ranks_per_node, "count groups of N ranks as nodes", 0, 1 << 20),
         ARG_FLAG("keep-heap", &options->keep_heap,
                  "keep freed memory: MPI_Allreduce of Open MPI then avoids its page faults at large sizes"),
@@ -61,7 +62,7 @@ static void print_json(const AllreduceFigures *figures, bool first)
 static void print_header(const World *world)
 {
     printf("%d ranks on %d nodes\n%11s", world->size, world->node_count, "");
-    static const char *const NAMES[] = {"ring", "hierarchical", "mpi"};
+    static const char *const NAMES[] = {"ring", "tree", "hierarchical", "mpi"};
     for (int a = 0; a < ALLREDUCE_ALGORITHMS; a++) printf("  | %-36s", NAMES[a]);
     printf("\n%11s", "bytes");
     for (int a = 0; a < ALLREDUCE_ALGORITHMS; a++) printf("  | %10s %8s %8s %7s", "us", "algbw", "busbw", "error");

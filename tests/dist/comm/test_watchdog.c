@@ -16,7 +16,7 @@ ParameterizedTestParameters(watchdog, names_the_missing_rank)
         {"ring silent 2", "missing rank 2:"},        {"hierarchical silent 2", "missing rank 2:"},
         {"ring stopped 1", "missing rank 1:"},       {"hierarchical stopped 1", "missing rank 1:"},
         {"ring stopped 0", "missing rank 0:"}, /* the collector itself */
-        {"hierarchical agree 2", "missing rank 2:"},
+        {"hierarchical agree 2", "missing rank 2:"}, {"tree silent 1", "missing rank 1:"},
     };
     return cr_make_param_array(Fault, faults, sizeof faults / sizeof faults[0]);
 }

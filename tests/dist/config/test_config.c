@@ -505,7 +505,7 @@ Test(config, every_key_reaches_its_field)
     EXPECT("accumulate", "3", accumulate, 3);
     EXPECT("recompute", "mlp", model.recompute, RECOMPUTE_MLP);
     EXPECT("precision", "bf16", model.precision, PRECISION_BF16);
-    EXPECT("allreduce", "hierarchical", allreduce, ALLREDUCE_HIERARCHICAL);
+    EXPECT("allreduce", "tree", allreduce, ALLREDUCE_TREE);
     EXPECT("bucket_mb", "7.5", bucket_mb, 7.5);
     EXPECT("wire", "bf16", wire, WIRE_BF16);
     EXPECT("zero", "1", zero, 1);

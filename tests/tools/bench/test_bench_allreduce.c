@@ -16,8 +16,8 @@ Test(bench_allreduce, json_has_every_algorithm_and_right_sums)
     json_error_t where;
     json_t *rows = json_loads(command.output, 0, &where), *row;
     cr_assert(rows, "line %d: %s in:\n%s", where.line, where.text, command.output);
-    cr_assert_eq(json_array_size(rows), 3 * 3, "three sizes by three algorithms");
-    int named[3] = {0};
+    cr_assert_eq(json_array_size(rows), 3 * 4, "three sizes by four algorithms");
+    int named[4] = {0};
     size_t index;
     json_array_foreach(rows, index, row)
     {
@@ -25,6 +25,7 @@ Test(bench_allreduce, json_has_every_algorithm_and_right_sums)
         named[0] += strcmp(name, "ring") == 0;
         named[1] += strcmp(name, "hierarchical") == 0;
         named[2] += strcmp(name, "mpi") == 0;
+        named[3] += strcmp(name, "tree") == 0;
         cr_assert_eq(json_integer_value(json_object_get(row, "ranks")), 3);
         double bytes = json_number_value(json_object_get(row, "bytes"));
         double seconds = json_number_value(json_object_get(row, "time_us")) * 1e-6;
@@ -34,7 +35,7 @@ Test(bench_allreduce, json_has_every_algorithm_and_right_sums)
         cr_assert_float_eq(bus, algorithm * 4 / 3, 2e-4);
         cr_assert_lt(json_number_value(json_object_get(row, "max_error")), 1e-6);
     }
-    for (int i = 0; i < 3; i++) cr_assert_eq(named[i], 3);
+    for (int i = 0; i < 4; i++) cr_assert_eq(named[i], 3);
     json_decref(rows);
     command_free(&command);
 }
