@@ -115,8 +115,8 @@ void block_carve_saved(Block *block, Arena *arena, int batch)
     saved->rstd2 = arena_floats(arena, later);
     if (block->class_only) {
         saved->class_q = arena_floats(arena, later * dim);
-        saved->class_keys = arena_floats(arena, later * (size_t)block->heads * dim);
-        saved->class_mix = arena_floats(arena, later * (size_t)block->heads * dim);
+        saved->class_folded = arena_floats(arena, later * (size_t)block->heads * dim);
+        saved->class_context = arena_floats(arena, later * (size_t)block->heads * dim);
     } else {
         saved->qkv = arena_floats(arena, rows * 3 * dim);
     }
@@ -145,7 +145,7 @@ void block_carve_buffers(Block *block, BlockBuffers *buffers, Arena *arena, int 
     if (block->class_only) {
         buffers->class_norm = arena_floats(arena, (size_t)batch * dim);
         buffers->class_dq = arena_floats(arena, (size_t)batch * dim);
-        buffers->class_dkeys = arena_floats(arena, (size_t)batch * (size_t)block->heads * dim);
+        buffers->class_dfolded = arena_floats(arena, (size_t)batch * (size_t)block->heads * dim);
     }
     size_t later = block->class_only ? (size_t)batch : rows; /* rows after attention */
     buffers->dz_mlp = arena_floats(arena, later * dim);

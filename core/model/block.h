@@ -25,8 +25,8 @@ typedef struct BlockSaved {
     float *mean2, *rstd2; /* (M) */
     float *qkv;           /* (A, 3 * dim) */
     float *class_q;       /* class_only, instead of qkv: (images of A, dim) */
-    float *class_keys;    /* class_only: (images of A, heads, dim), as cls_block.c tells */
-    float *class_mix;     /* class_only: (images of A, heads, dim) */
+    float *class_folded;  /* class_only: (images of A, heads, dim): W_k^T q, cls_block.c */
+    float *class_context; /* class_only: (images of A, heads, dim): n^T p */
     float *attention;     /* (A, dim) */
     float *lse;           /* (images of A, heads, tokens) */
     float *x2;            /* (R, dim) */
@@ -48,7 +48,7 @@ typedef struct BlockBuffers {
     float *dqkv;                  /* (A, 3 * dim); qkv itself but for ghost */
     float *row_sums;              /* (tiles, row_sum_size) */
     float *class_norm, *class_dq; /* class_only: (images of A, dim) */
-    float *class_dkeys;           /* class_only: (images of A, heads, dim) */
+    float *class_dfolded;         /* class_only: (images of A, heads, dim) */
     float *gate_sums;             /* SE: (batch, 2 * dim * se_hidden) */
     float *weight_sums;           /* scratch of weight_grads */
 } BlockBuffers;

@@ -2,10 +2,17 @@
  * computed for one row of each image, and those are not computed at all. With one query per head, the products change
  * places: with n the normalised rows (T, dim) and W_k, W_v a head's rows of the weight,
  *
- *     scores = n (W_k^T q)        instead of (n W_k^T) q        W_k^T q: `keys`
- *     out    = W_v (n^T p)        instead of (n W_v^T)^T p      n^T p:   `mix`
+ *     scores = n (W_k^T q)        instead of (n W_k^T) q        W_k^T q: `folded`, the query folded into the keys' weight
+ *     out    = W_v (n^T p)        instead of (n W_v^T)^T p      n^T p:   `context`
  *
- * which takes heads instead of dim multiplications for each element of n. A bias of the keys adds the same to all
+ * which takes heads instead of dim multiplications for each element of n. Backward, with d for a gradient,
+ *
+ *     [scores; dp] = [folded; dcontext] n^T                     two products in one, to recompute p and get dscores
+ *     dn           = [p; dscores]^T [dcontext; folded]          again two in one, in the other order
+ *
+ * so `sides` holds folded, dcontext, folded: each product reads two neighbours of the three.
+ *
+ A bias of the keys adds the same to all
  * scores of a head, which softmax does not see: it is left out, and its gradient is 0. What else is left out has no
  * effect on logits or gradients; random masks are those of the whole block's first rows. Saved rows are one per image.
  */
@@ -40,15 +47,22 @@ static Images images_at(const Step *step, int64_t tile)
     return (Images){first, left < CLASS_TILE ? left : CLASS_TILE};
 }
 
+/* The three matrices of `sides`. */
+enum { SIDE_FOLDED, SIDE_DCONTEXT, SIDE_FOLDED_AGAIN, SIDES };
+
 /* What a thread needs for a tile beside the rows of the MLP; a head's scores are a row of T. */
 typedef struct Scratch {
     float *branch, *norm; /* (CLASS_TILE, dim) */
     float *hidden;        /* (CLASS_TILE, fc1.out) */
     float *rows;          /* (T, dim): n, and backward its gradient */
     float *scores;        /* (CLASS_TILE, 2, heads, T): p and, backward, the gradient of the scores */
-    float *sides;         /* (CLASS_TILE, 3, heads, dim): keys, gradient of mix, keys */
+    float *sides;         /* (CLASS_TILE, SIDES, heads, dim) */
     float *mask;          /* (heads, T) */
-    float *of_heads;      /* (4, CLASS_TILE, heads) */
+    float *mass;          /* (CLASS_TILE, heads): the sum of p, which is 1 without dropout */
+    float *max, *sum;     /* (heads): of softmax */
+    float *correction;    /* (heads): likewise */
+    float *delta;         /* (heads): of softmax, backward */
+    float *dmass;         /* (heads) */
 } Scratch;
 
 static size_t scratch_carve(Scratch *scratch, const Block *block, float *base)
@@ -62,9 +76,14 @@ static size_t scratch_carve(Scratch *scratch, const Block *block, float *base)
                  {&scratch->hidden, CLASS_TILE * (size_t)block->fc1.out},
                  {&scratch->rows, tokens * dim},
                  {&scratch->scores, CLASS_TILE * 2 * heads * tokens},
-                 {&scratch->sides, CLASS_TILE * 3 * heads * dim},
+                 {&scratch->sides, CLASS_TILE * SIDES * heads * dim},
                  {&scratch->mask, heads * tokens},
-                 {&scratch->of_heads, 4 * CLASS_TILE * heads}};
+                 {&scratch->mass, CLASS_TILE * heads},
+                 {&scratch->max, heads},
+                 {&scratch->sum, heads},
+                 {&scratch->correction, heads},
+                 {&scratch->delta, heads},
+                 {&scratch->dmass, heads}};
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
         *parts[i].at = base ? base + used : NULL;
         used += floats_aligned(parts[i].floats);
@@ -139,40 +158,40 @@ static float sum_of(int count, const float *x)
 
 /* ---- forward */
 
-/* From n and `keys` (heads, dim) of a kept image to its mix (heads, dim) and lse; attended (heads): what of the values'
- * bias arrives, which is 1 without dropout. */
-static void attend(const ClassJob *job, int64_t image, const Scratch *scratch, float *attended)
+/* From n and the folded query of a kept image to its context and lse; mass (heads) is how much of the values' bias
+ * arrives. */
+static void attend(const ClassJob *job, int64_t image, const Scratch *scratch, float *mass)
 {
     const Block *block = job->block;
     const BlockSaved *saved = &block->saved;
     const Kernels *k = job->step->kernels;
     int heads = block->heads, dim = block->dim, tokens = block->tokens;
-    float *scores = scratch->scores, *max = scratch->of_heads, *sum = max + heads, *correction = sum + heads;
-    float *mix = saved->class_mix + image * heads * dim;
-    k->gemm(GEMM_NT, heads, tokens, dim, saved->class_keys + image * heads * dim, dim, scratch->rows, dim, 0.0f, scores,
-            tokens);
+    float *scores = scratch->scores, *max = scratch->max, *sum = scratch->sum;
+    float *context = saved->class_context + image * heads * dim;
+    k->gemm(GEMM_NT, heads, tokens, dim, saved->class_folded + image * heads * dim, dim, scratch->rows, dim, 0.0f,
+            scores, tokens);
     for (int h = 0; h < heads; h++) {
         max[h] = -INFINITY;
         sum[h] = 0.0f;
     }
-    k->softmax_step(heads, tokens, block->scale, scores, tokens, max, sum, correction);
+    k->softmax_step(heads, tokens, block->scale, scores, tokens, max, sum, scratch->correction);
     bool drops = attention_drop(block, job->step) > 0;
     if (drops) drop_scores(block, job->step, image, scores);
-    k->gemm(GEMM_NN, heads, dim, tokens, scores, tokens, scratch->rows, dim, 0.0f, mix, dim);
+    k->gemm(GEMM_NN, heads, dim, tokens, scores, tokens, scratch->rows, dim, 0.0f, context, dim);
     for (int h = 0; h < heads; h++) {
         saved->lse[image * heads + h] = max[h] + logf(sum[h]);
         sum[h] = 1.0f / sum[h];
-        attended[h] = drops ? sum_of(tokens, scores + h * tokens) * sum[h] : 1.0f;
+        mass[h] = drops ? sum_of(tokens, scores + h * tokens) * sum[h] : 1.0f;
     }
-    k->scale(heads, dim, sum, mix, dim);
+    k->scale(heads, dim, sum, context, dim);
 }
 
-/* out (count, dim) += the values' bias, as much of it as each head attended to. */
-static void add_value_bias(const Block *block, const float *bias, int count, const float *attended, float *out)
+/* out (count, dim) += the values' bias times each head's mass (count, heads). */
+static void add_value_bias(const Block *block, const float *bias, int count, const float *mass, float *out)
 {
     int width = block->dim / block->heads;
     for (int i = 0; i < count * block->heads; i++)
-        for (int c = 0; c < width; c++) out[i * width + c] += attended[i] * bias[i % block->heads * width + c];
+        for (int c = 0; c < width; c++) out[i * width + c] += mass[i] * bias[i % block->heads * width + c];
 }
 
 /* From x to x2 of the class rows. */
@@ -185,7 +204,7 @@ static void attention_rows(const ClassJob *job, Images images, const Scratch *sc
     Span span = kept_span(&branch.kept, images.first, images.count);
     int dim = block->dim, heads = block->heads, stride = block->tokens * dim;
     float *q = saved->class_q + span.first * dim, *attention = saved->attention + span.first * dim;
-    float *attended = scratch->of_heads + 3 * CLASS_TILE * heads, mean[CLASS_TILE], rstd[CLASS_TILE];
+    float mean[CLASS_TILE], rstd[CLASS_TILE];
     const float *bias = linear_bias(step, &block->qkv[0]);
     Linear linear = queries(block);
     if (span.rows > 0) {
@@ -193,17 +212,17 @@ static void attention_rows(const ClassJob *job, Images images, const Scratch *sc
                      job->x + (int64_t)images.first * stride, stride, scratch->norm, mean, rstd);
         linear_forward(step, &linear, span.rows, scratch->norm, dim, q, dim);
         if (bias) step->kernels->add_bias(span.rows, dim, bias, q, dim);
-        through_heads(job, KEYS, span.rows, q, saved->class_keys + span.first * heads * dim, heads * dim);
+        through_heads(job, KEYS, span.rows, q, saved->class_folded + span.first * heads * dim, heads * dim);
         for (int i = 0; i < span.rows; i++) {
             int64_t image = span.first + i, row = image * block->tokens;
             step->kernels->layernorm(block->tokens, dim, job->x + (int64_t)branch.kept.images[image] * stride, dim,
                                      block->norm1.eps, step->weights + block->norm1.weight,
                                      step->weights + block->norm1.bias, scratch->rows, dim, saved->mean1 + row,
                                      saved->rstd1 + row);
-            attend(job, image, scratch, attended + i * heads);
+            attend(job, image, scratch, scratch->mass + i * heads);
         }
-        gather_heads(job, VALUES, span.rows, saved->class_mix + span.first * heads * dim, attention);
-        if (bias) add_value_bias(block, bias + VALUES * dim, span.rows, attended, attention);
+        gather_heads(job, VALUES, span.rows, saved->class_context + span.first * heads * dim, attention);
+        if (bias) add_value_bias(block, bias + VALUES * dim, span.rows, scratch->mass, attention);
         linear_forward(step, &block->proj, span.rows, attention, dim, scratch->branch, dim);
     }
     branch_forward(step, &branch, images.first, images.count, dim, scratch->branch, linear_bias(step, &block->proj),
@@ -280,7 +299,7 @@ static void mlp_rows_backward(const ClassJob *job, Images images, float *sums, c
                   block_sum(block, sums, block->norm2.bias));
 }
 
-/* From a kept image's gradients of mix, in sides, to those of its scores and of keys. The values' bias counts too. */
+/* From a kept image's sides to the gradients of its scores and of the folded query. The values' bias counts too. */
 static void attend_backward(const ClassJob *job, int64_t image, const float *sides, float *scores, float *sums,
                             const Scratch *scratch)
 {
@@ -290,13 +309,13 @@ static void attend_backward(const ClassJob *job, int64_t image, const float *sid
     const Kernels *k = step->kernels;
     int heads = block->heads, dim = block->dim, width = dim / heads, tokens = block->tokens;
     const float *dattention = job->buffers->dattention + image * dim, *bias = linear_bias(step, &block->qkv[0]);
-    float *dscores = scores + heads * tokens, *delta = scratch->of_heads, *of_bias = delta + heads;
+    float *dscores = scores + heads * tokens, *delta = scratch->delta, *dmass = scratch->dmass;
     bool drops = attention_drop(block, step) > 0;
     k->gemm(GEMM_NT, 2 * heads, tokens, dim, sides, dim, scratch->rows, dim, 0.0f, scores, tokens);
     k->row_dots(heads, width, saved->attention + image * dim, width, dattention, width, delta);
     if (bias) {
-        k->row_dots(heads, width, bias + VALUES * dim, width, dattention, width, of_bias);
-        for (int i = 0; i < heads * tokens; i++) dscores[i] += of_bias[i / tokens];
+        k->row_dots(heads, width, bias + VALUES * dim, width, dattention, width, dmass);
+        for (int i = 0; i < heads * tokens; i++) dscores[i] += dmass[i / tokens];
     }
     if (drops) {
         for (int i = 0; i < heads * tokens; i++) scratch->mask[i] = 1.0f;
@@ -305,16 +324,16 @@ static void attend_backward(const ClassJob *job, int64_t image, const float *sid
     k->softmax_backward(heads, tokens, block->scale, scores, tokens, dscores, tokens, saved->lse + image * heads, delta,
                         drops ? scratch->mask : NULL);
     k->gemm(GEMM_NN, heads, dim, tokens, dscores, tokens, scratch->rows, dim, 0.0f,
-            job->buffers->class_dkeys + image * heads * dim, dim);
+            job->buffers->class_dfolded + image * heads * dim, dim);
     if (!bias) return;
     float *dbias = block_sum(block, sums, block->qkv[0].bias) + VALUES * dim;
     for (int h = 0; h < heads; h++) {
-        float attended = sum_of(tokens, scores + h * tokens);
-        for (int c = h * width; c < (h + 1) * width; c++) dbias[c] += attended * dattention[c];
+        float mass = sum_of(tokens, scores + h * tokens);
+        for (int c = h * width; c < (h + 1) * width; c++) dbias[c] += mass * dattention[c];
     }
 }
 
-/* From the gradients of a kept image's scores, keys and class row to that of its rows of x. */
+/* From the gradients of a kept image's scores, folded query and class row to that of its rows of x. */
 static void rows_backward(const ClassJob *job, int64_t image, const float *sides, const float *scores,
                           const float *dclass, float *sums, const Scratch *scratch)
 {
@@ -324,7 +343,8 @@ static void rows_backward(const ClassJob *job, int64_t image, const float *sides
     int heads = block->heads, dim = block->dim, tokens = block->tokens;
     int64_t in_batch = (int64_t)saved->kept[BRANCH_ATTENTION].images[image] * tokens * dim;
     float *drows = scratch->rows;
-    step->kernels->gemm(GEMM_TN, tokens, dim, 2 * heads, scores, tokens, sides + heads * dim, dim, 0.0f, drows, dim);
+    step->kernels->gemm(GEMM_TN, tokens, dim, 2 * heads, scores, tokens, sides + SIDE_DCONTEXT * heads * dim, dim, 0.0f,
+                        drows, dim);
     for (int c = 0; c < dim; c++) drows[c] += dclass[c];
     step->kernels->layernorm_backward(tokens, dim, job->x + in_batch, dim, saved->mean1 + image * tokens,
                                       saved->rstd1 + image * tokens, step->weights + block->norm1.weight, drows, dim,
@@ -362,21 +382,21 @@ static void attention_rows_backward(const ClassJob *job, Images images, float *s
                     tokens * dim, dz);
     step->kernels->column_sums(span.rows, dim, dz, dim, block_sum(block, sums, block->proj.bias));
     linear_backward(step, &block->proj, span.rows, dz, dim, 0.0f, dattention, dim);
-    through_heads(job, VALUES, span.rows, dattention, scratch->sides + side, 3 * side);
+    through_heads(job, VALUES, span.rows, dattention, scratch->sides + SIDE_DCONTEXT * side, SIDES * side);
     for (int i = 0; i < span.rows; i++) {
         int64_t image = span.first + i;
-        float *sides = scratch->sides + i * 3 * side;
-        memcpy(sides, saved->class_keys + image * side, (size_t)side * sizeof(float));
-        memcpy(sides + 2 * side, sides, (size_t)side * sizeof(float));
+        float *sides = scratch->sides + i * SIDES * side;
+        memcpy(sides + SIDE_FOLDED * side, saved->class_folded + image * side, (size_t)side * sizeof(float));
+        memcpy(sides + SIDE_FOLDED_AGAIN * side, saved->class_folded + image * side, (size_t)side * sizeof(float));
         norm_rows(job, image, scratch->rows);
         memcpy(buffers->class_norm + image * dim, scratch->rows, (size_t)dim * sizeof(float));
         attend_backward(job, image, sides, scratch->scores + i * 2 * heads * tokens, sums, scratch);
     }
-    gather_heads(job, KEYS, span.rows, buffers->class_dkeys + span.first * side, dq);
+    gather_heads(job, KEYS, span.rows, buffers->class_dfolded + span.first * side, dq);
     if (linear.bias >= 0) step->kernels->column_sums(span.rows, dim, dq, dim, block_sum(block, sums, linear.bias));
     linear_backward(step, &linear, span.rows, dq, dim, 0.0f, dclass, dim);
     for (int i = 0; i < span.rows; i++)
-        rows_backward(job, span.first + i, scratch->sides + i * 3 * side, scratch->scores + i * 2 * heads * tokens,
+        rows_backward(job, span.first + i, scratch->sides + i * SIDES * side, scratch->scores + i * 2 * heads * tokens,
                       dclass + i * dim, sums, scratch);
 }
 
@@ -393,7 +413,7 @@ static void class_backward_task(void *context, int64_t tile, int thread)
     attention_rows_backward(job, images, sums, &scratch);
 }
 
-/* The gradient of a head's rows of W_k, q (x) dkeys, or W_v, dout (x) mix, summed over the kept images. */
+/* The gradient of a head's rows of W_k, q (x) dfolded, or W_v, dout (x) context, summed over the kept images. */
 static void head_grad_task(void *context, int64_t task, int thread)
 {
     (void)thread;
@@ -402,7 +422,7 @@ static void head_grad_task(void *context, int64_t task, int thread)
     int dim = block->dim, heads = block->heads, width = dim / heads, h = (int)task % heads;
     bool keys = task < heads;
     const float *dy = (keys ? block->saved.class_q : job->buffers->dattention) + h * width;
-    const float *x = (keys ? job->buffers->class_dkeys : block->saved.class_mix) + h * dim;
+    const float *x = (keys ? job->buffers->class_dfolded : block->saved.class_context) + h * dim;
     int64_t row = (int64_t)(keys ? KEYS : VALUES) * dim + h * width;
     job->step->kernels->gemm(GEMM_TN, width, dim, block->saved.kept[BRANCH_ATTENTION].count, dy, dim, x, heads * dim,
                              job->step->accumulate ? 1.0f : 0.0f, job->step->grads + block->qkv[0].weight + row * dim,

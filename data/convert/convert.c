@@ -361,13 +361,12 @@ Status convert_finish(Convert *convert, Error *error)
         status = error_set(error, STATUS_FAILED, "no memory for the list of rejected images");
     if (!status) status = write_rejected(convert, text, size, error);
     free(text);
-    manifest.classes = convert->source.classes; /* lent */
-    manifest.class_names = convert->source.class_names;
-    manifest.class_words = convert->source.class_words;
-    if (!status) status = manifest_write(&manifest, convert->config.dest, error);
+    Manifest complete = manifest; /* with the classes, which are the source's to free */
+    complete.classes = convert->source.classes;
+    complete.class_names = convert->source.class_names;
+    complete.class_words = convert->source.class_words;
+    if (!status) status = manifest_write(&complete, convert->config.dest, error);
     if (!status) sweep(convert);
-    manifest.classes = 0;
-    manifest.class_names = manifest.class_words = NULL;
     manifest_free(&manifest);
     return status;
 }

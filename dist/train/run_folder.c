@@ -105,10 +105,10 @@ static const char *const WRITTEN_WHOLE[] = {"config.yaml", "metrics.jsonl",    "
 
 Status run_open(Run *run, const char *folder, const Config *config, bool resume, bool override, Error *error)
 {
-    char path[PATH];
+    char path[sizeof run->folder]; /* so that a folder whose files do not fit does not fit either */
     *run = (Run){0};
     snprintf(run->folder, sizeof run->folder, "%s", folder);
-    Status status = run_path(path, sizeof run->folder, folder, "config.yaml", error);
+    Status status = run_path(path, sizeof path, folder, "config.yaml", error);
     if (!status) status = file_make_folders(folder, error);
     if (!status && !has(folder, "config.yaml")) status = refuse_strangers(folder, error);
     if (!status) status = run_lock_take(&run->lock, run->folder, error);
