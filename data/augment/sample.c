@@ -26,32 +26,10 @@ void canvas_free(Canvas *canvas)
     *canvas = (Canvas){0};
 }
 
-static Status check(const PipelineConfig *config, Error *error)
-{
-    if (config->img_size < 1) return error_set(error, STATUS_USAGE, "img_size %d: must be positive", config->img_size);
-    if (!(config->crop_pct > 0.0 && config->crop_pct <= 1.0))
-        return error_set(error, STATUS_USAGE, "crop_pct %g: must be above 0 and at most 1", config->crop_pct);
-    if (config->interpolation == INTERPOLATION_RANDOM)
-        return error_set(error, STATUS_USAGE,
-                         "interpolation random: evaluation needs one filter, bilinear or bicubic; "
-                         "train_interpolation may be random");
-    if (!(config->scale[0] > 0.0 && config->scale[0] <= config->scale[1]))
-        return error_set(error, STATUS_USAGE, "scale %g %g: must be above 0 and in order", config->scale[0],
-                         config->scale[1]);
-    if (!(config->ratio[0] > 0.0 && config->ratio[0] <= config->ratio[1]))
-        return error_set(error, STATUS_USAGE, "ratio %g %g: must be above 0 and in order", config->ratio[0],
-                         config->ratio[1]);
-    if (config->recount < 1 || config->recount > ERASE_MAX_COUNT)
-        return error_set(error, STATUS_USAGE, "recount %d: must be 1 .. %d", config->recount, ERASE_MAX_COUNT);
-    for (int c = 0; c < 3; c++)
-        if (!(config->std[c] > 0.0)) return error_set(error, STATUS_USAGE, "std %g: must be above 0", config->std[c]);
-    return STATUS_OK;
-}
-
 Status preprocess_init(Preprocess *preprocess, const PipelineConfig *config, Error *error)
 {
     *preprocess = (Preprocess){.config = *config};
-    Status status = check(config, error);
+    Status status = augment_check(config, error);
     if (!status) status = randaugment_parse(&preprocess->policy, config->aa, error);
     if (status) return status;
     preprocess->normalise = normalise_make(config->mean, config->std);

@@ -1,6 +1,5 @@
 #include "dist/config/config.h"
 
-#include "data/augment/randaugment.h"
 #include "dist/config/config_keys.h"
 
 /* ---- defaults: main.py of the official code, whose global batch is 512 (8 x 64) */
@@ -8,29 +7,6 @@
 void config_defaults(Config *config)
 {
     *config = (Config){
-        .pipeline =
-            {
-                .scale = {0.08, 1},
-                .ratio = {3. / 4, 4. / 3},
-                .hflip = 0.5,
-                .color_jitter = 0.4,
-                .aa = "rand-m9-mstd0.5-inc1",
-                .train_interpolation = INTERPOLATION_RANDOM,
-                .interpolation = INTERPOLATION_BICUBIC,
-                .crop_pct = 0.9,
-                .mean = {0.485, 0.456, 0.406},
-                .std = {0.229, 0.224, 0.225},
-                .reprob = 0.25,
-                .remode = ERASE_PIXEL,
-                .recount = 1,
-                .mixup = 0.8,
-                .cutmix = 1,
-                .mixup_prob = 1,
-                .mixup_switch_prob = 0.5,
-                .mixup_mode = MIX_BATCH,
-                .mixup_group = 64,
-                .smoothing = 0.1,
-            },
         .shuffle = true,
         .workers = 2,
         .batch_size = 512,
@@ -57,6 +33,7 @@ void config_defaults(Config *config)
         .log_interval = 50,
     };
     Error none = {0};
+    augment_defaults(&config->pipeline);
     zoo_find("t2t_vit_14", &config->model, &none);
     config->model.drop_path = 0.1;
     config_resolve(config);
@@ -79,10 +56,8 @@ static Status check_pair(const char *low_name, double low, const char *high_name
 Status config_check(const Config *config, Error *error)
 {
     const ScheduleConfig *schedule = &config->schedule;
-    const PipelineConfig *pipeline = &config->pipeline;
-    RandAugment policy;
     Status status = zoo_check(&config->model, error);
-    if (!status) status = randaugment_parse(&policy, pipeline->aa, error);
+    if (!status) status = augment_check(&config->pipeline, error);
     if (!status && schedule->warmup_epochs >= schedule->epochs)
         status = error_set(error, STATUS_USAGE, "warmup_epochs: %d must be less than epochs, %d",
                            schedule->warmup_epochs, schedule->epochs);
@@ -90,16 +65,7 @@ Status config_check(const Config *config, Error *error)
         status = check_pair("min_lr", schedule->min_lr, "lr", schedule->lr, error);
     if (!status && schedule->warmup_epochs > 0)
         status = check_pair("warmup_lr", schedule->warmup_lr, "lr", schedule->lr, error);
-    if (!status) status = check_pair("scale", pipeline->scale[0], "its second number", pipeline->scale[1], error);
-    if (!status) status = check_pair("ratio", pipeline->ratio[0], "its second number", pipeline->ratio[1], error);
     if (!status) status = check_pair("accumulate", config->accumulate, "batch_size", (double)config->batch_size, error);
-    if (!status) status = check_pair("crop_padding", pipeline->crop_padding, "img_size", pipeline->img_size, error);
-    if (!status && pipeline->mixup_group % 2 != 0)
-        status = error_set(error, STATUS_USAGE, "mixup_group: %d is odd, and neighbours are mixed in pairs: take %d",
-                           pipeline->mixup_group, pipeline->mixup_group + 1);
-    if (!status && pipeline->interpolation == INTERPOLATION_RANDOM)
-        status = error_set(error, STATUS_USAGE,
-                           "interpolation: evaluation takes bilinear or bicubic; random is for train_interpolation");
     return status;
 }
 

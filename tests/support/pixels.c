@@ -10,7 +10,6 @@
 #include "core/base/file.h"
 #include "core/base/rng.h"
 #include "data/dataset/manifest.h"
-#include "dist/config/config.h"
 
 uint8_t *golden_bytes(const Safetensors *file, const char *name, int64_t shape[3])
 {
@@ -132,8 +131,8 @@ void test_dataset(const char *folder, int count, int per_shard, int corrupt)
 
 PipelineConfig test_pipeline(int img_size)
 {
-    Config config;
-    config_defaults(&config);
-    config.pipeline.img_size = img_size;
-    return config.pipeline;
+    PipelineConfig config;
+    augment_defaults(&config);
+    config.img_size = img_size;
+    return config;
 }

@@ -311,17 +311,22 @@ Test(pipeline, a_broken_image_is_bad_data)
 
 Test(pipeline, refuses_impossible_settings)
 {
-    PipelineConfig bad[7];
-    const char *const words[7] = {"img_size", "crop_pct", "interpolation", "scale", "ratio", "recount", "std"};
-    for (int i = 0; i < 7; i++) bad[i] = test_pipeline(32);
-    bad[0].img_size = 0;
-    bad[1].crop_pct = 1.01;
-    bad[2].interpolation = INTERPOLATION_RANDOM;
-    bad[3].scale[0] = 2;
-    bad[4].ratio[0] = 0;
-    bad[5].recount = 0;
-    bad[6].std[1] = 0;
-    for (int i = 0; i < 7; i++) {
+    enum { COUNT = 6 };
+    PipelineConfig bad[COUNT];
+    const char *const words[COUNT] = {"interpolation: evaluation takes bilinear or bicubic",
+                                      "scale: 2 must not be more than its second number, 1",
+                                      "ratio: 0.75 must not be more than its second number, 0.5",
+                                      "crop_padding: 33 must not be more than img_size, 32",
+                                      "mixup_group: 3 is odd",
+                                      "aa: 'augmix-m5'"};
+    for (int i = 0; i < COUNT; i++) bad[i] = test_pipeline(32);
+    bad[0].interpolation = INTERPOLATION_RANDOM;
+    bad[1].scale[0] = 2;
+    bad[2].ratio[1] = 0.5;
+    bad[3].crop_padding = 33;
+    bad[4].mixup_group = 3;
+    snprintf(bad[5].aa, sizeof bad[5].aa, "augmix-m5");
+    for (int i = 0; i < COUNT; i++) {
         Preprocess preprocess;
         Error error = {0};
         cr_assert_eq(preprocess_init(&preprocess, &bad[i], &error), STATUS_USAGE);

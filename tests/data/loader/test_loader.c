@@ -417,8 +417,8 @@ Test(loader, refuses_what_cannot_be)
     config = training(10, 4, 3, 0);
     assert_refused(dataset, &config, "part 4 .. 3");
     config = training(10, 0, 10, 0);
-    config.pipeline.crop_pct = 1.5;
-    assert_refused(dataset, &config, "crop_pct 1.5");
+    config.pipeline.scale[0] = 1.5;
+    assert_refused(dataset, &config, "scale: 1.5 must not be more than its second number, 1");
     config = training(10, 0, 10, 0);
     snprintf(config.pipeline.aa, sizeof config.pipeline.aa, "augmix-m5");
     assert_refused(dataset, &config, "augmix");
