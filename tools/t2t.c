@@ -18,6 +18,7 @@ static const Tool TOOLS[] = {
     {"train", tool_train, "train a model; under mpirun or srun, on many ranks"},
     {"eval", tool_eval, "top-1, top-5 and loss of weights on a data set"},
     {"predict", tool_predict, "the most likely classes of images"},
+    {"visualize", tool_visualize, "where a model looks, and what becomes of images on their way, as pictures"},
     {"convert", tool_convert, "make a data set from image folders, ILSVRC2012 tars, CIFAR or IDX"},
     {"verify", tool_verify, "check that a data set is whole, record by record"},
     {"trace", tool_trace, "one forward and backward on given tensors: logits, loss, every gradient"},

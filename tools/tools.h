@@ -15,6 +15,7 @@ Status tool_eval(int argc, char **argv, Error *error);
 Status tool_predict(int argc, char **argv, Error *error);
 Status tool_convert(int argc, char **argv, Error *error);
 Status tool_verify(int argc, char **argv, Error *error);
+Status tool_visualize(int argc, char **argv, Error *error);
 Status tool_trace(int argc, char **argv, Error *error);
 Status tool_info(int argc, char **argv, Error *error);
 Status tool_bench(int argc, char **argv, Error *error);

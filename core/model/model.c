@@ -25,7 +25,8 @@ static Status build_layers(Model *model, Error *error)
         BlockShape shape = zoo_block(config, i);
         snprintf(prefix, sizeof prefix, "blocks.%d.", i);
         block_build(&model->blocks[i], &finder, config, &shape, 1 + TOKEN_LAYERS + i, model->tokens);
-        model->blocks[i].class_only = config->variant == VARIANT_PLAIN && i == model->block_count - 1;
+        model->blocks[i].class_only =
+            config->variant == VARIANT_PLAIN && i == model->block_count - 1 && model->mode != MODEL_OBSERVE;
         model->blocks[i].hidden_again = model->mode == MODEL_TRAIN && config->recompute == RECOMPUTE_MLP &&
                                         !shape.transition && !model->blocks[i].class_only;
     }
@@ -40,7 +41,7 @@ static void list_linears(Model *model)
     Linear **out = model->linears;
     for (int i = 0; i < model->token_layers; i++) out += token_layer_linears(&model->layers[i], out);
     *out++ = &model->embed.project;
-    for (int i = 0; model->mode == MODEL_EVAL && i < model->block_count; i++)
+    for (int i = 0; model->mode != MODEL_TRAIN && i < model->block_count; i++)
         out += block_linears(&model->blocks[i], out);
     *out++ = &model->head.linear;
     model->linear_count = (int)(out - model->linears);
@@ -184,6 +185,7 @@ static void carve_evaluation(Model *model, Arena *arena)
         overlay_next(&overlay, arena);
     }
     overlay_end(&overlay, arena);
+    if (model->mode == MODEL_OBSERVE) model->split_rows = arena_floats(arena, observe_floats(model));
 }
 
 static size_t scratch_floats(const Model *model)
@@ -332,6 +334,7 @@ static const float *forward_token_layers(Model *model, TokenChunk chunk, bool ag
     for (int i = 0; i < model->token_layers; i++) {
         float *out = chunk_layer(model, chunk, i);
         token_layer_forward(&model->layers[i], &model->step, &model->layer_buffers[i], chunk, again, source, out);
+        observe_token_layer(model, i, chunk, source, out);
         source = out;
     }
     return source;
@@ -349,6 +352,7 @@ static void forward_block(Model *model, int index)
     Block *block = &model->blocks[index];
     if (model->mode == MODEL_TRAIN) pack_block(model, index, false);
     block_forward(block, &model->step, model->x[index], model->x[index + 1]);
+    observe_block(model, index);
 }
 
 void model_forward(Model *model, const ModelInput *input, float *logits)
@@ -363,8 +367,10 @@ void model_forward(Model *model, const ModelInput *input, float *logits)
     if (input->training) memcpy(model->samples, input->samples, (size_t)input->count * sizeof *model->samples);
     for (int i = 0; i < chunk_count(model); i++) {
         TokenChunk chunk = chunk_at(model, i);
-        embed_forward(&model->embed, step, chunk, forward_token_layers(model, chunk, false),
-                      model->x[0] + (int64_t)chunk.first * model->tokens * model->embed.dim);
+        const float *source = forward_token_layers(model, chunk, false);
+        float *out = model->x[0] + (int64_t)chunk.first * model->tokens * model->embed.dim;
+        embed_forward(&model->embed, step, chunk, source, out);
+        observe_embed(model, chunk, source, out);
     }
     for (int i = 0; i < model->block_count; i++) forward_block(model, i);
     head_forward(&model->head, step, model->x[model->block_count], logits);

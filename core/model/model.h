@@ -24,8 +24,9 @@
 typedef struct Model Model;
 
 typedef enum ModelMode {
-    MODEL_EVAL,  /* forward only; keeps one block's activations */
-    MODEL_TRAIN, /* keeps what backward needs */
+    MODEL_EVAL,    /* forward only; keeps one block's activations */
+    MODEL_OBSERVE, /* the same, and nothing is left out that observe.h tells: the last block has all rows */
+    MODEL_TRAIN,   /* keeps what backward needs */
 } ModelMode;
 
 typedef struct ModelInput {

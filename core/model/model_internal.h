@@ -5,6 +5,7 @@
 #include "core/model/block.h"
 #include "core/model/embed.h"
 #include "core/model/head.h"
+#include "core/model/observe.h"
 #include "core/model/t2t_layer.h"
 
 enum { TOKEN_LAYERS = MAX_SPLITS - 1 };
@@ -36,6 +37,16 @@ struct Model {
     TokenBuffers layer_buffers[TOKEN_LAYERS];
     EmbedBuffers embed_buffers;
     BlockBuffers *block_buffers;
+
+    ActivationTake take; /* MODEL_OBSERVE, or NULL */
+    void *take_context;
+    float *split_rows; /* MODEL_OBSERVE: (observe_floats) */
 };
+
+/* observe.c: what model.c calls when a layer is done; nothing happens unless somebody observes. */
+size_t observe_floats(const Model *model);
+void observe_token_layer(const Model *model, int index, TokenChunk chunk, const float *source, const float *out);
+void observe_embed(const Model *model, TokenChunk chunk, const float *source, const float *out);
+void observe_block(const Model *model, int index);
 
 #endif
