@@ -10,6 +10,7 @@
 #include "tools/image_input.h"
 #include "tools/inference_model.h"
 #include "tools/tools.h"
+#include "tools/trace_activations.h"
 #include "tools/trace_input.h"
 
 static const char USAGE[] =
@@ -18,7 +19,7 @@ static const char USAGE[] =
 
 typedef struct Arguments {
     Settings settings;
-    const char *weights, *input, *output;
+    const char *weights, *input, *output, *activations;
     int threads;
     char **images; /* what --images names */
     int image_count;
@@ -44,6 +45,9 @@ static Status trace_parse(int argc, char **argv, Arguments *arguments, Operands 
         ARG_TEXT(
             "output", "FILE", &arguments->output,
             "`logits`; with targets also `loss`, the mean over the batch, and `grad.NAME` for each trainable tensor"),
+        ARG_TEXT("activations", "PATTERN", &arguments->activations,
+                 "also writes `activation.LAYER` (B, rows, columns) for each layer that matches, such as "
+                 "'tokens_to_token.*' or 'blocks.3.attn.qkv'; a pattern that matches nothing lists the layers"),
         ARG_INT("threads", "N", &arguments->threads, "(default, and at most: the cores that the process may use)", 0,
                 65536),
         {0},
@@ -71,6 +75,7 @@ typedef struct Trace {
     TraceInput input;
     float loss;
     uint8_t *pixels; /* (B, H, W, 3), or NULL */
+    ActivationList activations;
 } Trace;
 
 static Status read_pictures(Trace *trace, const Arguments *arguments, Error *error)
@@ -119,14 +124,16 @@ static Status trace_run(Trace *trace, const Arguments *arguments, Error *error)
         trace->loss = (float)train_step_gradients(step, &batch);
     else
         model_forward(step->model, &batch.input, step->logits);
-    return STATUS_OK;
+    if (!arguments->activations) return STATUS_OK;
+    return activations_trace(&trace->activations, &trace->config.model, step->vectors.weights, &batch.input,
+                             arguments->activations, trace->pool, error);
 }
 
 static Status write_output(const Trace *trace, const char *path, Error *error)
 {
     const ParamTable *table = trace->step.table;
     const int64_t side = trace->config.model.img_size;
-    SafetensorsTensor *tensors = calloc((size_t)table->count + 3, sizeof *tensors);
+    SafetensorsTensor *tensors = calloc((size_t)(table->count + 3 + trace->activations.count), sizeof *tensors);
     char(*names)[sizeof table->items->name + 8] = calloc((size_t)table->count, sizeof *names);
     Status status = STATUS_FAILED;
     int count = 0;
@@ -149,6 +156,7 @@ static Status write_output(const Trace *trace, const char *path, Error *error)
         memcpy(tensor.shape, param->shape, sizeof param->shape);
         tensors[count++] = tensor;
     }
+    for (int i = 0; i < trace->activations.count; i++) tensors[count++] = trace->activations.items[i].tensor;
     status = safetensors_write(path, tensors, count, NULL, error);
 free_all:
     free(names);
@@ -158,6 +166,7 @@ free_all:
 
 static void trace_free(Trace *trace)
 {
+    activations_free(&trace->activations);
     train_step_free(&trace->step);
     pool_free(trace->pool);
     free(trace->pixels);

@@ -56,7 +56,7 @@ void pages_begin(Pages *pages, const uint8_t *photo)
     int tokens = zoo_tokens(pages->config);
     free_features(pages);
     pages->photo = photo;
-    pages->block = pages->name_count = 0;
+    pages->block = 0;
     pages->error = (Error){0};
     memset(pages->rolled, 0, (size_t)tokens * (size_t)tokens * sizeof(float));
     for (int i = 0; i < tokens; i++) pages->rolled[i * tokens + i] = 1;
@@ -111,7 +111,7 @@ void pages_take(void *context, const Activation *activation)
     Pages *pages = context;
     const char *name = activation->name;
     static const char split[] = "tokens_to_token.soft_split";
-    if (pages->name_count < MAX_LAYER_NAMES) snprintf(pages->names[pages->name_count++], LAYER_NAME, "%s", name);
+    layer_names_add(&pages->names, name);
     if (strncmp(name, split, strlen(split)) == 0)
         draw_channels(&pages->tokens, (name[strlen(split)] - '0') * TOKEN_CHANNELS, TOKEN_CHANNELS, activation);
     if (fnmatch("blocks.*.attn.qkv", name, 0) == 0) draw_attention(pages, activation);
@@ -134,21 +134,12 @@ static Status write_page(const TilePage *page, const char *name, const char *wha
     return tile_page_write(page, path, error);
 }
 
-/* Blocks are alike, so that the first one's layers stand for all. */
-static Status no_layer(const Pages *pages, Error *error)
-{
-    error_set(error, STATUS_USAGE, "no layer of %s matches '%s'; it has", pages->config->name, pages->pattern);
-    for (int i = 0; i < pages->name_count; i++)
-        if (strncmp(pages->names[i], "blocks.", 7) != 0 || strncmp(pages->names[i], "blocks.0", 8) == 0)
-            error_add(error, "  %s", pages->names[i]);
-    return error_add(error, "  and so on, to blocks.%d", zoo_blocks(pages->config) - 1);
-}
-
 Status pages_write(Pages *pages, const char *name, Error *error)
 {
     Status status = pages->error.status;
     if (status) *error = pages->error;
-    if (!status && pages->pattern[0] && pages->feature_count == 0) status = no_layer(pages, error);
+    if (!status && pages->pattern[0] && pages->feature_count == 0)
+        status = layer_names_none(&pages->names, pages->config, pages->pattern, error);
     if (status) return status;
     draw_rollout(pages);
     status = write_page(&pages->attention, name, "attention", error);

@@ -11,8 +11,9 @@
 
 #include "core/model/observe.h"
 #include "tools/heat_map.h"
+#include "tools/layer_names.h"
 
-enum { MAX_FEATURE_LAYERS = 64, MAX_LAYER_NAMES = 256, LAYER_NAME = 96 };
+enum { MAX_FEATURE_LAYERS = 256 };
 
 typedef struct FeaturePage {
     char layer[LAYER_NAME];
@@ -26,14 +27,13 @@ typedef struct Pages {
     TilePage attention, rollout, tokens;
     FeaturePage features[MAX_FEATURE_LAYERS];
     int feature_count;
-    char names[MAX_LAYER_NAMES][LAYER_NAME]; /* of all layers, as they came */
-    int name_count;
+    LayerNames names;
     int block;      /* the next one with attention */
     float *weights; /* (heads, T, T) */
     float *rolled;  /* (T, T) */
     float *scratch; /* (T, T) */
-    Status status;  /* of what pages_take did, with its message */
-    Error error;
+
+    Error error; /* of the first page that pages_take could not draw */
 } Pages;
 
 /* Borrows config and pattern ("": no layer). */
