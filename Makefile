@@ -42,7 +42,7 @@ PKG_LIBS   := $(shell $(PKG_CONFIG) --libs $(PACKAGES))
 CPPFLAGS += -I. -I$(BUILD) -D_GNU_SOURCE
 OPTIMIZE ?= -O2
 CFLAGS   ?= $(OPTIMIZE) -g
-# No contraction of a*b+c outside the kernels that ask for it: the same bits from every compiler and ISA.
+# No contraction of a*b+c; kernels say where they fuse: the same bits from every compiler and ISA.
 # Hidden: a name of ours never takes the place of a library's own, whatever either is called.
 T2T_CFLAGS = -std=c11 -Wall -Wextra -Werror -fvisibility=hidden -ffp-contract=off -fno-math-errno -fno-trapping-math -pthread \
              $(if $(SANITIZER),-fsanitize=$(SANITIZER) -fno-omit-frame-pointer -fno-sanitize-recover=all)
@@ -52,18 +52,17 @@ LIBS       = $(BLIS_LIBS) $(PKG_LIBS) $(MPI_LIBS) -lm -pthread
 # which of the others run is chosen at run time.
 ifneq ($(filter x86_64-%,$(shell $(CC) -dumpmachine)),)
 OTHER_ISAS := %_neon.c
-$(BUILD)/%_avx2.o: ISA_CFLAGS = -O3 -mavx2 -mfma -ffp-contract=fast
-# Pixels are the same bytes on every machine: no contraction in data/.
+$(BUILD)/%_avx2.o: ISA_CFLAGS = -O3 -mavx2 -mfma
+# Pixels want AVX2 alone, and are the same bytes without.
 $(BUILD)/data/%_avx2.o: ISA_CFLAGS = -O3 -mavx2
-$(BUILD)/%_avx512.o: ISA_CFLAGS = -O3 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mprefer-vector-width=512 \
-                                  -ffp-contract=fast
+$(BUILD)/%_avx512.o: ISA_CFLAGS = -O3 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mprefer-vector-width=512
 $(BUILD)/core/kernels/bf16_avx512.o: ISA_CFLAGS = -O3 $(BF16_CFLAGS)
 $(BUILD)/core/kernels/bf16_amx.o: ISA_CFLAGS = -O3 $(BF16_CFLAGS) -mamx-tile -mamx-bf16
 BF16_CFLAGS = -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512bf16 -mfma -mprefer-vector-width=512
 else
 OTHER_ISAS := %_avx2.c %_avx512.c %_amx.c $(if $(filter aarch64-%,$(shell $(CC) -dumpmachine)),,%_neon.c)
 # GCC would load all of a step's operands ahead of its multiply-adds, and spill the sums of C for want of registers.
-$(BUILD)/%_neon.o: ISA_CFLAGS = -O3 -ffp-contract=fast -fno-schedule-insns
+$(BUILD)/%_neon.o: ISA_CFLAGS = -O3 -fno-schedule-insns
 endif
 
 # The sums and conversions of the ring: plain loops, which GCC vectorises only from -O3 on.

@@ -2,7 +2,7 @@
  *
  * Kernels are serial functions on pointers; they allocate nothing and know nothing of models. Matrices are row-major
  * with a leading dimension ("ld": floats from one row to the next). A model takes the best table of this processor once
- * and calls through it. The tables agree to rounding; `kernels_reference` is plain C with libm, and what the tests
+ * and calls through it. All tables but the generic one agree in every bit; `kernels_reference` is plain C with libm, and what the tests
  * compare every other table with.
  *
  *     const Kernels *k = kernels_best();
@@ -101,7 +101,7 @@ typedef struct Kernels {
 
 extern const Kernels kernels_reference;
 /* Tables are named after the instruction set and, where there is a choice, the shape of the matrix product's
- * micro-kernel, rows x vectors: "avx512-8x3". Those of one instruction set agree in every bit. */
+ * micro-kernel, rows x vectors: "avx512-8x3". All but "generic" agree in every bit. */
 const Kernels *kernels_at(int index); /* those this processor can run, best first; NULL past the last */
 
 /* The best table of this processor; or, to measure and test the others, the one that the environment's T2T_KERNELS

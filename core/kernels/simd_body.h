@@ -2,6 +2,10 @@
  * LANES (floats in a vector), and VECTOR_REGISTERS where it wants the matrix product too, and ends with its
  * KERNELS_TABLEs; it is compiled for one instruction set.
  * A row's last, partial vector goes through a zero-filled copy; lanes past the end never reach memory.
+ *
+ * Vectors of different width give the same bits where multiply-adds are fused (all but the generic table): what is fused is said
+ * (multiply_add; the compiler fuses nothing, see the Makefile), and sums over a row are of 16 lanes whatever the vector
+ * (WideSum).
  */
 #include <math.h>
 #include <string.h>
@@ -37,6 +41,20 @@ INLINE void store(float *p, Vec v)
 }
 
 #include "core/kernels/simd_transpose.h"
+
+/* a * b + c; where the processor can, rounded once. */
+INLINE Vec multiply_add(Vec a, Vec b, Vec c)
+{
+#if LANES == 16
+    return (Vec)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+#elif LANES == 8
+    return (Vec)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+#elif defined(VECTOR_REGISTERS)
+    return (Vec)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
+#else
+    return a * b + c;
+#endif
+}
 
 INLINE VecInt first_lanes(int64_t n)
 {
@@ -86,10 +104,23 @@ INLINE Vec max_vec(Vec a, Vec b)
 #endif
 }
 
-INLINE float sum_lanes(Vec v)
+/* The sums of 16 lanes: lane l adds up elements l, l + 16, ... of a row. */
+enum { WIDE = 16, PARTS = WIDE / LANES };
+
+typedef struct WideSum {
+    Vec part[PARTS];
+} WideSum;
+
+/* Of the 16: l and l + 8, then l and l + 4, 2, 1. */
+INLINE float sum_lanes(WideSum sum)
 {
-#if LANES > 8
+    Vec v = sum.part[0];
+#if LANES == 16
     v += SWAP_LANES(v, 8);
+#elif LANES == 8
+    v += sum.part[1];
+#else
+    v = (v + sum.part[2]) + (sum.part[1] + sum.part[3]);
 #endif
 #if LANES > 4
     v += SWAP_LANES(v, 4);
@@ -97,6 +128,42 @@ INLINE float sum_lanes(Vec v)
     v += SWAP_LANES(v, 2);
     v += SWAP_LANES(v, 1);
     return v[0];
+}
+
+/* Runs a block for each vector of a row of `cols`: at column c, with n lanes of it, as part `part` of a WideSum. n is a
+ * constant but for the end. */
+#define EACH_VECTOR(cols, ...)                                                                                         \
+    do {                                                                                                               \
+        int c = 0;                                                                                                     \
+        for (; c + WIDE <= (cols);) {                                                                                  \
+            const int n = LANES;                                                                                       \
+            _Pragma("GCC unroll 4") for (int part = 0; part < PARTS; part++, c += LANES) __VA_ARGS__                   \
+        }                                                                                                              \
+        _Pragma("GCC unroll 4") for (int part = 0; part < PARTS; part++, c += LANES)                                   \
+        {                                                                                                              \
+            const int n = (cols)-c < LANES ? (cols)-c : LANES;                                                         \
+            if (n <= 0) break;                                                                                         \
+            __VA_ARGS__                                                                                                \
+        }                                                                                                              \
+    } while (0)
+
+INLINE Vec load_lanes(const float *p, int n)
+{
+    return n == LANES ? load(p) : load_part(p, n);
+}
+
+INLINE void store_lanes(float *p, Vec v, int n)
+{
+    if (n == LANES)
+        store(p, v);
+    else
+        store_part(p, v, n);
+}
+
+/* Zero in all lanes but the first n. */
+INLINE Vec keep_lanes(Vec v, int n)
+{
+    return n == LANES ? v : (Vec)((VecInt)v & first_lanes(n));
 }
 
 INLINE float max_lanes(Vec v)
@@ -121,17 +188,18 @@ INLINE Vec exp_vec(Vec x)
 {
     const float magic = 12582912.0f; /* 1.5 * 2^23: adding it rounds to an integer in the low mantissa bits */
     Vec clamped = select_vec(x > splat(89.0f), splat(89.0f), x);
-    Vec shifted = clamped * LOG2_E + magic;
+    Vec shifted = multiply_add(clamped, splat(LOG2_E), splat(magic));
     Vec n = shifted - magic;
     VecInt exponent = (VecInt)shifted - (VecInt)splat(magic);
-    Vec r = clamped - n * 0.693145752f;
-    r = r - n * 1.42860677e-6f;
-    Vec p = r * 1.98412698e-4f + 1.38888889e-3f; /* Taylor to degree 7: |r| <= ln 2 / 2, rest below 6e-9 */
-    p = p * r + 8.33333333e-3f;
-    p = p * r + 4.16666667e-2f;
-    p = p * r + 1.66666667e-1f;
-    p = p * r + 0.5f;
-    p = p * r * r + r + 1.0f;
+    Vec r = multiply_add(n, splat(-0.693145752f), clamped);
+    r = multiply_add(n, splat(-1.42860677e-6f), r);
+    Vec p = splat(1.98412698e-4f); /* Taylor to degree 7: |r| <= ln 2 / 2, rest below 6e-9 */
+    p = multiply_add(p, r, splat(1.38888889e-3f));
+    p = multiply_add(p, r, splat(8.33333333e-3f));
+    p = multiply_add(p, r, splat(4.16666667e-2f));
+    p = multiply_add(p, r, splat(1.66666667e-1f));
+    p = multiply_add(p, r, splat(0.5f));
+    p = multiply_add(p * r, r, r) + 1.0f;
     VecInt half = exponent >> 1;
     Vec scale1 = (Vec)((half + 127) << 23), scale2 = (Vec)((exponent - half + 127) << 23);
     return (Vec)((VecInt)(p * scale1 * scale2) & ~(x < splat(-87.3f))); /* NaN stays NaN */
@@ -145,11 +213,11 @@ INLINE Vec exp2_vec(Vec x)
     const float magic = 12582912.0f;
     Vec clamped = max_vec(splat(-100.0f), x);
     Vec shifted = clamped + magic, r = clamped - (shifted - magic);
-    Vec p = r * 1.32764725e-3f + 9.67554096e-3f;
-    p = p * r + 5.55071309e-2f;
-    p = p * r + 2.40221202e-1f;
-    p = p * r + 6.93146944e-1f;
-    p = p * r + 1.00000012f;
+    Vec p = multiply_add(r, splat(1.32764725e-3f), splat(9.67554096e-3f));
+    p = multiply_add(p, r, splat(5.55071309e-2f));
+    p = multiply_add(p, r, splat(2.40221202e-1f));
+    p = multiply_add(p, r, splat(6.93146944e-1f));
+    p = multiply_add(p, r, splat(1.00000012f));
     return (Vec)((VecInt)p + ((VecInt)shifted << 23)); /* to the exponent; magic's own bits are shifted out */
 }
 
@@ -159,15 +227,15 @@ INLINE Vec normal_cdf(Vec x, Vec *e)
 {
     Vec a = (Vec)((VecInt)x & 0x7FFFFFFF);
     *e = exp_vec(x * x * -0.5f);
-    Vec t = 1.0f / (a * 0.21f + 1.0f);
-    Vec p = t * -7.204896630e-2f + 2.855273982e-1f;
-    p = p * t - 3.343457874e-1f;
-    p = p * t + 3.542172678e-1f;
-    p = p * t - 9.737719585e-2f;
-    p = p * t + 1.264137868e-1f;
-    p = p * t + 6.877414972e-2f;
-    p = p * t + 8.513179870e-2f;
-    p = p * t + 8.370755010e-2f;
+    Vec t = 1.0f / multiply_add(a, splat(0.21f), splat(1.0f));
+    Vec p = multiply_add(t, splat(-7.204896630e-2f), splat(2.855273982e-1f));
+    p = multiply_add(p, t, splat(-3.343457874e-1f));
+    p = multiply_add(p, t, splat(3.542172678e-1f));
+    p = multiply_add(p, t, splat(-9.737719585e-2f));
+    p = multiply_add(p, t, splat(1.264137868e-1f));
+    p = multiply_add(p, t, splat(6.877414972e-2f));
+    p = multiply_add(p, t, splat(8.513179870e-2f));
+    p = multiply_add(p, t, splat(8.370755010e-2f));
     Vec tail = *e * t * p;
     return select_vec(x > splat(0.0f), 1.0f - tail, tail);
 }
@@ -182,7 +250,7 @@ INLINE Vec gelu_slope(Vec x, Vec *y)
 {
     Vec e, cdf = normal_cdf(x, &e);
     *y = x * cdf;
-    return cdf + x * e * 0.398942280f; /* 1 / sqrt(2 pi) */
+    return multiply_add(x * e, splat(0.398942280f), cdf); /* 1 / sqrt(2 pi) */
 }
 
 static void simd_gelu(int64_t n, const float *x, float *y)
@@ -234,33 +302,25 @@ static void simd_layernorm_apply(int rows, int cols, const float *x, int ldx, co
 {
     for (int r = 0; r < rows; r++, x += ldx, y += ldy) {
         float m = mean[r], s = rstd[r];
-        int c = 0;
-        for (; c + LANES <= cols; c += LANES) store(y + c, (load(x + c) - m) * s * load(weight + c) + load(bias + c));
-        if (c < cols) {
-            int64_t n = cols - c;
-            store_part(y + c, (load_part(x + c, n) - m) * s * load_part(weight + c, n) + load_part(bias + c, n), n);
-        }
+        EACH_VECTOR(cols, {
+            Vec normal = (load_lanes(x + c, n) - m) * s;
+            store_lanes(y + c, multiply_add(normal, load_lanes(weight + c, n), load_lanes(bias + c, n)), n);
+        });
     }
 }
 
 static void simd_layernorm(int rows, int cols, const float *x, int ldx, float eps, const float *weight,
                            const float *bias, float *y, int ldy, float *mean, float *rstd)
 {
-    int whole = cols / LANES * LANES, part = cols - whole;
-    VecInt tail = first_lanes(part);
     for (int r = 0; r < rows; r++) {
         const float *row = x + (int64_t)r * ldx;
-        Vec sum = part ? load_part(row + whole, part) : (Vec){0}, square = {0};
-        for (int c = 0; c < whole; c += LANES) sum += load(row + c);
+        WideSum sum = {0}, square = {0};
+        EACH_VECTOR(cols, { sum.part[part] += load_lanes(row + c, n); });
         float m = sum_lanes(sum) / (float)cols;
-        for (int c = 0; c < whole; c += LANES) {
-            Vec d = load(row + c) - m;
-            square += d * d;
-        }
-        if (part) {
-            Vec d = (Vec)((VecInt)(load_part(row + whole, part) - m) & tail);
-            square += d * d;
-        }
+        EACH_VECTOR(cols, {
+            Vec d = keep_lanes(load_lanes(row + c, n) - m, n);
+            square.part[part] = multiply_add(d, d, square.part[part]);
+        });
         mean[r] = m;
         rstd[r] = 1.0f / sqrtf(sum_lanes(square) / (float)cols + eps);
         simd_layernorm_apply(1, cols, row, ldx, mean + r, rstd + r, weight, bias, y + (int64_t)r * ldy, ldy);
@@ -271,37 +331,25 @@ static void simd_layernorm_backward(int rows, int cols, const float *x, int ldx,
                                     const float *weight, const float *dy, int lddy, bool add, float *dx, int lddx,
                                     float *dweight, float *dbias)
 {
-    int whole = cols / LANES * LANES, part = cols - whole;
     for (int r = 0; r < rows; r++, x += ldx, dy += lddy, dx += lddx) {
         float m = mean[r], s = rstd[r];
-        Vec sum_g = {0}, sum_gx = {0};
-        for (int c = 0; c < whole; c += LANES) {
-            Vec d = load(dy + c), normal = (load(x + c) - m) * s, g = d * load(weight + c);
-            store(dweight + c, load(dweight + c) + d * normal);
-            store(dbias + c, load(dbias + c) + d);
-            sum_g += g;
-            sum_gx += g * normal;
-        }
-        if (part) { /* d is zero past the end, so nothing is added there */
-            Vec d = load_part(dy + whole, part), normal = (load_part(x + whole, part) - m) * s;
-            Vec g = d * load_part(weight + whole, part);
-            store_part(dweight + whole, load_part(dweight + whole, part) + d * normal, part);
-            store_part(dbias + whole, load_part(dbias + whole, part) + d, part);
-            sum_g += g;
-            sum_gx += g * normal;
-        }
+        WideSum sum_g = {0}, sum_gx = {0};
+        EACH_VECTOR(cols, { /* d is zero past the end, so nothing is added there */
+                            Vec d = load_lanes(dy + c, n);
+                            Vec normal = (load_lanes(x + c, n) - m) * s;
+                            Vec g = d * load_lanes(weight + c, n);
+                            store_lanes(dweight + c, multiply_add(d, normal, load_lanes(dweight + c, n)), n);
+                            store_lanes(dbias + c, load_lanes(dbias + c, n) + d, n);
+                            sum_g.part[part] += g;
+                            sum_gx.part[part] = multiply_add(g, normal, sum_gx.part[part]);
+        });
         float mean_g = sum_lanes(sum_g) / (float)cols, mean_gx = sum_lanes(sum_gx) / (float)cols;
-        for (int c = 0; c < whole; c += LANES) {
-            Vec normal = (load(x + c) - m) * s;
-            Vec gradient = (load(dy + c) * load(weight + c) - mean_g - normal * mean_gx) * s;
-            store(dx + c, add ? load(dx + c) + gradient : gradient);
-        }
-        if (part) {
-            Vec normal = (load_part(x + whole, part) - m) * s;
-            Vec g = load_part(dy + whole, part) * load_part(weight + whole, part);
-            Vec gradient = (g - mean_g - normal * mean_gx) * s;
-            store_part(dx + whole, add ? load_part(dx + whole, part) + gradient : gradient, part);
-        }
+        EACH_VECTOR(cols, {
+            Vec normal = (load_lanes(x + c, n) - m) * s;
+            Vec g = multiply_add(load_lanes(dy + c, n), load_lanes(weight + c, n), splat(-mean_g));
+            Vec gradient = multiply_add(normal, splat(-mean_gx), g) * s;
+            store_lanes(dx + c, add ? load_lanes(dx + c, n) + gradient : gradient, n);
+        });
     }
 }
 
@@ -323,18 +371,12 @@ INLINE float row_max(int cols, const float *x)
 /* x = 2^(factor * x - shift); returns the sum. */
 INLINE float row_exp(int cols, float factor, float shift, float *x)
 {
-    Vec total = {0};
-    int c = 0;
-    for (; c + LANES <= cols; c += LANES) {
-        Vec e = exp2_vec(load(x + c) * factor - shift);
-        store(x + c, e);
-        total += e;
-    }
-    if (c < cols) {
-        Vec e = exp2_vec(load_part(x + c, cols - c) * factor - shift);
-        store_part(x + c, e, cols - c);
-        total += (Vec)((VecInt)e & first_lanes(cols - c));
-    }
+    WideSum total = {0};
+    EACH_VECTOR(cols, {
+        Vec e = exp2_vec(multiply_add(load_lanes(x + c, n), splat(factor), splat(-shift)));
+        store_lanes(x + c, e, n);
+        total.part[part] += keep_lanes(e, n);
+    });
     return sum_lanes(total);
 }
 
@@ -347,51 +389,42 @@ static void simd_softmax_step(int rows, int cols, float scale, float *s, int lds
         int n = rows - r < LANES ? rows - r : LANES;
         float values[LANES] = {0}, *block = s + (int64_t)r * lds;
         for (int i = 0; i < n; i++) values[i] = row_max(cols, block + (int64_t)i * lds);
-        Vec before = load_part(max + r, n), now = max_vec(load(values) * scale, before);
+        /* Which of 0 and -0 is found as the largest depends on the width of a vector: both become 0. */
+        Vec before = load_part(max + r, n), now = max_vec(load(values) * scale + 0.0f, before);
         Vec change = select_vec(before == now, splat(1.0f), exp_vec(before - now));
         store_part(max + r, now, n);
         store_part(correction + r, change, n);
         store(values, now * LOG2_E);
         for (int i = 0; i < n; i++) values[i] = row_exp(cols, scale * LOG2_E, values[i], block + (int64_t)i * lds);
-        store_part(sum + r, load_part(sum + r, n) * change + load(values), n);
+        store_part(sum + r, multiply_add(load_part(sum + r, n), change, load(values)), n);
     }
 }
 
 static void simd_softmax_backward(int rows, int cols, float scale, float *s, int lds, float *ds, int ldds,
                                   const float *lse, const float *delta, const float *mask)
 {
-    int whole = cols / LANES * LANES, part = cols - whole;
     float factor = scale * LOG2_E;
     for (int r = 0; r < rows; r++, s += lds, ds += ldds) {
         const float *keep = mask ? mask + (int64_t)r * lds : NULL;
         float shift = lse[r] * LOG2_E, mean = delta[r];
-        for (int c = 0; c < whole; c += LANES) {
-            Vec p = exp2_vec(load(s + c) * factor - shift), d = load(ds + c), dropped = p;
+        EACH_VECTOR(cols, {
+            Vec p = exp2_vec(multiply_add(load_lanes(s + c, n), splat(factor), splat(-shift)));
+            Vec d = load_lanes(ds + c, n);
+            Vec dropped = p;
             if (keep) {
-                d *= load(keep + c);
-                dropped *= load(keep + c);
+                d *= load_lanes(keep + c, n);
+                dropped *= load_lanes(keep + c, n);
             }
-            store(s + c, dropped);
-            store(ds + c, p * (d - mean) * scale);
-        }
-        if (part) {
-            Vec p = exp2_vec(load_part(s + whole, part) * factor - shift), d = load_part(ds + whole, part), dropped = p;
-            if (keep) {
-                d *= load_part(keep + whole, part);
-                dropped *= load_part(keep + whole, part);
-            }
-            store_part(s + whole, dropped, part);
-            store_part(ds + whole, p * (d - mean) * scale, part);
-        }
+            store_lanes(s + c, dropped, n);
+            store_lanes(ds + c, p * (d - mean) * scale, n);
+        });
     }
 }
 
-INLINE float dot(const float *a, const float *b, int n)
+INLINE float dot(const float *a, const float *b, int count)
 {
-    Vec sum = {0};
-    int c = 0;
-    for (; c + LANES <= n; c += LANES) sum += load(a + c) * load(b + c);
-    if (c < n) sum += load_part(a + c, n - c) * load_part(b + c, n - c);
+    WideSum sum = {0};
+    EACH_VECTOR(count, { sum.part[part] = multiply_add(load_lanes(a + c, n), load_lanes(b + c, n), sum.part[part]); });
     return sum_lanes(sum);
 }
 
@@ -415,25 +448,17 @@ static void simd_features_backward(int rows, int cols, const float *f, int ldf, 
                                    int ldx, int width, bool add, float *dx, int lddx)
 {
     for (int r = 0; r < rows; r++, f += ldf, df += lddf, x += ldx, dx += lddx) {
-        Vec sum = {0};
-        int c = 0;
-        for (; c + LANES <= cols; c += LANES) {
-            Vec d = load(df + c) * load(f + c);
-            store(df + c, d);
-            sum += d;
-        }
-        if (c < cols) {
-            Vec d = load_part(df + c, cols - c) * load_part(f + c, cols - c);
-            store_part(df + c, d, cols - c);
-            sum += d;
-        }
-        float total = sum_lanes(sum);
-        for (c = 0; c + LANES <= width; c += LANES)
-            store(dx + c, (add ? load(dx + c) : (Vec){0}) - load(x + c) * total);
-        if (c < width) {
-            Vec before = add ? load_part(dx + c, width - c) : (Vec){0};
-            store_part(dx + c, before - load_part(x + c, width - c) * total, width - c);
-        }
+        WideSum sum = {0};
+        EACH_VECTOR(cols, {
+            Vec d = load_lanes(df + c, n) * load_lanes(f + c, n);
+            store_lanes(df + c, d, n);
+            sum.part[part] += d;
+        });
+        Vec less = splat(-sum_lanes(sum));
+        EACH_VECTOR(width, {
+            Vec before = add ? load_lanes(dx + c, n) : (Vec){0};
+            store_lanes(dx + c, multiply_add(load_lanes(x + c, n), less, before), n);
+        });
     }
 }
 
@@ -454,12 +479,12 @@ static void simd_residual(int rows, int cols, const float *y, int ldy, const flo
         for (; c + LANES <= cols; c += LANES) {
             Vec v = load(y + c);
             if (bias) v += load(bias + c);
-            store(out + c, load(residual + c) + v * scale);
+            store(out + c, multiply_add(v, splat(scale), load(residual + c)));
         }
         if (c < cols) {
             Vec v = load_part(y + c, cols - c);
             if (bias) v += load_part(bias + c, cols - c);
-            store_part(out + c, load_part(residual + c, cols - c) + v * scale, cols - c);
+            store_part(out + c, multiply_add(v, splat(scale), load_part(residual + c, cols - c)), cols - c);
         }
     }
 }
@@ -536,11 +561,11 @@ static int64_t simd_multiply_add(int64_t rounds)
     for (int i = 0; i < CHAINS; i++) sum[i] = splat((float)i);
     for (int64_t round = 0; round < rounds; round++) {
 #pragma GCC unroll 24
-        for (int i = 0; i < CHAINS; i++) sum[i] = sum[i] * factor + term;
+        for (int i = 0; i < CHAINS; i++) sum[i] = multiply_add(sum[i], factor, term);
     }
 #pragma GCC unroll 24
     for (int i = 1; i < CHAINS; i++) sum[0] += sum[i];
-    return sum_lanes(sum[0]) > 0.0f ? rounds * CHAINS * LANES * 2 : 0;
+    return sum[0][0] > 0.0f ? rounds * CHAINS * LANES * 2 : 0;
 }
 
 #if defined(VECTOR_REGISTERS)

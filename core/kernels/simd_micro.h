@@ -11,18 +11,6 @@ typedef struct Operand { /* element (i, p) of A lies at a + i * row + p * step *
     int64_t row, step;
 } Operand;
 
-/* a * b + c, rounded once: not left to the compiler, since the bits of all products hang on it. */
-INLINE Vec multiply_add(Vec a, Vec b, Vec c)
-{
-#if LANES == 16
-    return (Vec)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
-#elif LANES == 4
-    return (Vec)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
-#else
-    return (Vec)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
-#endif
-}
-
 /* Memory that will be needed soon, line by line: `rows` rows of `bytes` each. Every round of a micro-kernel asks for
  * `pace` lines: many at once would keep the loads of its operands waiting. Inlined, since a compiler drops calls of a
  * function that does nothing but prefetch. */
@@ -55,8 +43,9 @@ INLINE void micro_finish(const int rows, const int vectors, const int mode, cons
 #pragma GCC unroll 4
         for (int v = 0; v < vectors; v++) {
             float *to = c + i * ldc + v * LANES;
-            bool masked = part && v == vectors - 1;
-            Vec before = mode == ADD_NOTHING ? (Vec){0} : masked ? load_part(to, last) : load(to), after = sum[i][v];
+            const bool masked = part && v == vectors - 1;
+            Vec before = {0}, after = sum[i][v];
+            if (mode != ADD_NOTHING) before = masked ? load_part(to, last) : load(to);
             if (mode == ADD_C) after = before + after;
             if (mode == ADD_ANY) after = multiply_add(before, splat(beta), after);
             if (masked)

@@ -95,14 +95,14 @@ static float *product_of(const Kernels *kernels, GemmForm form, int m, int n, in
 }
 
 /* A run may go on with another shape of the micro-kernel: it must not show. */
-Test(gemm, shapes_of_one_instruction_set_agree_in_every_bit)
+/* Shapes of micro-kernels, and instruction sets: all but BLIS. */
+Test(gemm, tables_agree_in_every_bit)
 {
     static const int SHAPES[][3] = {{1, 1, 1},      {7, 17, 5},      {13, 49, 64},   {64, 64, 196},   {100, 147, 530},
                                     {197, 208, 64}, {200, 256, 520}, {197, 64, 200}, {211, 384, 1100}};
     for (int t = 0; kernels_at(t) && kernels_at(t + 1); t++) {
         const Kernels *one = kernels_at(t), *other = kernels_at(t + 1);
-        size_t set = strcspn(one->name, "-");
-        if (strncmp(one->name, other->name, set + 1) != 0) continue;
+        if (strcmp(other->name, "generic") == 0) continue;
         for (int form = GEMM_NN; form <= GEMM_TN; form++)
             for (size_t i = 0; i < sizeof SHAPES / sizeof SHAPES[0]; i++)
                 for (int beta = 0; beta < 3; beta++) {

@@ -299,6 +299,102 @@ Test(simd, dropout_keeps_the_mean_and_its_rate)
     free(x);
 }
 
+/* Every function of a table on rows of n, whose results follow each other in `out`. */
+static size_t run_every_function(const Kernels *k, int n, double scale, float *out)
+{
+    static Pair in[4];
+    static float scores[ROWS * LD], slopes[ROWS * LD], state[4][ROWS];
+    static const char *const NAMES[] = {"p", "q", "r", "s"};
+    const float *x = in[0].want, *y = in[1].want, *z = in[2].want, *mask = in[3].want;
+    size_t used = 0;
+    fill_vectors();
+    memset(scores, 0, sizeof scores);
+    memset(slopes, 0, sizeof slopes);
+    for (int i = 0; i < 4; i++) fill_pair(&in[i], NAMES[i], i == 1 ? 1 : scale);
+    in[0].want[n / 2] = 0.0f, in[0].want[n / 3] = -0.0f;
+    if (n > 40) in[0].want[2 * LD + n - 2] = INFINITY, in[0].want[2 * LD] = NAN, in[2].want[LD + 3] = -INFINITY;
+#define KEEP(from, count) (memcpy(out + used, from, (size_t)(count)*4), used += (size_t)(count))
+#define COPY(to, from)    memcpy(to, from, sizeof(float) * ROWS * LD)
+    k->gelu(n, x, scores);
+    KEEP(scores, n);
+    k->gelu_backward(n, x, y, slopes, scores);
+    KEEP(scores, n);
+    KEEP(slopes, n);
+    COPY(scores, x);
+    k->bias_gelu(ROWS, n, vectors[1], scores, LD, slopes, LD);
+    KEEP(slopes, ROWS * LD);
+    k->layernorm(ROWS, n, x, LD, 1e-5f, vectors[0], vectors[1], scores, LD, state[0], state[1]);
+    KEEP(scores, ROWS * LD);
+    KEEP(state, 2 * ROWS);
+    k->layernorm_apply(ROWS, n, y, LD, state[0], state[1], vectors[0], vectors[1], scores, LD);
+    KEEP(scores, ROWS * LD);
+    for (int add = 0; add < 2; add++) {
+        k->layernorm_backward(ROWS, n, z, LD, vectors[0], vectors[1], vectors[0], y, LD, add, scores, LD, vectors[2],
+                              vectors[3]);
+        KEEP(scores, ROWS * LD);
+        KEEP(vectors, 4 * MOST);
+    }
+    for (int r = 0; r < ROWS; r++) state[0][r] = -INFINITY, state[1][r] = 0;
+    for (int step = 0; step < 2; step++) {
+        COPY(scores, step ? x : z);
+        k->softmax_step(ROWS, n, 0.5f, scores, LD, state[0], state[1], state[2]);
+        KEEP(scores, ROWS * LD);
+        KEEP(state, 3 * ROWS);
+    }
+    for (int with = 0; with < 2; with++) {
+        COPY(scores, x);
+        COPY(slopes, y);
+        k->softmax_backward(ROWS, n, 0.5f, scores, LD, slopes, LD, vectors[0], vectors[1], with ? mask : NULL);
+        KEEP(scores, ROWS * LD);
+        KEEP(slopes, ROWS * LD);
+    }
+    COPY(scores, x);
+    k->features(ROWS, n, scores, LD, y, LD, 1 + n / 2);
+    KEEP(scores, ROWS * LD);
+    for (int add = 0; add < 2; add++) {
+        COPY(scores, y);
+        k->features_backward(ROWS, n, x, LD, scores, LD, y, LD, 1 + n / 2, add, slopes, LD);
+        KEEP(scores, ROWS * LD);
+        KEEP(slopes, ROWS * LD);
+    }
+    COPY(scores, x);
+    k->add_bias(ROWS, n, vectors[1], scores, LD);
+    k->residual(ROWS, n, y, LD, vectors[0], 0.7f, scores, LD, scores, LD);
+    k->residual(ROWS, n, z, LD, NULL, 0.3f, scores, LD, scores, LD);
+    k->scale(ROWS, n, vectors[2], scores, LD);
+    k->column_sums(ROWS, n, y, LD, vectors[3]);
+    k->row_dots(ROWS, n, x, LD, y, LD, state[3]);
+    KEEP(scores, ROWS * LD);
+    KEEP(vectors[3], MOST);
+    KEEP(state[3], ROWS);
+    k->dropout(n, 77, 3, 0.3, y, scores);
+    k->transpose(ROWS, n, z, LD, slopes, ROWS);
+    KEEP(scores, n);
+    KEEP(slopes, ROWS * n);
+#undef COPY
+#undef KEEP
+    return used;
+}
+
+/* A run may move between processors: those whose multiply-adds are fused, all but the generic table's, agree. */
+Test(simd, tables_agree_in_every_bit)
+{
+    enum { ROOM = 40 * ROWS * LD };
+    static float want[ROOM], got[ROOM];
+    for (int t = 1; kernels_at(t) && strcmp(kernels_at(t)->name, "generic") != 0; t++)
+        for (int n = 1; n <= MOST; n++)
+            for (int size = 0; size < 3; size++) {
+                double scale = size == 0 ? 1e-3 : size == 1 ? 3 : 100;
+                size_t count = run_every_function(kernels_at(0), n, scale, want);
+                cr_assert_leq(count, ROOM);
+                run_every_function(kernels_at(t), n, scale, got);
+                for (size_t i = 0; i < count; i++)
+                    cr_assert((isnan(want[i]) && isnan(got[i])) || memcmp(&want[i], &got[i], 4) == 0,
+                              "%s and %s at n = %d, scale %g: result %zu is %.9g and %.9g", kernels_at(0)->name,
+                              kernels_at(t)->name, n, scale, i, want[i], got[i]);
+            }
+}
+
 Test(simd, the_environment_may_name_a_table)
 {
     const Kernels *chosen;

@@ -4,7 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/kernels/kernels.h"
 #include "core/optim/loss.h"
+#include "core/optim/optim.h"
 #include "tests/support/golden.h"
 #include "tests/support/models.h"
 #include "tests/support/trial.h"
@@ -50,6 +52,46 @@ Test(model_rules, results_are_the_same_bits_at_any_thread_count)
             trial_end(&many);
         }
         trial_end(&one);
+    }
+}
+
+/* Weights after two steps of AdamW with the kernels of that name; the caller frees them. */
+static float *trained_with(const char *kernels, const ModelConfig *config, size_t *size)
+{
+    OptimConfig adamw = {.weight_decay = 0.05, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8};
+    setenv("T2T_KERNELS", kernels, 1);
+    Trial trial = start_training(config, SAMPLE_COUNT, 2, SAMPLES);
+    *size = (size_t)trial.table->size;
+    float *moments = calloc(2 * *size, sizeof *moments), *weights = malloc(*size * sizeof *weights);
+    OptimVectors vectors = {.weights = trial.weights, .grads = trial.grads, .moment1 = moments};
+    vectors.moment2 = moments + *size;
+    for (int number = 1; number <= 2; number++) {
+        OptimStep step = {.number = number, .lr = 1e-2, .lr_body = 1e-2, .grad_scale = 1};
+        model_set_weights(trial.model, trial.weights);
+        trial_forward(&trial);
+        trial_backward(&trial);
+        optim_step(&adamw, trial.table, trial.pool, &vectors, 0, trial.table->size, &step);
+    }
+    memcpy(weights, trial.weights, *size * sizeof *weights);
+    trial_end(&trial);
+    free(moments);
+    return weights;
+}
+
+/* A run may move between nodes of different instruction sets, or use both. */
+Test(model_rules, training_gives_the_same_bits_with_all_kernels_but_the_generic)
+{
+    for (int m = 0; TINY_MODELS[m]; m++) {
+        ModelConfig config = random_model(TINY_MODELS[m]);
+        size_t size;
+        float *want = trained_with(kernels_at(0)->name, &config, &size);
+        for (int t = 1; kernels_at(t) && strcmp(kernels_at(t)->name, "generic") != 0; t++) {
+            float *got = trained_with(kernels_at(t)->name, &config, &size);
+            cr_expect_arr_eq(got, want, size * sizeof *got, "%s: %s and %s", config.name, kernels_at(0)->name,
+                             kernels_at(t)->name);
+            free(got);
+        }
+        free(want);
     }
 }
 
