@@ -205,29 +205,51 @@ INLINE Vec exp_vec(Vec x)
     return (Vec)((VecInt)(p * scale1 * scale2) & ~(x < splat(-87.3f))); /* NaN stays NaN */
 }
 
-/* 2^x for x <= 127 within 2 ulp: a whole power, and a polynomial of least relative error (8e-8) for what is within a
- * half. Nothing is below 2^-100: no sum of softmax can tell, and products with it do not become denormal. NaN stays
- * NaN. */
-INLINE Vec exp2_vec(Vec x)
+/* 2^(n + r), |r| <= 1/2, by a polynomial of least relative error (8e-8) for 2^r. `shifted` is n + 1.5 * 2^23: shifted
+ * up to the exponent, magic's own bits fall off, and n is added to the exponent. No denormal results: n >= -126. */
+INLINE Vec exp2_within_half(Vec r, Vec shifted)
 {
-    const float magic = 12582912.0f;
-    Vec clamped = max_vec(splat(-100.0f), x);
-    Vec shifted = clamped + magic, r = clamped - (shifted - magic);
     Vec p = multiply_add(r, splat(1.32764725e-3f), splat(9.67554096e-3f));
     p = multiply_add(p, r, splat(5.55071309e-2f));
     p = multiply_add(p, r, splat(2.40221202e-1f));
     p = multiply_add(p, r, splat(6.93146944e-1f));
     p = multiply_add(p, r, splat(1.00000012f));
-    return (Vec)((VecInt)p + ((VecInt)shifted << 23)); /* to the exponent; magic's own bits are shifted out */
+    return (Vec)((VecInt)p + ((VecInt)shifted << 23));
+}
+
+/* 2^x for x <= 127 within 2 ulp. Nothing is below 2^-100: no sum of softmax can tell, and products with it do not become
+ * denormal. NaN stays NaN. */
+INLINE Vec exp2_vec(Vec x)
+{
+    const float magic = 12582912.0f;
+    Vec clamped = max_vec(splat(-100.0f), x);
+    Vec shifted = clamped + magic;
+    return exp2_within_half(clamped - (shifted - magic), shifted);
+}
+
+/* 1 / d for 1 <= d <= 4, given -d, within 1 ulp or so: the first guess subtracts the bits of d, exponent and all, from
+ * a constant (off by 5 % at most), then a step of third and one of second order. A division would take longer than all
+ * else here. */
+INLINE Vec reciprocal_of_negated(Vec minus_d)
+{
+    Vec y = (Vec)(0x7EF311C7 - ((VecInt)minus_d & 0x7FFFFFFF));
+    Vec error = multiply_add(minus_d, y, splat(1.0f));
+    y = multiply_add(y, multiply_add(error, error, error), y);
+    return multiply_add(y, multiply_add(minus_d, y, splat(1.0f)), y);
 }
 
 /* Phi(x), the normal distribution, and e = exp(-x^2 / 2). For a >= 0, Phi(-a) = e t P(t), t = 1 / (1 + 0.21 a): the
- * form of Abramowitz and Stegun 7.1.26 with a polynomial fitted to 1.4e-8, relative, for all a <= 13. */
+ * form of Abramowitz and Stegun 7.1.26 with a polynomial fitted to 1.4e-8, relative, for all a <= 13. e is a power of
+ * two as in exp2_vec; beyond 13.2, where it would be denormal, it is zero. NaN gives e = 0 and Phi = 0: who multiplies by
+ * x has a NaN again. */
 INLINE Vec normal_cdf(Vec x, Vec *e)
 {
-    Vec a = (Vec)((VecInt)x & 0x7FFFFFFF);
-    *e = exp_vec(x * x * -0.5f);
-    Vec t = 1.0f / multiply_add(a, splat(0.21f), splat(1.0f));
+    const float furthest = -13.2f, magic = 12582912.0f, half_log2_e = 0.721347520f;
+    Vec a = max_vec((Vec)((VecInt)x | (VecInt)splat(-0.0f)), splat(furthest)); /* -|x| */
+    Vec square = a * a, shifted = multiply_add(square, splat(-half_log2_e), splat(magic));
+    Vec power = exp2_within_half(multiply_add(square, splat(-half_log2_e), magic - shifted), shifted);
+    *e = (Vec)((VecInt)power & (a > splat(furthest)));
+    Vec t = reciprocal_of_negated(multiply_add(a, splat(0.21f), splat(-1.0f)));
     Vec p = multiply_add(t, splat(-7.204896630e-2f), splat(2.855273982e-1f));
     p = multiply_add(p, t, splat(-3.343457874e-1f));
     p = multiply_add(p, t, splat(3.542172678e-1f));
