@@ -109,7 +109,7 @@ $(BUILD)/flags: FORCE
 $(BUILD)/version.h: FORCE
 	@mkdir -p $(@D); echo "#define T2T_VERSION \"$$(git describe --always --dirty 2>/dev/null || echo unknown)\"" >$@.new; \
 	  cmp -s $@.new $@ && rm $@.new || mv $@.new $@
-$(call objects,$(wildcard tools/t2t.c dist/checkpoint/checkpoint.c dist/train/same_run.c tests/tools/test_t2t.c)): $(BUILD)/version.h
+$(call objects,$(wildcard tools/t2t.c dist/checkpoint/checkpoint.c dist/train/same_run.c dist/train/provenance_collect.c tests/tools/test_t2t.c)): $(BUILD)/version.h
 
 # ---- tests
 tests: $(BUILD)/t2t $(BUILD)/tests/unit $(MPI_TESTS)

@@ -6,22 +6,28 @@
 #include "core/base/printable.h"
 #include "tools/args.h"
 #include "tools/image_input.h"
+#include "tools/image_list.h"
 #include "tools/inference_model.h"
+#include "tools/json_output.h"
 #include "tools/tools.h"
 
-static const char USAGE[] = "usage: t2t predict --weights FILE IMAGE... [--option value ...]\n\n"
-                            "Prints the most likely classes of each JPEG or PNG image.\n\n";
+static const char USAGE[] = "usage: t2t predict --weights FILE IMAGE|FOLDER... [--list FILE] [--option value ...]\n\n"
+                            "Prints the most likely classes of each JPEG or PNG image. A folder stands for the images "
+                            "below it. What cannot be\n"
+                            "read is named, the rest is done, and the exit status is then 3.\n\n";
 
-enum { MAX_TOP = 100 };
+enum { MAX_TOP = 100, DEFAULT_BATCH = 32 };
 
 typedef struct Arguments {
     ClassifierSource source;
-    int top;
+    const char *list;
+    int top, batch, threads;
+    bool json;
 } Arguments;
 
 static Status predict_parse(int argc, char **argv, Arguments *arguments, Operands *images, Error *error)
 {
-    *arguments = (Arguments){.top = 5};
+    *arguments = (Arguments){.top = 5, .batch = DEFAULT_BATCH};
     Settings *settings = &arguments->source.settings;
     const Arg args[] = {
         ARG_TEXT("weights", "FILE", &arguments->source.weights,
@@ -29,95 +35,178 @@ static Status predict_parse(int argc, char **argv, Arguments *arguments, Operand
         ARG_MODEL(settings, "the published model of weights from elsewhere"),
         ARG_CONFIG(settings, "or any other, by a configuration file"),
         ARG_SET(settings, "a change, such as img_size=384; may be repeated"),
+        ARG_TEXT("list", "FILE", &arguments->list, "images, too: a path on each line; -: standard input"),
         ARG_INT("top", "K", &arguments->top, "classes per image (5)", 1, MAX_TOP),
+        ARG_INT("batch", "N", &arguments->batch, "images at a time (32)", 1, 65536),
+        ARG_INT("threads", "N", &arguments->threads, "(default, and at most: the cores that it may use)", 0, 65536),
+        ARG_FLAG("json", &arguments->json, "a line of JSON for each image"),
         {0},
     };
     const CommandLine line = {.name = "t2t predict", .usage = USAGE, .args = args, .most_operands = -1};
     Status status = args_parse(&line, argc, argv, images, error);
-    if (status || images->helped || images->count) return status;
+    if (status || images->helped || images->count || arguments->list) return status;
     return error_set(error, STATUS_USAGE, "which images? see `t2t predict --help`");
 }
 
+static Status list_images(const Arguments *arguments, const Operands *operands, ImageList *list, Error *error)
+{
+    Status status = STATUS_OK;
+    for (int i = 0; i < operands->count && !status; i++) status = image_list_add(list, operands->items[i], error);
+    if (!status && arguments->list) status = image_list_read(list, arguments->list, error);
+    return status;
+}
+
+/* ---- a batch */
+
 typedef struct Predictor {
     Classifier classifier;
-    Pictures pictures;
-    float *image;  /* (1, 3, S, S) */
-    float *logits; /* (1, classes) */
+    Pictures *pictures; /* (threads) */
+    int threads, batch;
+    float *images; /* (batch, 3, S, S) */
+    float *logits; /* (batch, classes) */
+    Error *errors; /* (batch) */
+    char *const *paths;
 } Predictor;
 
-static Status predictor_create(Predictor *predictor, const ClassifierSource *source, Error *error)
+static Status predictor_create(Predictor *predictor, const Arguments *arguments, int count, Error *error)
 {
-    *predictor = (Predictor){0};
-    Status status = classifier_open(&predictor->classifier, source, error);
+    *predictor = (Predictor){.batch = arguments->batch < count ? arguments->batch : count};
+    Classifier *classifier = &predictor->classifier;
+    Status status = classifier_open(classifier, &arguments->source, error);
+    if (!status) status = classifier_prepare(classifier, predictor->batch, arguments->threads, error);
     if (status) return status;
-    const Config *config = &predictor->classifier.config;
-    size_t side = (size_t)config->model.img_size;
-    status = classifier_prepare(&predictor->classifier, 1, 0, error);
-    if (!status) status = pictures_create(&predictor->pictures, &config->pipeline, error);
-    predictor->image = malloc(3 * side * side * sizeof(float));
-    predictor->logits = malloc((size_t)config->model.num_classes * sizeof(float));
-    if (!status && (!predictor->image || !predictor->logits))
-        status = error_set(error, STATUS_FAILED, "out of memory for an image");
+    const size_t side = (size_t)classifier->config.model.img_size, batch = (size_t)predictor->batch;
+    predictor->threads = pool_threads(classifier->pool);
+    predictor->pictures = calloc((size_t)predictor->threads, sizeof *predictor->pictures);
+    predictor->images = calloc(batch * 3 * side * side, sizeof(float));
+    predictor->logits = calloc(batch * (size_t)classifier->config.model.num_classes, sizeof(float));
+    predictor->errors = calloc(batch, sizeof *predictor->errors);
+    if (!predictor->pictures || !predictor->images || !predictor->logits || !predictor->errors)
+        return error_set(error, STATUS_FAILED, "out of memory for %zu images", batch);
+    for (int i = 0; i < predictor->threads && !status; i++)
+        status = pictures_create(&predictor->pictures[i], &classifier->config.pipeline, error);
     return status;
 }
 
 static void predictor_free(Predictor *predictor)
 {
+    for (int i = 0; i < predictor->threads && predictor->pictures; i++) pictures_free(&predictor->pictures[i]);
+    free(predictor->pictures);
+    free(predictor->errors);
     free(predictor->logits);
-    free(predictor->image);
-    pictures_free(&predictor->pictures);
+    free(predictor->images);
     classifier_close(&predictor->classifier);
 }
 
-static Status predict(Predictor *predictor, const char *path, Error *error)
+/* One bad image does not keep the others from being looked at. */
+static void read_task(void *context, int64_t task, int thread)
 {
-    Status status = pictures_read(&predictor->pictures, path, predictor->image, NULL, error);
-    if (status) return status;
-    ModelInput input = {.count = 1, .images = predictor->image};
-    model_forward(predictor->classifier.model, &input, predictor->logits);
-    return STATUS_OK;
+    Predictor *predictor = context;
+    const int64_t side = predictor->classifier.config.model.img_size;
+    predictor->errors[task] = (Error){0};
+    pictures_read(&predictor->pictures[thread], predictor->paths[task], predictor->images + task * 3 * side * side,
+                  NULL, &predictor->errors[task]);
 }
 
-/* The k largest logits as softmax probabilities, largest first. Overwrites the logits that it prints. */
-static void print_top(Predictor *predictor, const char *path, int k)
+static void predict_batch(Predictor *predictor, char *const *paths, int count)
 {
-    int classes = predictor->classifier.config.model.num_classes;
-    float *logits = predictor->logits;
+    predictor->paths = paths;
+    pool_run(predictor->classifier.pool, count, read_task, predictor);
+    ModelInput input = {.count = count, .images = predictor->images};
+    model_forward(predictor->classifier.model, &input, predictor->logits);
+}
+
+/* ---- its result */
+
+typedef struct Guess {
+    int class;
+    double probability; /* 0 .. 1 */
+} Guess;
+
+/* The k largest logits as softmax probabilities, largest first; overwrites those logits. Returns how many. */
+static int find_top(float *logits, int classes, int k, Guess *top)
+{
     double largest = -INFINITY, sum = 0;
     for (int c = 0; c < classes; c++) largest = logits[c] > largest ? logits[c] : largest;
     for (int c = 0; c < classes; c++) sum += exp(logits[c] - largest);
-    printf("%s\n", path);
-    for (int i = 0; i < k && i < classes; i++) {
-        char name[256], shown[1024];
+    if (k > classes) k = classes;
+    for (int i = 0; i < k; i++) {
         int best = 0;
         for (int c = 1; c < classes; c++)
             if (logits[c] > logits[best]) best = c;
-        classifier_name(&predictor->classifier, best, name, sizeof name);
-        printf("  %6.2f %%  %s\n", 100 * exp(logits[best] - largest) / sum, printable(shown, sizeof shown, name));
+        top[i] = (Guess){best, exp(logits[best] - largest) / sum};
         logits[best] = -INFINITY;
     }
+    return k;
+}
+
+static void print_guesses(const Classifier *classifier, const char *path, const Guess *top, int count)
+{
+    char name[1024], shown[4 * 4096];
+    printf("%s\n", printable(shown, sizeof shown, path));
+    for (int i = 0; i < count; i++) {
+        classifier_name(classifier, top[i].class, name, sizeof name);
+        printf("  %6.2f %%  %s\n", 100 * top[i].probability, printable(shown, sizeof shown, name));
+    }
+}
+
+static void print_guesses_json(const Classifier *classifier, const char *path, const Guess *top, int count)
+{
+    char name[1024];
+    json_t *list = json_array();
+    for (int i = 0; i < count; i++) {
+        classifier_name(classifier, top[i].class, name, sizeof name);
+        json_array_append_new(list, json_pack("{si so so}", "class", top[i].class, "name", json_words(name),
+                                              "probability", json_figure(top[i].probability)));
+    }
+    json_print(json_pack("{so so}", "path", json_words(path), "top", list));
+}
+
+static void print_failure(const Arguments *arguments, const char *path, const Error *problem)
+{
+    fprintf(stderr, "%s\n", problem->message);
+    if (arguments->json)
+        json_print(json_pack("{so so}", "path", json_words(path), "error", json_words(problem->message)));
+}
+
+/* Returns how many could not be read. */
+static int print_batch(Predictor *predictor, const Arguments *arguments, char *const *paths, int count)
+{
+    const Classifier *classifier = &predictor->classifier;
+    const int classes = classifier->config.model.num_classes;
+    int failed = 0;
+    for (int i = 0; i < count; i++) {
+        Guess top[MAX_TOP];
+        if (predictor->errors[i].status) {
+            print_failure(arguments, paths[i], &predictor->errors[i]);
+            failed++;
+            continue;
+        }
+        int found = find_top(predictor->logits + (size_t)i * (size_t)classes, classes, arguments->top, top);
+        (arguments->json ? print_guesses_json : print_guesses)(classifier, paths[i], top, found);
+    }
+    return failed;
 }
 
 Status tool_predict(int argc, char **argv, Error *error)
 {
     Arguments arguments;
-    Predictor predictor;
-    Operands images;
-    Status status = predict_parse(argc, argv, &arguments, &images, error);
-    if (status || images.helped) return status;
+    Predictor predictor = {0};
+    Operands operands;
+    ImageList images = {0};
     int failed = 0;
-    status = predictor_create(&predictor, &arguments.source, error);
-    for (int i = 0; !status && i < images.count; i++) {
-        /* One bad image does not keep the others from being looked at. */
-        Error problem = {0};
-        if (predict(&predictor, images.items[i], &problem) == STATUS_OK) {
-            print_top(&predictor, images.items[i], arguments.top);
-        } else {
-            fprintf(stderr, "%s\n", problem.message);
-            failed++;
-        }
+    Status status = predict_parse(argc, argv, &arguments, &operands, error);
+    if (status || operands.helped) return status;
+    status = list_images(&arguments, &operands, &images, error);
+    if (!status && images.count == 0) status = error_set(error, STATUS_USAGE, "%s: names no image", arguments.list);
+    if (!status) status = predictor_create(&predictor, &arguments, images.count, error);
+    for (int at = 0; !status && at < images.count; at += predictor.batch) {
+        int left = images.count - at, count = left < predictor.batch ? left : predictor.batch;
+        predict_batch(&predictor, images.paths + at, count);
+        failed += print_batch(&predictor, &arguments, images.paths + at, count);
     }
     if (failed) status = error_set(error, STATUS_DATA, "%d of %d images cannot be read", failed, images.count);
     predictor_free(&predictor);
+    image_list_free(&images);
     return status;
 }

@@ -31,7 +31,8 @@ static const char NOTES[] =
 typedef struct Arguments {
     Settings settings;
     TrainOptions options;
-    char output[1024]; /* the default one */
+    char output[1024];  /* the default one */
+    char command[1100]; /* what was typed */
     bool debug;
 } Arguments;
 
@@ -81,6 +82,15 @@ static Status train_parse(int argc, char **argv, Arguments *arguments, Operands 
     return STATUS_OK;
 }
 
+/* argv as one line, for the record; args_parse sorts its words, so before it. */
+static void join_command(Arguments *arguments, int argc, char **argv)
+{
+    size_t used = (size_t)snprintf(arguments->command, sizeof arguments->command, "t2t");
+    for (int i = 0; i < argc && used < sizeof arguments->command; i++)
+        used += (size_t)snprintf(arguments->command + used, sizeof arguments->command - used, " %s", argv[i]);
+    arguments->options.command = arguments->command;
+}
+
 static void report(const Arguments *arguments, const Config *config, const TrainResult *result)
 {
     const char *output = arguments->options.output;
@@ -125,6 +135,7 @@ Status tool_train(int argc, char **argv, Error *error)
 {
     Arguments arguments = {0};
     Operands operands;
+    join_command(&arguments, argc, argv);
     Status status = train_parse(argc, argv, &arguments, &operands, error);
     if (status || operands.helped) return status;
     World world;

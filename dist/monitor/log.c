@@ -175,3 +175,8 @@ void log_progress(Log *log, const char *line)
 {
     if (log->rank == 0 && log->level >= LOG_INFO) write_line(log, LOG_INFO, log->terminal < 0, line);
 }
+
+void log_note(Log *log, const char *line)
+{
+    if (log->rank == 0 && log->level >= LOG_INFO) write_line(log, LOG_INFO, false, line);
+}

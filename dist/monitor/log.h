@@ -46,6 +46,9 @@ Status log_file(Log *log, const char *path, Error *error);
 /* Ranks other than 0 write warnings and errors only, so it may be called everywhere alike. */
 void log_write(Log *log, LogLevel level, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
+/* A line of rank 0's for log.txt alone: what a screen need not show. */
+void log_note(Log *log, const char *line);
+
 /* A line of progress: on a terminal only log.txt gets it, for there the status line shows the same. Rank 0 only. */
 void log_progress(Log *log, const char *line);
 

@@ -63,6 +63,12 @@ void coordinator_log_checkpoint(Coordinator *coordinator, const WriterReport *re
                   "checkpoint of step %" PRId64 ": %.1f MB in %.1f s, copied in %.3f s, the step held up for %.3f s",
                   report->step, (double)report->bytes * 1e-6, report->write_seconds, report->copy_seconds,
                   coordinator->stall_seconds);
+        Error error = {0};
+        if (coordinator->metrics_open)
+            coordinator_check_metrics(
+                coordinator,
+                metrics_checkpoint(&coordinator->metrics, report->step, report->bytes, report->write_seconds, &error),
+                &error);
         if (report->record[0]) coordinator_metrics_failed(coordinator, report->record);
         if (report->unpruned[0]) log_write(log, LOG_WARNING, "%s", report->unpruned);
         check_grace(coordinator, report->write_seconds);
@@ -180,6 +186,7 @@ Status coordinator_finish(Coordinator *coordinator, RunPosition *position, Error
         coordinator->backend->end_run(coordinator, position);
         if (coordinator->verified != position->step) status = finish_failed(coordinator, &coordinator->failure, error);
         coordinator_flush(coordinator);
+        if (!status) coordinator_record_end(coordinator, position);
         coordinator_sync_metrics(coordinator);
     }
     return world_agree(setup->world->comm, status, error);

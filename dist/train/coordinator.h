@@ -7,6 +7,7 @@
  *
  *     coordinator_create(&coordinator, &setup, error);
  *     coordinator_resume(coordinator, "auto", &position, error);        // vectors and position, if there are any
+ *     coordinator_begin(coordinator, &position);
  *     while (...) {
  *         bool wants = coordinator_wants_checkpoint(coordinator, &next);
  *         ... a step, in which the ranks agree on what rank 0 wants ...
@@ -52,6 +53,8 @@ typedef struct CoordinatorSetup { /* all borrowed for the coordinator's life */
     Model *model;        /* with the raw weights set whenever the coordinator is called */
     int batch;           /* the model's max_batch */
     int64_t epoch_steps;
+    int64_t images;               /* for training, in the data set */
+    const Provenance *provenance; /* for the record; NULL: none */
     MPI_Comm job; /* with `coordinator: dedicated` all ranks, the last one being the server (coordinator_server.h) */
     int server;   /* its rank in there; -1: shared */
 } CoordinatorSetup;
@@ -64,6 +67,9 @@ void coordinator_free(Coordinator *coordinator); /* accepts NULL */
  * come from a checkpoint. Also opens the metrics, at that position. */
 Status coordinator_resume(Coordinator *coordinator, const char *resume, RunPosition *position, bool *resumed,
                           Error *error);
+
+/* The record of a run that has something left to do begins, or goes on: who computes it. */
+void coordinator_begin(Coordinator *coordinator, const RunPosition *position);
 
 /* Whether a checkpoint should be made of the position that the next step leads to: on rank 0, else false. */
 bool coordinator_wants_checkpoint(Coordinator *coordinator, const RunPosition *next);

@@ -88,6 +88,7 @@ void coordinator_log_best(Log *log, const WriterReport *report); /* what went wr
 /* What cannot be recorded must not stop a training; said once. */
 void coordinator_metrics_failed(Coordinator *coordinator, const char *message);
 void coordinator_check_metrics(Coordinator *coordinator, Status status, const Error *error);
+void coordinator_record_end(Coordinator *coordinator, const RunPosition *position); /* the last line of this process */
 void coordinator_sync_metrics(Coordinator *coordinator);
 void coordinator_flush(Coordinator *coordinator); /* the interval so far becomes a record */
 void coordinator_record_validation(Coordinator *coordinator, const RunPosition *position, const Evaluation *results);

@@ -24,6 +24,32 @@ void coordinator_flush(Coordinator *coordinator)
         coordinator_check_metrics(coordinator, metrics_train(&coordinator->metrics, &record, &error), &error);
 }
 
+void coordinator_begin(Coordinator *coordinator, const RunPosition *position)
+{
+    const CoordinatorSetup *setup = &coordinator->setup;
+    Error error = {0};
+    if (!coordinator->is_root || !setup->provenance) return;
+    const RunStart start = {.step = position->step,
+                            .epochs = schedule_total_epochs(&setup->config->schedule),
+                            .epoch_steps = setup->epoch_steps,
+                            .images = setup->images,
+                            .validation_images = dataset_count(setup->validation),
+                            .parameters = setup->table->numel,
+                            .provenance = *setup->provenance};
+    coordinator_check_metrics(coordinator, metrics_start(&coordinator->metrics, &start, &error), &error);
+}
+
+void coordinator_record_end(Coordinator *coordinator, const RunPosition *position)
+{
+    Error error = {0};
+    const bool done = position->epoch >= schedule_total_epochs(&coordinator->setup.config->schedule);
+    if (!coordinator->setup.provenance) return;
+    coordinator_check_metrics(
+        coordinator, metrics_end(&coordinator->metrics, position->step, done ? "done" : "stopped", &error), &error);
+    log_write(coordinator->setup.log, LOG_INFO, "%s after %.3g core-hours in all", done ? "done" : "stopped",
+              core_time_hours(&coordinator->metrics.cores));
+}
+
 void coordinator_sync_metrics(Coordinator *coordinator)
 {
     Error error = {0};

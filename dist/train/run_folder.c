@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "core/base/file.h"
 #include "core/model/params.h"
@@ -109,14 +110,29 @@ Status run_open(Run *run, const char *folder, const Config *config, bool resume,
     *run = (Run){0};
     snprintf(run->folder, sizeof run->folder, "%s", folder);
     Status status = run_path(path, sizeof path, folder, "config.yaml", error);
+    run->made = !file_exists(folder);
+    run->fresh = !has(folder, "config.yaml");
     if (!status) status = file_make_folders(folder, error);
     if (!status && !has(folder, "config.yaml")) status = refuse_strangers(folder, error);
     if (!status) status = run_lock_take(&run->lock, run->folder, error);
     if (!status) file_sweep(folder, WRITTEN_WHOLE);
     if (!status && has(folder, "config.yaml")) status = compare(run, config, path, resume, override, error);
     if (!status) status = config_save(config, path, error);
-    if (status) run_close(run);
+    if (status) run_abandon(run);
     return status;
+}
+
+void run_abandon(Run *run)
+{
+    static const char *const MADE[] = {"config.yaml", "log.txt", "metrics.jsonl", "summary.csv", ".lock"};
+    const bool ours = run->fresh && run->lock.taken;
+    char path[PATH];
+    for (size_t i = 0; ours && i < sizeof MADE / sizeof MADE[0]; i++) {
+        snprintf(path, sizeof path, "%s/%s", run->folder, MADE[i]);
+        unlink(path);
+    }
+    if (run->made) rmdir(run->folder); /* only when it is empty */
+    run_close(run);
 }
 
 void run_close(Run *run)

@@ -28,12 +28,18 @@ typedef struct Run {
     bool continues;     /* the folder held this run already */
     char changes[2048]; /* keys that this start changed, as config_differences writes them; "" for none */
     RunLock lock;       /* held until run_close */
+    bool made;          /* the folder was not there */
+    bool fresh;         /* there was no config.yaml in it */
 } Run;
 
 /* Makes the folder, or continues in one that holds a run of the same configuration (keys that only concern the machine
  * may differ; others only with `override`) when `resume` is set or it has no checkpoint yet. Writes config.yaml. */
 Status run_open(Run *run, const char *folder, const Config *config, bool resume, bool override, Error *error);
 void run_close(Run *run); /* accepts a zeroed one */
+
+/* For a start that failed before anything was computed: what run_open and the log have made goes, and with it the folder
+ * if it was not there before. A folder that held a run already stays as it is. Also accepts a zeroed one. */
+void run_abandon(Run *run);
 
 /* FOLDER/name, in `path`. */
 Status run_path(char *path, size_t size, const char *folder, const char *name, Error *error);

@@ -74,7 +74,9 @@ static Status train_here(Trainer *trainer, TrainResult *result, Error *error)
     result->position = trainer->position;
     if (status) return status;
     result->was_done = ended(trainer) && trainer->position.validated == trainer->position.epoch;
+    trainer->begun = true;
     if (!result->was_done) {
+        coordinator_begin(trainer->coordinator, &trainer->position);
         status = replica_start(&trainer->replica, &trainer->position, error);
         status = world_agree(trainer->world->comm, status, error);
         if (!status) status = finalize(trainer, train_epochs(trainer, error), error);

@@ -21,6 +21,7 @@ typedef struct TrainOptions {
     bool override;        /* a resumed run may have other settings, from its next step on */
     const char *samples;  /* NULL, or a file: rank R appends to it, with ".R", the images of each step */
     const char *timeline; /* NULL, or a file for a timeline of all ranks (timeline.h) */
+    const char *command;  /* NULL, or the command line, for the record */
 } TrainOptions;
 
 typedef struct TrainResult {

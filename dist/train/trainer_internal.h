@@ -19,8 +19,10 @@ typedef struct Trainer {
     Pool *pool;
     Dataset *images, *validation;
     Replica replica;
-    char *config_text, *class_names;
-    const char *metadata[8];
+    Provenance provenance;
+    bool begun; /* the first step may have been computed: from here on the run folder stays */
+    char *config_text, *class_names, *provenance_text;
+    const char *metadata[10];
     Coordinator *coordinator;
     RunPosition position;
     Timeline *timeline;

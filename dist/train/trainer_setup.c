@@ -9,6 +9,7 @@
 
 #include "core/base/file.h"
 #include "core/model/weights.h"
+#include "dist/train/provenance_collect.h"
 #include "dist/train/same_run.h"
 
 enum { TIMELINE_EVENTS = 200000 };
@@ -70,8 +71,13 @@ static Status metadata_make(Trainer *trainer, Error *error)
         json_array_append_new(names, json_string(dataset_class_name(trainer->images, i)));
     trainer->class_names = json_dumps(names, JSON_COMPACT);
     json_decref(names);
-    if (!trainer->class_names) return error_set(error, STATUS_FAILED, "out of memory for the names of the classes");
-    const char *metadata[] = {"format", "pt", "config", trainer->config_text, "class_names", trainer->class_names};
+    trainer->provenance_text = provenance_json(&trainer->provenance);
+    if (!trainer->class_names || !trainer->provenance_text)
+        return error_set(error, STATUS_FAILED, "out of memory for the names of the classes");
+    const char *metadata[] = {"format",      "pt",
+                              "config",      trainer->config_text,
+                              "class_names", trainer->class_names,
+                              "provenance",  trainer->provenance_text};
     memcpy(trainer->metadata, metadata, sizeof metadata);
     return STATUS_OK;
 }
@@ -122,6 +128,10 @@ Status trainer_create(Trainer *trainer, Error *error)
     int threads = cores_threads(&trainer->job->cores, trainer->config->threads);
     status = pool_create(&trainer->pool, threads, error);
     if (!status) status = datasets_open(trainer, error);
+    status = world_agree(trainer->job->comm, status, error);
+    if (status) return status;
+    status = provenance_collect(&trainer->provenance, trainer->job, pool_threads(trainer->pool),
+                                trainer->options->command, error);
     if (!status && (trainer->world->rank == 0 || trainer->world->rank == trainer->server))
         status = metadata_make(trainer, error);
     status = world_agree(trainer->job->comm, status, error);
@@ -146,6 +156,8 @@ CoordinatorSetup trainer_coordinator_setup(Trainer *trainer)
                               .model = step->model,
                               .batch = step->micro_batch,
                               .epoch_steps = replica->epoch_steps,
+                              .images = dataset_count(trainer->images),
+                              .provenance = &trainer->provenance,
                               .job = trainer->job->comm,
                               .server = trainer->server};
 }
@@ -170,19 +182,31 @@ void trainer_free(Trainer *trainer)
     if (trainer->samples) fclose(trainer->samples);
     coordinator_free(trainer->coordinator);
     free(trainer->class_names);
+    free(trainer->provenance_text);
     free(trainer->config_text);
     replica_free(&trainer->replica);
     timeline_free(trainer->timeline);
     dataset_close(trainer->validation);
     dataset_close(trainer->images);
     pool_free(trainer->pool);
-    run_close(&trainer->run);
+    if (trainer->begun)
+        run_close(&trainer->run);
+    else
+        run_abandon(&trainer->run);
 }
 
 /* ---- the log */
 
+static void log_provenance(void *context, const char *name, const char *value)
+{
+    char line[2 * PATH_SIZE];
+    snprintf(line, sizeof line, "%s: %s", name, value);
+    log_note(context, line);
+}
+
 void trainer_log_header(const Trainer *trainer)
 {
+    if (trainer->world->rank == 0) provenance_each(&trainer->provenance, log_provenance, trainer->log);
     const Config *config = trainer->config;
     const Replica *replica = &trainer->replica;
     Log *log = trainer->log;

@@ -1,5 +1,6 @@
 /* t2t eval and t2t predict, on what t2t train leaves. */
 #include <criterion/criterion.h>
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,6 +8,7 @@
 #include "core/model/safetensors.h"
 #include "core/base/status.h"
 #include "dist/monitor/metrics.h"
+#include "core/base/path.h"
 #include "tests/support/tiny.h"
 
 enum { SECONDS = 60 };
@@ -147,4 +149,50 @@ Test(predict, one_bad_image_does_not_hide_the_others)
                        IMAGES),
            3, "README.md", "gray_q80_480x360.JPEG\n", "none", "2 of 3 images");
     EXPECT(command_run(SECONDS, T2T " predict --weights %s/run/best.safetensors", folder), 2, "which images");
+}
+
+/* Folders, lists, batches and threads change nothing in what is said of an image, and a name in what is said of it. */
+Test(predict, folders_lists_and_batches)
+{
+    make_run();
+    const char *folder = temporary_folder();
+    EXPECT(command_run(
+               SECONDS,
+               "cd %s && mkdir -p in/deep && n=$(printf 'a\\033[31m\"<b>') && cp %s/gray_q80_480x360.JPEG in/$n.jpg && "
+               "cp %s/png_inside_200x150.JPEG in/deep/x.PNG && echo no >in/broken.jpeg && touch in/notes.txt",
+               folder, realpath(IMAGES, (char[PATH_SIZE]){0}), realpath(IMAGES, (char[PATH_SIZE]){0})),
+           0, "");
+    Command all = command_run(SECONDS, T2T " predict --weights %s/run/best.safetensors %s/in 2>%s/errors", folder,
+                              folder, folder);
+    cr_assert_eq(all.exit_status, 3, "%s", all.output);
+    cr_expect(strstr(all.output, "in/a\\x1B[31m\"<b>.jpg\n") && strstr(all.output, "in/deep/x.PNG\n"), "%s",
+              all.output);
+    cr_expect_null(strchr(all.output, '\x1b'));
+    EXPECT(command_run(SECONDS,
+                       "find %s/in -type f ! -name '*.txt' | LC_ALL=C sort | " T2T
+                       " predict --weights %s/run/best.safetensors --list - --batch 1 --threads 1 2>%s/errors1; "
+                       "cmp %s/errors %s/errors1",
+                       folder, folder, folder, folder, folder),
+           0, all.output);
+    Command lines =
+        command_run(SECONDS, T2T " predict --weights %s/run/best.safetensors --json %s/in 2>/dev/null", folder, folder);
+    char *line = lines.output, *end;
+    int read = 0, failed = 0;
+    for (; (end = strchr(line, '\n')); line = end + 1) {
+        json_t *object = json_loadb(line, (size_t)(end - line), 0, NULL);
+        cr_assert_not_null(object, "%s", line);
+        failed += json_is_string(json_object_get(object, "error"));
+        read += json_array_size(json_object_get(object, "top")) == 5;
+        json_decref(object);
+    }
+    cr_expect_eq(read, 2);
+    cr_expect_eq(failed, 1);
+    cr_expect_null(strchr(lines.output, '\x1b'));
+    command_free(&lines);
+    command_free(&all);
+    EXPECT(command_run(SECONDS, T2T " predict --weights %s/run/best.safetensors %s/in/deep/../..", folder, folder), 3,
+           "in/deep/x.PNG");
+    EXPECT(command_run(SECONDS, "mkdir %s/none; " T2T " predict --weights %s/run/best.safetensors %s/none", folder,
+                       folder, folder),
+           3, "no file in it ends with .jpg");
 }

@@ -569,3 +569,34 @@ Test(train, a_missing_data_set_is_named_by_its_key)
     char path[1000];
     cr_expect_not(file_exists(path_to(path, "run")), "a start that failed leaves a folder");
 }
+
+Test(train, a_start_that_fails_leaves_no_folder)
+{
+    static const char *const WRONG[] = {"--set data=/nowhere", "--set num_classes=3", "--set batch_size=98",
+                                        "--set init_weights=/nowhere", "--resume /nowhere"};
+    char path[1000];
+    make_data();
+    for (size_t i = 0; i < sizeof WRONG / sizeof WRONG[0]; i++) {
+        cr_expect_neq(train(2, "run", WRONG[i]).exit_status, 0, "%s", WRONG[i]);
+        cr_expect_not(file_exists(path_to(path, "run")), "%s", WRONG[i]);
+    }
+}
+
+Test(train, who_computed_it_is_on_record)
+{
+    char path[1000], tb[1000];
+    make_data();
+    SUCCEEDS(train(2, "run", "--set epochs=1"));
+    EXPECT(command_run(5, "head -n 1 %s", path_to(path, "run/metrics.jsonl")), 0, "\"event\":\"start\"",
+           "\"command\":\"t2t train ", "\"ranks\":2", "\"mpi\":", "\"hosts\":", "\"processors\":\"1 x ");
+    EXPECT(command_run(5, "cat %s", path_to(path, "run/log.txt")), 0, "info command: t2t train",
+           "info mpi: ", "done after ", " core-hours in all");
+    EXPECT(command_run(5, T2T " info --json %s", path_to(path, "run/best.safetensors")), 0, "\"provenance\":\"{");
+    EXPECT(command_run(5, "grep -ac 't2t train' %s/events*", path_to(tb, "run/tb")), 0, "1\n");
+    /* What has nothing to do leaves no trace. */
+    EXPECT(command_run(5, "ls %s | wc -l; wc -l <%s", tb, path_to(path, "run/metrics.jsonl")), 0, "1\n");
+    Command before = command_run(5, "wc -l <%s", path);
+    EXPECT(train(2, "run", "--set epochs=1 --resume auto"), 0, "this run is done");
+    EXPECT(command_run(5, "ls %s | wc -l; wc -l <%s", tb, path), 0, "1\n", before.output);
+    command_free(&before);
+}

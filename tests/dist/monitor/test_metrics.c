@@ -274,3 +274,64 @@ Test(metrics, a_failed_write_leaves_whole_lines)
     }
     cr_assert_gt(named, 0);
 }
+
+/* The first line says who computes, and core-hours add up over starts, also of lines that a resume cuts. */
+Test(metrics, starts_and_ends_are_recorded)
+{
+    const char *folder = temporary_folder();
+    const RunStart start = {.step = 0,
+                            .epochs = 3,
+                            .epoch_steps = 10,
+                            .images = 1000,
+                            .provenance = {.version = "v1", .command = "t2t train \"<b>\xff\x1b", .threads = 3600}};
+    Metrics metrics;
+    MetricsHistory history;
+    Error error = {0};
+    open_at(&metrics, folder, 0);
+    cr_assert_eq(metrics_start(&metrics, &start, &error), STATUS_OK, "%s", error.message);
+    train(&metrics, 0, 14);
+    cr_assert_eq(metrics_checkpoint(&metrics, 10, 1000, 0.5, &error), STATUS_OK);
+    metrics_close(&metrics);
+    char *text = text_of(folder, "metrics.jsonl");
+    cr_expect_eq(strncmp(text, "{\"event\":\"start\",\"step\":0,", 26), 0, "%.100s", text);
+    free(text);
+
+    open_at(&metrics, folder, 10);
+    RunStart again = start;
+    again.step = 10;
+    cr_assert_eq(metrics_start(&metrics, &again, &error), STATUS_OK);
+    metrics.cores.began -= 2;
+    cr_assert_eq(metrics_end(&metrics, 10, "stopped", &error), STATUS_OK);
+    metrics_close(&metrics);
+    cr_assert_eq(metrics_read(&history, folder, &error), STATUS_OK, "%s", error.message);
+    cr_assert_eq(history.events, 4);
+    cr_expect_eq(history.event[0].kind, RUN_STARTED);
+    cr_expect_eq(history.event[0].images, 1000);
+    cr_expect_eq(history.event[1].kind, RUN_CHECKPOINT);
+    cr_expect_eq(history.event[1].step, 10);
+    cr_expect_eq(history.event[2].kind, RUN_STARTED);
+    cr_expect_eq(history.event[2].step, 10);
+    cr_expect_eq(history.event[3].kind, RUN_ENDED);
+    /* 3600 threads: a core-hour each second. The file's times are of this very moment. */
+    cr_expect_leq(history.event[2].core_hours, 1);
+    cr_expect_float_eq(history.event[3].core_hours, 2, 1);
+    cr_expect_str_eq(history.provenance.version, "v1");
+    cr_expect_str_eq(history.provenance.command, "t2t train \"<b>\\xFF\\x1B");
+    cr_expect_eq(history.provenance.threads, 3600);
+    metrics_history_free(&history);
+}
+
+Test(metrics, core_hours_of_cut_lines_count)
+{
+    static const char LINES[] = "{\"event\":\"start\",\"step\":0,\"threads\":2,\"core_hours\":0,\"time\":1000}\n"
+                                "{\"event\":\"train\",\"step\":10,\"epoch\":0,\"loss\":1,\"time\":2800}\n"
+                                "{\"event\":\"train\",\"step\":20,\"epoch\":1,\"loss\":1,\"time\":4600}\n";
+    char path[512];
+    Metrics metrics;
+    Error error = {0};
+    snprintf(path, sizeof path, "%s/metrics.jsonl", temporary_folder());
+    cr_assert_eq(file_write(path, LINES, strlen(LINES), &error), STATUS_OK);
+    open_at(&metrics, temporary_folder(), 10);
+    cr_expect_float_eq(core_time_hours(&metrics.cores), 2, 1e-9);
+    metrics_close(&metrics);
+}

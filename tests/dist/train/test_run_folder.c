@@ -180,3 +180,26 @@ Test(run, says_when_the_folder_cannot_be_made)
     cr_assert_eq(run_open(&run, "/proc/nowhere/a", &config, true, false, &error), STATUS_FAILED);
     cr_assert_not_null(strstr(error.message, "/proc/nowhere"), "%s", error.message);
 }
+
+Test(run, a_start_that_fails_leaves_nothing_of_its_own)
+{
+    Run run;
+    Error error = {0};
+    char made[600];
+    snprintf(made, sizeof made, "%s/new", folder);
+    cr_assert_eq(run_open(&run, made, &config, false, false, &error), STATUS_OK, "%s", error.message);
+    run_abandon(&run);
+    cr_expect_not(file_exists(made));
+    leave("notes.txt");
+    cr_assert_eq(run_open(&run, folder, &config, false, false, &error), STATUS_OK, "%s", error.message);
+    leave("log.txt");
+    run_abandon(&run);
+    cr_expect(there("notes.txt"), "it was there before");
+    cr_expect_not(there("config.yaml") || there("log.txt"));
+    /* A run that was there stays whole. */
+    expect_open(false, false);
+    leave("log.txt");
+    cr_assert_eq(run_open(&run, folder, &config, true, false, &error), STATUS_OK, "%s", error.message);
+    run_abandon(&run);
+    cr_expect(there("config.yaml") && there("log.txt"));
+}

@@ -1,0 +1,104 @@
+#include "dist/comm/machine.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/utsname.h>
+
+typedef struct Node { /* what a rank tells of where it is */
+    char host[256], processor[128];
+    int index, threads;
+} Node;
+
+/* "model name" of the first processor (x86, and some Arm), else the architecture. */
+static void processor_name(char *text, size_t size)
+{
+    char line[512];
+    struct utsname system;
+    FILE *file = fopen("/proc/cpuinfo", "re");
+    text[0] = 0;
+    while (file && !text[0] && fgets(line, sizeof line, file)) {
+        char *colon = strchr(line, ':');
+        if (strncmp(line, "model name", 10) != 0 || !colon) continue;
+        colon += 1 + strspn(colon + 1, " ");
+        colon[strcspn(colon, "\n")] = 0;
+        snprintf(text, size, "%s", colon);
+    }
+    if (file) fclose(file);
+    if (!text[0]) snprintf(text, size, "%s", uname(&system) == 0 ? system.machine : "unknown processor");
+}
+
+/* The first line of what the library says of itself, without what only its developers read. */
+static void mpi_name(char *text, size_t size)
+{
+    char version[MPI_MAX_LIBRARY_VERSION_STRING] = "";
+    int length;
+    MPI_Get_library_version(version, &length);
+    version[strcspn(version, ",\n")] = 0;
+    for (char *at = version; *at; at++)
+        if (*at == '\t') *at = ' ';
+    snprintf(text, size, "%s", version);
+}
+
+/* Appends unless there is no room for it and for what may have to follow. */
+static bool append(char *text, size_t size, const char *word)
+{
+    size_t used = strlen(text);
+    if (used + strlen(word) + sizeof ", and 1000000 more" >= size) return false;
+    snprintf(text + used, size - used, "%s%s", used ? ", " : "", word);
+    return true;
+}
+
+static void list_hosts(const Node *nodes, int ranks, char *text, size_t size)
+{
+    int next = 0, left = 0;
+    text[0] = 0;
+    for (int i = 0; i < ranks; i++) {
+        if (nodes[i].index != next) continue; /* the first rank of each node */
+        next++;
+        if (left > 0 || !append(text, size, nodes[i].host)) left++;
+    }
+    if (left > 0) snprintf(text + strlen(text), size - strlen(text), ", and %d more", left);
+}
+
+/* Each kind once, with how many nodes have it. */
+static void list_processors(const Node *nodes, int ranks, char *text, size_t size)
+{
+    text[0] = 0;
+    for (int i = 0, next = 0; i < ranks; i++) {
+        int count = 0, before = 0, seen = 0;
+        char word[sizeof nodes->processor + 32];
+        if (nodes[i].index != next) continue;
+        next++;
+        for (int j = 0; j < ranks; j++) {
+            if (nodes[j].index != seen) continue;
+            seen++;
+            bool same = strcmp(nodes[i].processor, nodes[j].processor) == 0;
+            count += same;
+            before += same && j < i;
+        }
+        if (before > 0) continue;
+        snprintf(word, sizeof word, "%d x %s", count, nodes[i].processor);
+        if (!append(text, size, word)) break;
+    }
+}
+
+Status machine_describe(const World *world, int threads, Machine *machine, Error *error)
+{
+    Node mine = {.index = world->node_index, .threads = threads};
+    *machine = (Machine){.threads = 0};
+    Node *nodes = calloc((size_t)world->size, sizeof *nodes);
+    Status status = nodes ? STATUS_OK : error_set(error, STATUS_FAILED, "out of memory for %d ranks", world->size);
+    status = world_agree(world->comm, status, error);
+    if (!status) {
+        snprintf(mine.host, sizeof mine.host, "%s", world->host);
+        processor_name(mine.processor, sizeof mine.processor);
+        MPI_Allgather(&mine, (int)sizeof mine, MPI_BYTE, nodes, (int)sizeof mine, MPI_BYTE, world->comm);
+        list_hosts(nodes, world->size, machine->hosts, sizeof machine->hosts);
+        list_processors(nodes, world->size, machine->processors, sizeof machine->processors);
+        mpi_name(machine->mpi, sizeof machine->mpi);
+        for (int i = 0; i < world->size; i++) machine->threads += nodes[i].threads;
+    }
+    free(nodes);
+    return status;
+}
