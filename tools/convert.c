@@ -5,9 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/base/printable.h"
 #include "core/base/thread_pool.h"
 #include "data/convert/convert.h"
 #include "data/dataset/manifest.h"
+#include "dist/comm/team_counts.h"
 #include "dist/comm/world.h"
 #include "tools/args.h"
 #include "tools/progress_bar.h"
@@ -19,21 +21,53 @@ static const char USAGE[] =
     "       t2t convert --synthetic N DEST\n"
     "       mpirun -np P t2t convert SOURCE DEST ...      (shares the shards; DEST on a common file system)\n\n"
     "Makes the data set DEST: LMDB shards and, last, manifest.json. SOURCE is told by content:\n"
-    "  a folder with train/CLASS/* and val/CLASS/*\n"
+    "  a folder with train/CLASS/* and val/CLASS/* (or validation/), and perhaps test/CLASS/*; others are named and "
+    "left out\n"
     "  a folder with ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar and the devkit (read without unpacking)\n"
     "  CIFAR-10/100 binary; IDX files of the MNIST family, gzip'ed or not\n\n";
 
 static const char NOTES[] = "\nInterrupted, the same command goes on; the result is the same, byte for byte.\n";
 
+/* ---- the bar, of all processes */
+
+enum { IMAGES, KEPT, REJECTED, BYTES };
+
+typedef struct Display {
+    Bar bar; /* of the first process; the others' are silent */
+    TeamCounts counts;
+    int64_t mine[TEAM_COUNTS];
+    int64_t total; /* images of all */
+} Display;
+
+static void show_counts(Display *display, const int64_t all[TEAM_COUNTS])
+{
+    bar_show(&display->bar, &(BarState){.done = all[IMAGES],
+                                        .total = display->total,
+                                        .fresh = all[IMAGES] - all[KEPT],
+                                        .bytes = all[BYTES],
+                                        .kept = all[KEPT],
+                                        .bad = all[REJECTED],
+                                        .bad_word = "rejected"});
+}
+
 static void show_progress(void *context, const ConvertProgress *progress)
 {
-    bar_show(context, &(BarState){.done = progress->images,
-                                  .total = progress->total,
-                                  .fresh = progress->images - progress->kept,
-                                  .bytes = progress->bytes,
-                                  .kept = progress->kept,
-                                  .bad = progress->rejected,
-                                  .bad_word = "rejected"});
+    Display *display = context;
+    int64_t all[TEAM_COUNTS];
+    display->mine[IMAGES] = progress->images;
+    display->mine[KEPT] = progress->kept;
+    display->mine[REJECTED] = progress->rejected;
+    display->mine[BYTES] = progress->bytes;
+    team_counts_update(&display->counts, display->mine, all);
+    show_counts(display, all);
+}
+
+/* The first process shows how far the others are until they are done, too. */
+static void finish_progress(Display *display)
+{
+    int64_t all[TEAM_COUNTS];
+    while (!team_counts_finish(&display->counts, display->mine, all)) show_counts(display, all);
+    if (all[IMAGES] == display->total) show_counts(display, all);
 }
 
 /* ---- processes */
@@ -122,23 +156,38 @@ static void print_result(const char *dest)
     manifest_free(&manifest);
 }
 
+static void print_left_out(const Convert *convert, const char *source)
+{
+    for (int i = 0; convert_left_out(convert, i); i++) {
+        char text[4 * 1200], root[4 * 1024];
+        fprintf(stderr, "t2t convert: left out: %s/%s\n", printable(root, sizeof root, source),
+                printable(text, sizeof text, convert_left_out(convert, i)));
+    }
+}
+
 static Status run(const World *team, ConvertConfig config, Error *error)
 {
-    Bar bar = bar_begin(team->rank != 0);
+    Display display = {.bar = bar_begin(team->rank != 0)};
     config.progress = show_progress;
-    config.context = &bar;
+    config.context = &display;
     config.rank = team->rank;
     config.ranks = team->size;
     if (!config.threads) config.threads = team->started ? cores_threads(&team->cores, 0) : pool_allowed_cpus();
 
-    Convert *convert;
-    Status status = team_agree(team, convert_create(&convert, &config, error), error);
+    Convert *convert = NULL;
+    Status status = team_counts_create(&display.counts, team, error);
+    if (!status) status = convert_create(&convert, &config, error);
+    status = team_agree(team, status, error);
     if (status) goto free_convert;
+    display.total = convert_images(convert);
+    if (team->rank == 0) print_left_out(convert, config.source);
     bool done = convert_is_done(convert);
     if (team->rank == 0 && !done && !convert_is_locked(convert))
         fprintf(stderr, "t2t convert: %s: its file system has no locks; do not start a second conversion into it\n",
                 config.dest);
-    status = team_agree(team, convert_run(convert, error), error);
+    status = convert_run(convert, error);
+    if (!done) finish_progress(&display);
+    status = team_agree(team, status, error);
     if (status || team->rank != 0) goto free_convert;
     status = convert_finish(convert, error);
     if (status) goto free_convert;
@@ -146,6 +195,7 @@ static Status run(const World *team, ConvertConfig config, Error *error)
     print_result(config.dest);
 free_convert:
     convert_free(convert);
+    team_counts_free(&display.counts);
     return team_agree(team, status, error);
 }
 

@@ -57,7 +57,9 @@ static void print_state(const Bar *bar, const BarState *state, double seconds)
 void bar_show(Bar *bar, const BarState *state)
 {
     bool last = state->done == state->total;
-    if (bar->silent || (!last && state->done % 16)) return; /* asking for the time costs more than an image header */
+    if (bar->silent || bar->ended || (!last && bar->calls++ % 16))
+        return; /* the time costs more than an image header */
+    bar->ended = last;
     if (!bar->begin.tv_sec) clock_gettime(CLOCK_MONOTONIC, &bar->begin); /* what was prepared before does not count */
     double seconds = seconds_since(&bar->begin);
     if (!last && seconds - bar->last < (bar->terminal ? 0.2 : 30)) return;

@@ -8,6 +8,8 @@
 
 typedef struct Bar {
     bool terminal, silent;
+    bool ended; /* the last state is shown */
+    int64_t calls;
     struct timespec begin; /* of the first bar_show */
     double last;           /* seconds after begin */
 } Bar;

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #include "core/base/file.h"
@@ -78,7 +79,8 @@ static int64_t steps_from_data(const Config *config, int64_t epochs)
     int64_t steps = 0;
     if (!config->data[0] || manifest_read(&manifest, config->data, &none)) return 0;
     for (int i = 0; i < manifest.split_count; i++)
-        if (manifest.splits[i].name[0] == 't') steps = manifest.splits[i].count / config->batch_size * epochs;
+        if (strcmp(manifest.splits[i].name, "train") == 0)
+            steps = manifest.splits[i].count / config->batch_size * epochs;
     manifest_free(&manifest);
     return steps;
 }

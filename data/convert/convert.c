@@ -189,6 +189,19 @@ bool convert_is_locked(const Convert *convert)
     return convert->folder.works;
 }
 
+const char *convert_left_out(const Convert *convert, int index)
+{
+    const NameList *list = &convert->source.left_out;
+    return index < list->count ? list->names[index] : NULL;
+}
+
+int64_t convert_images(const Convert *convert)
+{
+    int64_t images = 0;
+    for (int split = 0; split < SOURCE_SPLITS; split++) images += convert->plan.counts[split];
+    return images;
+}
+
 /* ---- running */
 
 static void report(Convert *convert)

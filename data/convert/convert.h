@@ -61,6 +61,9 @@ bool convert_is_done(const Convert *convert); /* an earlier run finished this ve
 /* Whether nobody else can convert into the folder: in the first process, unless it is done. A file system without locks
  * cannot promise it. */
 bool convert_is_locked(const Convert *convert);
+/* Folders of the source that hold no split, as "NAME: why"; NULL past the last. */
+const char *convert_left_out(const Convert *convert, int index);
+int64_t convert_images(const Convert *convert); /* of all processes */
 Status convert_run(Convert *convert, Error *error);
 Status convert_finish(Convert *convert, Error *error);
 

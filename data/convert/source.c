@@ -222,7 +222,8 @@ const char *source_name(const Source *source, const SourceItem *item)
 
 const char *source_split_name(SourceSplitKind split)
 {
-    return split == SPLIT_TRAIN ? "train" : "val";
+    static const char *const NAMES[SOURCE_SPLITS] = {"train", "val", "test"};
+    return NAMES[split];
 }
 
 static bool any_name(const NameList *list, const char *part)
@@ -236,9 +237,12 @@ static Status not_recognised(const char *path, const NameList *list, Error *erro
 {
     error_set(error, STATUS_DATA, "%s: not recognised as a source of images; it holds %d entries%s%s", path,
               list->count, list->count ? ", the first is " : "", list->count ? list->names[0] : "");
-    return error_add(error, "  hint: these are: a folder with train/CLASS/* and val/CLASS/*; a folder with "
-                            "ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar and the devkit; CIFAR-10/100 binary; "
-                            "IDX files of the MNIST family");
+    return error_add(
+        error,
+        "  hint: these are: a folder with train/CLASS/* and val/CLASS/* (or validation/), perhaps test/CLASS/*; a "
+        "folder with "
+        "ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar and the devkit; CIFAR-10/100 binary; "
+        "IDX files of the MNIST family");
 }
 
 static Status open_kind(Source *source, Error *error)
@@ -250,13 +254,15 @@ static Status open_kind(Source *source, Error *error)
             status = source_open_idx(source, error);
         else if (any_name(&list, ".tar") && !any_name(&list, "cifar"))
             status = source_open_tars(source, error);
-        else if (name_list_find(&list, "train") >= 0 || name_list_find(&list, "val") >= 0)
+        else if (name_list_find(&list, "train") >= 0 || name_list_find(&list, "val") >= 0 ||
+                 name_list_find(&list, "validation") >= 0)
             status = source_open_folder(source, error);
         else
             status = source_open_cifar(source, error);
     }
-    if (!status && source->splits[SPLIT_TRAIN].count + source->splits[SPLIT_VAL].count == 0)
-        status = not_recognised(source->root, &list, error);
+    int64_t images = 0;
+    for (int i = 0; i < SOURCE_SPLITS; i++) images += source->splits[i].count;
+    if (!status && images == 0) status = not_recognised(source->root, &list, error);
     name_list_free(&list);
     return status;
 }
@@ -282,6 +288,7 @@ void source_close(Source *source)
     free(source->class_names);
     free(source->class_words);
     free(source->names);
+    name_list_free(&source->left_out);
     for (int i = 0; i < SOURCE_SPLITS; i++) free(source->splits[i].items);
     *source = (Source){0};
 }

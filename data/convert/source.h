@@ -22,7 +22,7 @@
 #include "core/base/status.h"
 #include "data/image/image.h"
 
-typedef enum SourceSplitKind { SPLIT_TRAIN, SPLIT_VAL, SOURCE_SPLITS } SourceSplitKind;
+typedef enum SourceSplitKind { SPLIT_TRAIN, SPLIT_VAL, SPLIT_TEST, SOURCE_SPLITS } SourceSplitKind;
 
 typedef struct SourceItem {
     uint64_t name;   /* where in Source.names: unique, relative to the source */
@@ -45,6 +45,11 @@ typedef struct SourceImage { /* what was read: encoded bytes, or pixels that are
     Image pixels;
 } SourceImage;
 
+typedef struct NameList { /* sorted as Python sorts: by byte */
+    char **names;
+    int count, capacity;
+} NameList;
+
 typedef struct Source Source;
 
 struct Source {
@@ -53,6 +58,7 @@ struct Source {
     char **class_names, **class_words; /* (classes); words NULL when unknown */
     int classes;
     SourceSplit splits[SOURCE_SPLITS];
+    NameList left_out; /* folders that no split took: "extra: why" */
     char *names;
     size_t names_used, names_capacity;
     ImageFormat encode_as; /* for pixels */
@@ -80,10 +86,6 @@ Status source_open_idx(Source *source, Error *error);
 Status source_open_cifar(Source *source, Error *error);
 Status source_open_synthetic(Source *source, int64_t train_images, uint64_t seed, Error *error);
 
-typedef struct NameList { /* sorted as Python sorts: by byte */
-    char **names;
-    int count, capacity;
-} NameList;
 Status name_list_add(NameList *list, const char *name, Error *error);
 Status name_list_folder(NameList *list, const char *path, Error *error); /* entries not starting with a dot, sorted */
 void name_list_sort(NameList *list);

@@ -1,5 +1,6 @@
 /* source_folder.c: train/CLASS/IMAGE and val/CLASS/IMAGE, as torchvision's ImageFolder reads them: a class's index is
- * its place among the sorted names of the folders in train/. Entries that start with a dot are not looked at. */
+ * its place among the sorted names of the folders in train/. validation/ stands for val/ as well; test/CLASS/IMAGE is a
+ * third split. Entries that start with a dot are not looked at; other folders are left out and named. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -37,15 +38,15 @@ static Status complain(const Source *source, const char *folder, const char *con
     error_set(error, STATUS_DATA, "%s/%s: %d %s", source->root, folder, count, what);
     for (int i = 0; i < count && i < 5; i++) error_add(error, "  %s/%s", folder, misplaced[i]);
     if (count > 5) error_add(error, "  ...");
-    return error_add(error, "  hint: every image belongs into %.5s/CLASS/", folder);
+    return error_add(error, "  hint: every image belongs into %.*s/CLASS/", (int)strcspn(folder, "/"), folder);
 }
 
-static Status read_class(Source *source, SourceSplitKind split, int label, Error *error)
+static Status read_class(Source *source, SourceSplitKind split, const char *split_folder, int label, Error *error)
 {
     char folder[512], path[8192], name[1024];
     const char *misplaced[5];
     int wrong = 0;
-    snprintf(folder, sizeof folder, "%s/%s", source_split_name(split), source->class_names[label]);
+    snprintf(folder, sizeof folder, "%s/%s", split_folder, source->class_names[label]);
     snprintf(path, sizeof path, "%s/%s", source->root, folder);
     NameList list = {0};
     Status status = name_list_folder(&list, path, error);
@@ -71,10 +72,10 @@ static Status read_class(Source *source, SourceSplitKind split, int label, Error
 }
 
 /* The folders of a split, which are its classes; anything else there is an error. */
-static Status list_classes(const Source *source, SourceSplitKind split, NameList *list, Error *error)
+static Status list_classes(const Source *source, const char *folder, NameList *list, Error *error)
 {
     char path[8192];
-    const char *misplaced[5], *folder = source_split_name(split);
+    const char *misplaced[5];
     int wrong = 0;
     snprintf(path, sizeof path, "%s/%s", source->root, folder);
     Status status = name_list_folder(list, path, error);
@@ -90,22 +91,85 @@ static Status list_classes(const Source *source, SourceSplitKind split, NameList
     return status;
 }
 
-Status source_add_folders(Source *source, SourceSplitKind split, Error *error)
+/* "train", "val" or "validation", "test"; "" when there is none. */
+static Status find_folder(const Source *source, SourceSplitKind split, char name[16], Error *error)
+{
+    static const char *const NAMES[SOURCE_SPLITS][2] = {{"train", NULL}, {"val", "validation"}, {"test", NULL}};
+    char path[8192];
+    name[0] = 0;
+    for (int i = 0; i < 2 && NAMES[split][i]; i++) {
+        snprintf(path, sizeof path, "%s/%s", source->root, NAMES[split][i]);
+        if (!file_exists(path)) continue;
+        if (name[0])
+            return error_set(error, STATUS_DATA, "%s: holds both %s/ and %s/; which one is to be the validation split?",
+                             source->root, name, NAMES[split][i]);
+        snprintf(name, 16, "%s", NAMES[split][i]);
+    }
+    return STATUS_OK;
+}
+
+/* Whether none of its entries is a folder: ImageNet's test images, say, whose classes nobody tells. */
+static bool is_flat(const Source *source, const char *folder)
 {
     char path[8192];
-    snprintf(path, sizeof path, "%s/%s", source->root, source_split_name(split));
-    if (!file_exists(path)) return STATUS_OK;
     NameList list = {0};
-    Status status = list_classes(source, split, &list, error);
+    Error ignored = {0};
+    bool flat = true;
+    snprintf(path, sizeof path, "%s/%s", source->root, folder);
+    if (name_list_folder(&list, path, &ignored) != STATUS_OK) return false;
+    for (int i = 0; i < list.count && flat; i++) {
+        struct stat info;
+        snprintf(path, sizeof path, "%s/%s/%s", source->root, folder, list.names[i]);
+        flat = stat(path, &info) != 0 || !S_ISDIR(info.st_mode);
+    }
+    name_list_free(&list);
+    return flat;
+}
+
+static Status leave_out(Source *source, const char *folder, const char *why, Error *error)
+{
+    char text[1200];
+    snprintf(text, sizeof text, "%.1000s: %s", folder, why);
+    return name_list_add(&source->left_out, text, error);
+}
+
+Status source_add_folders(Source *source, SourceSplitKind split, Error *error)
+{
+    char folder[16];
+    Status status = find_folder(source, split, folder, error);
+    if (status || !folder[0]) return status;
+    if (split == SPLIT_TEST && is_flat(source, folder))
+        return leave_out(source, folder, "its images are in no class folders, so nobody can tell their classes", error);
+    NameList list = {0};
+    status = list_classes(source, folder, &list, error);
     if (!status && !source->classes) status = source_set_classes(source, list.names, list.count, error);
     NameList known = {source->class_names, source->classes, 0};
     for (int i = 0; i < list.count && !status; i++) {
         int label = name_list_find(&known, list.names[i]);
         if (label < 0)
-            status = error_set(error, STATUS_DATA, "%s/%s/%s: there is no such class in train/", source->root,
-                               source_split_name(split), list.names[i]);
+            status = error_set(error, STATUS_DATA, "%s/%s/%s: there is no such class in train/", source->root, folder,
+                               list.names[i]);
         else
-            status = read_class(source, split, label, error);
+            status = read_class(source, split, folder, label, error);
+    }
+    name_list_free(&list);
+    return status;
+}
+
+/* So that nobody misses images which were never read. */
+static Status name_others(Source *source, Error *error)
+{
+    static const char *const TAKEN[] = {"train", "val", "validation", "test"};
+    NameList list = {0};
+    Status status = name_list_folder(&list, source->root, error);
+    for (int i = 0; i < list.count && !status; i++) {
+        char path[8192];
+        struct stat info;
+        bool known = strncmp(list.names[i], "ILSVRC2012_devkit", 17) == 0;
+        for (size_t k = 0; k < sizeof TAKEN / sizeof TAKEN[0]; k++) known |= strcmp(list.names[i], TAKEN[k]) == 0;
+        snprintf(path, sizeof path, "%s/%s", source->root, list.names[i]);
+        if (!known && stat(path, &info) == 0 && S_ISDIR(info.st_mode))
+            status = leave_out(source, list.names[i], "neither train/, val/, validation/ nor test/", error);
     }
     name_list_free(&list);
     return status;
@@ -119,5 +183,6 @@ Status source_open_folder(Source *source, Error *error)
     Status status = STATUS_OK;
     for (int split = 0; split < SOURCE_SPLITS && !status; split++)
         status = source_add_folders(source, (SourceSplitKind)split, error);
+    if (!status) status = name_others(source, error);
     return status;
 }

@@ -21,8 +21,10 @@ typedef struct IdxFile {
     uint8_t *data;
 } IdxFile;
 
+enum { IDX_SPLITS = 2 }; /* training and validation, which these sets call test */
+
 typedef struct IdxState {
-    IdxFile images[SOURCE_SPLITS];
+    IdxFile images[IDX_SPLITS];
 } IdxState;
 
 static uint32_t big32(const uint8_t *bytes)
@@ -138,7 +140,7 @@ static Status idx_add_split(Source *source, SourceSplitKind split, const IdxFile
 
 static Status open_split(Source *source, SourceSplitKind split, const NameList *list, int *classes, Error *error)
 {
-    static const char *const SPLIT_NAMES[SOURCE_SPLITS][2] = {{"train", "train"}, {"t10k", "test"}};
+    static const char *const SPLIT_NAMES[IDX_SPLITS][2] = {{"train", "train"}, {"t10k", "test"}};
     IdxFile *images = &((IdxState *)source->state)->images[split];
     IdxFile labels = {0};
     Status status = find_file(list, source->root, SPLIT_NAMES[split], "images-idx3-ubyte", images->path,
@@ -174,7 +176,7 @@ static Status idx_read_image(const Source *source, const SourceItem *item, Sourc
 static void idx_free_state(void *pointer)
 {
     IdxState *state = pointer;
-    for (int i = 0; i < SOURCE_SPLITS; i++) free(state->images[i].data);
+    for (int i = 0; i < IDX_SPLITS; i++) free(state->images[i].data);
     free(state);
 }
 
@@ -189,7 +191,7 @@ Status source_open_idx(Source *source, Error *error)
     NameList list = {0};
     int classes = 0;
     Status status = name_list_folder(&list, source->root, error);
-    for (int split = 0; split < SOURCE_SPLITS && !status; split++)
+    for (int split = 0; split < IDX_SPLITS && !status; split++)
         status = open_split(source, (SourceSplitKind)split, &list, &classes, error);
     name_list_free(&list);
     return status ? status : source_number_classes(source, classes, error);

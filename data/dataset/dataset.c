@@ -29,10 +29,13 @@ static bool larger_than_memory(const ManifestSplit *split)
 static Status choose_split(Dataset *dataset, const char *folder, const char *name, Error *error)
 {
     dataset->split = manifest_split(&dataset->manifest, name);
-    if (!dataset->split)
-        return error_set(error, STATUS_DATA, "%s: has no split '%s'; manifest.json lists '%s'%s%s", folder, name,
-                         dataset->manifest.splits[0].name, dataset->manifest.split_count > 1 ? ", " : "",
-                         dataset->manifest.split_count > 1 ? dataset->manifest.splits[1].name : "");
+    if (!dataset->split) {
+        char names[256] = "";
+        for (int i = 0; i < dataset->manifest.split_count; i++)
+            snprintf(names + strlen(names), sizeof names - strlen(names), "%s'%s'", i ? ", " : "",
+                     dataset->manifest.splits[i].name);
+        return error_set(error, STATUS_DATA, "%s: has no split '%s'; manifest.json lists %s", folder, name, names);
+    }
     if (dataset->split->count == 0)
         return error_set(error, STATUS_DATA, "%s: split '%s' is empty; see rejected.tsv for why", folder, name);
     return STATUS_OK;

@@ -177,7 +177,7 @@ static Status read_root(Manifest *manifest, json_t *root, const char *name, Erro
     Status status = read_classes(manifest, classes, name, error);
     if (status) return status;
     if (!json_is_object(splits) || json_object_size(splits) == 0 || json_object_size(splits) > MAX_DATA_SPLITS)
-        return refuse(error, name, "splits is not an object of one or two splits");
+        return refuse(error, name, "splits is not an object of one to three splits");
     const char *key;
     json_t *split;
     json_object_foreach(splits, key, split)

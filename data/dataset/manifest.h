@@ -52,7 +52,7 @@ typedef struct ManifestSplit {
     int shard_count;
 } ManifestSplit;
 
-enum { MAX_DATA_SPLITS = 2 };
+enum { MAX_DATA_SPLITS = 3 };
 
 typedef struct Manifest {
     char source[16];

@@ -52,6 +52,46 @@ Test(convert_command, shows_its_bar_on_the_launchers_terminal, .init = make_sour
     command_free(&in_a_log);
 }
 
+/* The first process's bar ends with the images of all, not with its own fifth. */
+Test(convert_command, its_bar_counts_all_processes, .init = make_source)
+{
+    Command command = command_run(60, MPIRUN " -np 4 " T2T " convert %s %s --shards 5", source, dest);
+    cr_assert_eq(command.exit_status, 0, "%s", command.output);
+    const char *first = strstr(command.output, "250/250 images");
+    cr_expect_not_null(first, "%s", command.output);
+    cr_expect_null(first ? strstr(first + 1, "250/250") : NULL, "told twice:\n%s", command.output);
+    command_free(&command);
+}
+
+/* validation/ is val/; test/ with classes is a split; what is none of them is named, escape codes and all. */
+Test(convert_command, every_folder_is_taken_or_named)
+{
+    snprintf(source, sizeof source, "%s/source", temporary_folder());
+    snprintf(dest, sizeof dest, "%s/dest", temporary_folder());
+    write_folder_source(source);
+    run_or_fail("cd %s && mkdir -p 'ex\033[31mtra<b>' flat && cp -r val test && mv val validation", source);
+    Command command = command_run(60, T2T " convert %s %s && " T2T " verify %s --json 2>/dev/null", source, dest, dest);
+    cr_assert_eq(command.exit_status, 0, "%s", command.output);
+    cr_expect_not_null(strstr(command.output, "val 2 images in 1 shard, test 2 images in 1 shard"), "%s",
+                       command.output);
+    cr_expect_not_null(strstr(command.output, "left out: "), "%s", command.output);
+    cr_expect_not_null(strstr(command.output, "/ex\\x1B[31mtra<b>: neither"), "%s", command.output);
+    cr_expect_not_null(strstr(command.output, "/flat: neither"), "%s", command.output);
+    cr_expect_not_null(strstr(command.output, "\"good\":true,\"images\":11,\"problem_count\":0"), "%s", command.output);
+    cr_expect_null(strchr(command.output, '\x1b'));
+    command_free(&command);
+    /* Test images without classes cannot be a split. */
+    run_or_fail("cd %s && rm -r test/* && touch test/a.JPEG && rm -r %s", source, dest);
+    command = command_run(60, T2T " convert %s %s", source, dest);
+    cr_expect_not_null(strstr(command.output, "/test: its images are in no class folders"), "%s", command.output);
+    command_free(&command);
+    run_or_fail("cd %s && cp -r validation val && rm -r %s", source, dest);
+    command = command_run(60, T2T " convert %s %s", source, dest);
+    cr_expect_eq(command.exit_status, 3);
+    cr_expect_not_null(strstr(command.output, "holds both val/ and validation/"), "%s", command.output);
+    command_free(&command);
+}
+
 Test(convert_command, a_failure_in_one_process_ends_all, .init = make_source)
 {
     run_or_fail("truncate -s -10 %s/train-images-idx3-ubyte", source);
