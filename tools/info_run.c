@@ -19,13 +19,9 @@ bool info_is_run(const char *path)
     return run_state_is_run(path);
 }
 
-/* "2026-03-01 17:25:42", of this machine's clock. */
 static const char *date_text(double seconds, char text[DATE])
 {
-    time_t whole = (time_t)seconds;
-    struct tm local;
-    localtime_r(&whole, &local);
-    strftime(text, DATE, "%Y-%m-%d %H:%M:%S", &local);
+    progress_date(seconds, text, DATE);
     return text;
 }
 
@@ -86,7 +82,8 @@ static void print_times(const RunState *state)
     printf("%-14s%s; last line %s, %s later\n", "began", date_text(summary->began, began),
            date_text(summary->last, last), duration_text(summary->last - summary->began, span));
     if (summary->starts == 0) return;
-    printf("%-14s%" PRId64 ", %.3g core-hours in all\n", "starts", summary->starts, summary->core_hours);
+    printf("%-14s%" PRId64 ", %s core-hours in all\n", "starts", summary->starts,
+           core_hours_text(summary->core_hours, span));
 }
 
 static void print_best(const char *name, double top1, double epoch)

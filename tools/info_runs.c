@@ -36,7 +36,7 @@ static void print_folder(const char *folder, int width)
 static void print_run_row(const RunState *state, int width)
 {
     const RunSummary *summary = &state->summary;
-    char left[32] = "-", epochs[48];
+    char left[32] = "-", epochs[48], hours[32];
     snprintf(epochs, sizeof epochs, "%" PRId64 "/%" PRId64, summary->epochs_done, summary->epochs);
     if (summary->seconds_left > 0 && state->phase != RUN_DONE)
         progress_duration(summary->seconds_left, left, sizeof left);
@@ -46,7 +46,7 @@ static void print_run_row(const RunState *state, int width)
     print_figure(summary->best_top1, "%.2f", 6);
     print_figure(summary->best_ema, "%.2f", 6);
     print_figure(summary->images_per_s, "%.1f", 8);
-    print_figure(summary->core_hours, "%.3g", 8);
+    printf("  %8s", isnan(summary->core_hours) ? "-" : core_hours_text(summary->core_hours, hours));
     printf("  %9s\n", left);
 }
 

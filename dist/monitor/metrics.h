@@ -78,6 +78,7 @@ typedef struct CoreTime { /* adds up the hours of threads that compute, over sta
 void core_time_event(CoreTime *cores, const RunEvent *event);
 void core_time_line(CoreTime *cores, double time); /* any line's */
 double core_time_hours(const CoreTime *cores);
+const char *core_hours_text(double hours, char text[32]); /* "0.0172", "12.5", "141204" */
 
 typedef struct Metrics {
     int lines, summary; /* file descriptors, appending */

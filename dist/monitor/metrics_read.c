@@ -147,6 +147,12 @@ double core_time_hours(const CoreTime *cores)
     return cores->before + (seconds > 0 ? seconds * cores->threads / 3600 : 0);
 }
 
+const char *core_hours_text(double hours, char text[32])
+{
+    snprintf(text, 32, hours < 100 ? "%.3g" : "%.0f", hours);
+    return text;
+}
+
 /* ---- a whole file */
 
 /* Two passes: the first with no arrays to fill only counts. */

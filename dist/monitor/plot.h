@@ -1,6 +1,6 @@
 /* plot.h: a line chart as an <svg> element, with a title tooltip under the pointer and no script.
  *
- * Colours come from the page's style sheet: classes s0, s1, s2 (series), axis, grid, hover.
+ * Colours come from the page's style sheet (html.c): classes s0 .. s7 (series), axis, grid, hover, mark, level.
  *
  *     Plot plot = {.title = "Top-1", .unit = "%", .x_name = "epoch"};
  *     plot.series[plot.count++] = (PlotSeries){"weights", x, y, n};
@@ -13,7 +13,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-enum { PLOT_SERIES = 3 };
+enum { PLOT_SERIES = 8 };
 
 typedef struct PlotSeries {
     const char *name;
@@ -22,9 +22,20 @@ typedef struct PlotSeries {
     int64_t count;
 } PlotSeries;
 
+typedef struct PlotMark { /* something that happened at x */
+    double x;
+    bool start; /* a line over the whole height; else a stroke at the axis */
+    char text[64];
+} PlotMark;
+
 typedef struct Plot {
     const char *title, *unit, *x_name;
     bool from_zero; /* the y axis begins at 0 */
+    bool shows_end; /* the y axis is for what comes after the first quarter of each series: what was above is cut off */
+    double level;   /* a line across, where it is more than 0 */
+    const char *level_name;
+    const PlotMark *marks;
+    int mark_count;
     PlotSeries series[PLOT_SERIES];
     int count;
 } Plot;

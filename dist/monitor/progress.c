@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "core/base/clock.h"
 
@@ -20,6 +21,14 @@ void progress_duration(double seconds, char *text, size_t size)
         snprintf(text, size, "%" PRId64 "m %02" PRId64 "s", whole / 60, whole % 60);
     else
         snprintf(text, size, "%" PRId64 "s", whole);
+}
+
+void progress_date(double seconds, char *text, size_t size)
+{
+    time_t whole = (time_t)seconds;
+    struct tm local;
+    localtime_r(&whole, &local);
+    strftime(text, size, "%Y-%m-%d %H:%M:%S", &local);
 }
 
 void progress_begin(Progress *progress, Log *log, const ProgressPlan *plan, int64_t first_step)

@@ -63,4 +63,7 @@ void progress_end(Progress *progress); /* removes the status line */
 /* "1d 02h", "3h 05m", "12m 30s", "9s" */
 void progress_duration(double seconds, char *text, size_t size);
 
+/* "2026-03-01 17:25:42" by this machine's clock, of seconds since 1970. */
+void progress_date(double seconds, char *text, size_t size);
+
 #endif

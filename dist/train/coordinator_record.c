@@ -46,8 +46,9 @@ void coordinator_record_end(Coordinator *coordinator, const RunPosition *positio
     if (!coordinator->setup.provenance) return;
     coordinator_check_metrics(
         coordinator, metrics_end(&coordinator->metrics, position->step, done ? "done" : "stopped", &error), &error);
-    log_write(coordinator->setup.log, LOG_INFO, "%s after %.3g core-hours in all", done ? "done" : "stopped",
-              core_time_hours(&coordinator->metrics.cores));
+    char hours[32];
+    log_write(coordinator->setup.log, LOG_INFO, "%s after %s core-hours in all", done ? "done" : "stopped",
+              core_hours_text(core_time_hours(&coordinator->metrics.cores), hours));
 }
 
 void coordinator_sync_metrics(Coordinator *coordinator)

@@ -81,13 +81,20 @@ static void expect_well_formed(const char *page)
     cr_assert_eq(depth, 0);
 }
 
+static void expect_self_contained(const char *page)
+{
+    static const char *const OUTSIDE[] = {"<script", "<link", "<img", "<iframe", "://", "src=", "url(", "@import"};
+    for (size_t i = 0; i < sizeof OUTSIDE / sizeof OUTSIDE[0]; i++)
+        cr_expect_eq(count_of(page, OUTSIDE[i]), 0, "the page has %s", OUTSIDE[i]);
+}
+
 Test(report, one_page_that_needs_nothing_else)
 {
     char *page = page_of(make_run("run", 12, true));
     expect_well_formed(page);
-    cr_assert_eq(count_of(page, "<svg"), 6);
-    cr_assert_eq(count_of(page, "<script") + count_of(page, "://") + count_of(page, "src="), 0);
-    cr_assert_eq(count_of(page, "<tr"), 13);
+    cr_assert_eq(count_of(page, "<figure"), 6);
+    expect_self_contained(page);
+    cr_assert_eq(count_of(page, "<tr"), 12 + 1 + 4); /* validations, their heading, facts */
     cr_assert_not_null(strstr(page, "<b>60.00 %</b>best top-1, weights, epoch 5"));
     cr_assert_not_null(strstr(page, "<b>62.00 %</b>best top-1, EMA, epoch 12"));
     cr_assert_not_null(strstr(page, "<b>1200</b>of 31000 steps done")); /* 300 epochs and 10 of cool-down */
@@ -120,6 +127,58 @@ Test(report, a_folder_name_is_text)
     expect_well_formed(page);
     cr_assert_not_null(strstr(page, "a&lt;b&gt;&amp;c"));
     free(page);
+}
+
+/* Commands, hosts and folders may be called anything. */
+Test(report, hostile_texts_stay_texts)
+{
+    static const char LINES[] =
+        "{\"event\":\"start\",\"step\":0,\"epoch_steps\":10,\"images\":100,\"parameters\":5,\"version\":\"v\","
+        "\"command\":\"t2t train </td><script>alert(1)</script>\",\"hosts\":\"a\\u001b[31m\\\"<b>\",\"time\":1.7e9}\n"
+        "{\"event\":\"train\",\"step\":5,\"epoch\":0,\"loss\":5,\"time\":1700000100}\n"
+        "{\"event\":\"checkpoint\",\"step\":5,\"time\":1700000100}\n"
+        "{\"event\":\"start\",\"step\":5,\"version\":\"v\",\"command\":\"</td><script>\",\"hosts\":\"a\\u001b[31m<b>\","
+        "\"time\":1700000200}\n"
+        "{\"event\":\"train\",\"step\":9,\"epoch\":0,\"loss\":4,\"time\":1700000300}\n";
+    const char *folder = make_run("x\"><img src=y>", 0, true);
+    char path[600];
+    Error error = {0};
+    snprintf(path, sizeof path, "%s/metrics.jsonl", folder);
+    cr_assert_eq(file_write(path, LINES, strlen(LINES), &error), STATUS_OK);
+    char *page = page_of(folder);
+    expect_well_formed(page);
+    cr_expect_eq(count_of(page, "<script") + count_of(page, "<img") + count_of(page, "\x1b"), 0);
+    cr_expect_not_null(strstr(page, "&lt;/td&gt;&lt;script&gt;"));
+    cr_expect_not_null(strstr(page, "a\\x1B[31m&lt;b&gt;"));
+    cr_expect_not_null(strstr(page, "<title>resumed at step 5</title>"));
+    cr_expect_not_null(strstr(page, "<title>checkpoint of step 5</title>"));
+    free(page);
+}
+
+Test(report, several_runs_on_one_page)
+{
+    Config config;
+    char one[512], two[512], path[600], *page;
+    size_t size;
+    Error error = {0};
+    snprintf(one, sizeof one, "%s", make_run("one", 3, true));
+    snprintf(two, sizeof two, "%s", make_run("two<b>", 5, false));
+    snprintf(path, sizeof path, "%s/config.yaml", two);
+    config_defaults(&config);
+    config.schedule.lr = 0.125;
+    cr_assert_eq(config_save(&config, path, &error), STATUS_OK);
+    snprintf(path, sizeof path, "%s/both.html", temporary_folder());
+    char *folders[] = {one, two};
+    cr_assert_eq(report_write_runs(folders, 2, path, &error), STATUS_OK, "%s", error.message);
+    cr_assert_eq(file_read(path, 1 << 24, &page, &size, &error), STATUS_OK, "%s", error.message);
+    expect_well_formed(page);
+    expect_self_contained(page);
+    cr_expect_eq(count_of(page, "<figure"), 6);
+    cr_expect_not_null(strstr(page, "<span class=\"key s1\">two&lt;b&gt;</span>"));
+    cr_expect_not_null(
+        strstr(page, "<td class=\"text\">lr</td><td class=\"name\">0.0005</td><td class=\"name\">0.125</td>"));
+    free(page);
+    cr_expect_eq(report_write_runs(folders, 1, path, &error), STATUS_USAGE);
 }
 
 Test(report, refuses_what_is_no_run)
@@ -183,8 +242,8 @@ Test(plot, corners_and_gaps)
     const double x[] = {0, 1, 2, 3, 4}, y[] = {0, 10, NAN, 5, 5};
     char *text = plotted(x, y, 5);
     expect_well_formed(text);
-    /* The chart's inside goes from (52, 12) to (550, 216). */
-    cr_assert_not_null(strstr(text, "d=\"M52.0 216.0L176.5 12.0M425.5 114.0L550.0 114.0\""), "%s", text);
+    /* The chart's inside goes from (82, 12) to (546, 208). */
+    cr_assert_not_null(strstr(text, "d=\"M82.0 208.0L198.0 12.0M430.0 110.0L546.0 110.0\""), "%s", text);
     free(text);
 }
 
@@ -227,4 +286,30 @@ Test(plot, long_series_are_averaged)
     free(text);
     free(x);
     free(y);
+}
+
+/* What a run begins with would hide what it ends with. */
+Test(plot, the_axis_is_for_the_end)
+{
+    const double x[] = {0, 1, 2, 3, 4, 5, 6, 7, 8}, y[] = {900, 50, 3, 2.9, 2.8, 2.7, 2.6, 2.5, 2.4};
+    char *text;
+    size_t size;
+    FILE *out = open_memstream(&text, &size);
+    Plot plot = {.title = "t",
+                 .unit = "",
+                 .x_name = "x",
+                 .shows_end = true,
+                 .level = 2.5,
+                 .level_name = "published",
+                 .series = {{"s", x, y, 9}},
+                 .count = 1};
+    plot_write(out, &plot);
+    fclose(out);
+    expect_well_formed(text);
+    cr_expect_not_null(strstr(text, ">3</text>"));
+    cr_expect_null(strstr(text, ">900</text>"));
+    cr_expect_not_null(strstr(text, "the beginning is cut off"));
+    cr_expect_not_null(strstr(text, "class=\"level\""));
+    cr_expect_not_null(strstr(text, "published 2.5"));
+    free(text);
 }
