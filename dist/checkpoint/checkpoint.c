@@ -235,3 +235,18 @@ void checkpoint_close(Checkpoint *checkpoint)
     free(checkpoint->files);
     *checkpoint = (Checkpoint){0};
 }
+
+Status checkpoint_set_validated(const char *path, const RunPosition *position, const char *layout, Error *error)
+{
+    Checkpoint checkpoint = {0};
+    Status status = checkpoint_open_unverified(&checkpoint, path, error);
+    if (!status) {
+        RunPosition known = checkpoint.position;
+        known.validated = position->validated;
+        known.best_epoch = position->best_epoch;
+        known.best_top1 = position->best_top1;
+        status = checkpoint_commit(path, &known, checkpoint.config, layout, checkpoint.files, checkpoint.count, error);
+    }
+    checkpoint_close(&checkpoint);
+    return status;
+}

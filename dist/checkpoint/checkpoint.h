@@ -111,6 +111,10 @@ Status checkpoint_manifest_parse(Checkpoint *checkpoint, const char *name, const
                                  Error *error);
 void checkpoint_close(Checkpoint *checkpoint); /* accepts a zeroed one */
 
+/* Writes the manifest of the finished checkpoint in `path` anew with the validations that `position` knows; the rest of
+ * it, and its files, stay. Whenever the process is killed, the old manifest or the new one is there. */
+Status checkpoint_set_validated(const char *path, const RunPosition *position, const char *layout, Error *error);
+
 /* Fills the vectors; those that are NULL are left alone, and of the moments [begin, end) is read. An ema that is wanted
  * but not stored starts from the weights. Moments are put together from however many parts; they are all there or it is
  * an error. */

@@ -16,7 +16,7 @@ Status coordinator_create(Coordinator **out, const CoordinatorSetup *setup, Erro
     if (!coordinator) return error_set(error, STATUS_FAILED, "out of memory for the coordinator");
     coordinator->setup = *setup;
     coordinator->is_root = setup->world->rank == 0;
-    coordinator->verified = -1;
+    coordinator->verified = coordinator->validated = -1;
     coordinator->last_time = clock_seconds();
     coordinator->backend = setup->server >= 0 ? &COORDINATOR_REMOTE : &COORDINATOR_LOCAL;
     Status status = coordinator->backend->create(coordinator, error);
@@ -59,6 +59,7 @@ void coordinator_log_checkpoint(Coordinator *coordinator, const WriterReport *re
     if (report->status) coordinator->failure = *report;
     if (!report->status) {
         coordinator->verified = report->step;
+        coordinator->validated = -1; /* the writer knows what is validated from here on */
         log_write(log, LOG_INFO,
                   "checkpoint of step %" PRId64 ": %.1f MB in %.1f s, copied in %.3f s, the step held up for %.3f s",
                   report->step, (double)report->bytes * 1e-6, report->write_seconds, report->copy_seconds,
@@ -170,6 +171,18 @@ void coordinator_drain(Coordinator *coordinator)
     coordinator->backend->drain(coordinator);
 }
 
+/* A run may be resumed at its end for the sake of a validation that was cut. No checkpoint follows that could tell of it
+ * and remove what was to be validated, so it would be done again at each resume. */
+static void note_validations(Coordinator *coordinator, const RunPosition *position)
+{
+    char path[CHECKPOINT_PATH];
+    Error problem = {0};
+    checkpoint_path(path, coordinator->files.folder, position->step);
+    Status status = checkpoint_set_validated(path, position, coordinator->files.layout, &problem);
+    if (!status) status = checkpoint_prune_pending(coordinator->files.folder, position->validated, &problem);
+    if (status) log_write(coordinator->setup.log, LOG_WARNING, "%s", problem.message);
+}
+
 Status coordinator_finish(Coordinator *coordinator, RunPosition *position, Error *error)
 {
     const CoordinatorSetup *setup = &coordinator->setup;
@@ -188,6 +201,8 @@ Status coordinator_finish(Coordinator *coordinator, RunPosition *position, Error
         coordinator_flush(coordinator);
         if (!status) coordinator_record_end(coordinator, position);
         coordinator_sync_metrics(coordinator);
+        if (!fresh && coordinator->validated >= 0 && coordinator->validated < position->validated)
+            note_validations(coordinator, position);
     }
     return world_agree(setup->world->comm, status, error);
 }

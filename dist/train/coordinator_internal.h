@@ -63,6 +63,7 @@ struct Coordinator {
     Progress progress;
     bool progressing;
     int64_t verified;     /* step of the newest checkpoint that is on disk and good; -1: none */
+    int64_t validated;    /* epochs that the resumed checkpoint says are validated; -1: it is not of this folder */
     int failures;         /* checkpoints in a row that could not be written */
     WriterReport failure; /* the latest of them */
     bool grace_logged;

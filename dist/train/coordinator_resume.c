@@ -112,6 +112,7 @@ static Status leader_open(Coordinator *coordinator, const char *resume, Checkpoi
         checkpoint_path(own, coordinator->files.folder, position->step);
         if (strcmp(own, checkpoint->path) == 0) {
             coordinator->verified = position->step;
+            coordinator->validated = position->validated;
             cleanup(coordinator, position);
         }
     }
