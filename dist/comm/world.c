@@ -160,3 +160,23 @@ double world_sum(double value, MPI_Comm comm)
     MPI_Allreduce(MPI_IN_PLACE, &value, 1, MPI_DOUBLE, MPI_SUM, comm);
     return value;
 }
+
+void world_broadcast(void *data, size_t bytes, MPI_Comm comm)
+{
+    const size_t most = (size_t)1 << 30; /* at a time: MPI counts in int */
+    for (size_t at = 0; at < bytes; at += most)
+        MPI_Bcast((char *)data + at, (int)(bytes - at < most ? bytes - at : most), MPI_BYTE, 0, comm);
+}
+
+Status world_split(MPI_Comm comm, int group, MPI_Comm *part, Error *error)
+{
+    int rank;
+    MPI_Comm_rank(comm, &rank);
+    int code = MPI_Comm_split(comm, group, rank, part);
+    return code == MPI_SUCCESS ? STATUS_OK : world_mpi_failed(code, "MPI_Comm_split", error);
+}
+
+void world_split_free(MPI_Comm *part)
+{
+    MPI_Comm_free(part);
+}

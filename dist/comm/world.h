@@ -48,6 +48,12 @@ void world_barrier(MPI_Comm comm);                 /* all ranks have arrived */
 double world_largest(double value, MPI_Comm comm); /* of all ranks' */
 double world_sum(double value, MPI_Comm comm);
 
+void world_broadcast(void *data, size_t bytes, MPI_Comm comm); /* rank 0's go to all */
+
+/* Collective: a communicator for each group, its ranks in their order. world_split_free gives it back. */
+Status world_split(MPI_Comm comm, int group, MPI_Comm *part, Error *error);
+void world_split_free(MPI_Comm *part);
+
 /* STATUS_FAILED with MPI's text for `code`, and what was being done. */
 Status world_mpi_failed(int code, const char *doing, Error *error);
 

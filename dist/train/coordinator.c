@@ -189,8 +189,8 @@ Status coordinator_finish(Coordinator *coordinator, RunPosition *position, Error
     Status status = coordinator_gather(coordinator, error);
     if (status) return status;
     coordinator_drain(coordinator);
-    int fresh = coordinator->verified != position->step;
-    MPI_Bcast(&fresh, 1, MPI_INT, 0, setup->world->comm);
+    bool fresh = coordinator->verified != position->step;
+    world_broadcast(&fresh, sizeof fresh, setup->world->comm);
     if (fresh) {
         begin_checkpoint(coordinator, position);
         coordinator_drain(coordinator);

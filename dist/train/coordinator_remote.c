@@ -153,10 +153,11 @@ static Status wait_for_server(Coordinator *coordinator, Error *error)
 {
     for (;;) {
         if (coordinator->is_root) remote_collect(coordinator);
-        int local[2] = {coordinator->remote.validating, coordinator->asked_to_stop || signals_caught()}, all[2];
-        MPI_Allreduce(local, all, 2, MPI_INT, MPI_MAX, coordinator->setup.world->comm);
-        if (!all[0]) return STATUS_OK;
-        if (all[1]) return error_set(error, STATUS_STOPPED, "stopped while waiting for the validation before");
+        const MPI_Comm comm = coordinator->setup.world->comm;
+        bool validating = world_largest(coordinator->remote.validating, comm) > 0;
+        bool stop = world_largest(coordinator->asked_to_stop || signals_caught(), comm) > 0;
+        if (!validating) return STATUS_OK;
+        if (stop) return error_set(error, STATUS_STOPPED, "stopped while waiting for the validation before");
         if (coordinator->is_root && !coordinator->remote.wait_logged) {
             coordinator->remote.wait_logged = true;
             log_write(coordinator->setup.log, LOG_WARNING,

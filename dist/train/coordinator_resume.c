@@ -130,7 +130,7 @@ static Status leader_open(Coordinator *coordinator, const char *resume, Checkpoi
 
 static void broadcast_floats(const CoordinatorSetup *setup, float *vector, int64_t count)
 {
-    if (vector) MPI_Bcast(vector, (int)count, MPI_FLOAT, 0, setup->world->comm);
+    if (vector) world_broadcast(vector, (size_t)count * sizeof *vector, setup->world->comm);
 }
 
 /* ---- validations that were not done */
@@ -170,10 +170,10 @@ static Status validate_pending(Coordinator *coordinator, const char *checkpoint,
         if (!coordinator_validates(setup->config, epoch)) continue;
         RunPosition at = *position;
         Error problem = {0};
-        int missing = coordinator->is_root && pending_load(coordinator, checkpoint, epoch, &at, &problem) != STATUS_OK;
-        MPI_Bcast(&missing, 1, MPI_INT, 0, setup->world->comm);
+        bool missing = coordinator->is_root && pending_load(coordinator, checkpoint, epoch, &at, &problem) != STATUS_OK;
+        world_broadcast(&missing, sizeof missing, setup->world->comm);
         if (missing) continue;
-        MPI_Bcast(&at, (int)sizeof at, MPI_BYTE, 0, setup->world->comm);
+        world_broadcast(&at, sizeof at, setup->world->comm);
         broadcast_floats(setup, setup->vectors->weights, setup->table->size);
         broadcast_floats(setup, setup->vectors->ema, setup->table->size);
         model_set_weights(setup->model, setup->vectors->weights);
@@ -230,12 +230,10 @@ Status coordinator_resume(Coordinator *coordinator, const char *resume, RunPosit
     if (status) goto close;
     if (coordinator->is_root) *position = checkpoint.position;
     if (coordinator->is_root) coordinator->backend->begin_run(coordinator, position);
-    int flag = *resumed;
-    MPI_Bcast(&flag, 1, MPI_INT, 0, setup->world->comm);
-    *resumed = flag;
-    if (!flag) goto close;
-    MPI_Bcast(position, (int)sizeof *position, MPI_BYTE, 0, setup->world->comm);
-    MPI_Bcast(checkpoint.path, (int)sizeof checkpoint.path, MPI_BYTE, 0, setup->world->comm);
+    world_broadcast(resumed, sizeof *resumed, setup->world->comm);
+    if (!*resumed) goto close;
+    world_broadcast(position, sizeof *position, setup->world->comm);
+    world_broadcast(checkpoint.path, sizeof checkpoint.path, setup->world->comm);
     status = validate_pending(coordinator, checkpoint.path, position, error);
     if (!status) status = load(coordinator, &checkpoint, error);
 close:

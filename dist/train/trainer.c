@@ -45,10 +45,8 @@ Status train(const World *world, Log *log, const Config *config, const TrainOpti
     trainer_free(&trainer);
     /* The server ends as the run does. */
     if (trainer.server >= 0) {
-        int ended_with = status;
-        MPI_Bcast(&ended_with, 1, MPI_INT, 0, world->comm);
-        status = (Status)ended_with;
-        MPI_Comm_free(&team.comm);
+        world_broadcast(&status, sizeof status, world->comm);
+        world_split_free(&team.comm);
     }
     return status;
 }

@@ -26,8 +26,7 @@ Status trainer_split(Trainer *trainer, World *team, Error *error)
                          "coordinator: dedicated needs two ranks or more, one that does not train");
     trainer->server = job->size - 1;
     team->size = job->size - 1;
-    int code = MPI_Comm_split(job->comm, job->rank == trainer->server, job->rank, &team->comm);
-    return code == MPI_SUCCESS ? STATUS_OK : world_mpi_failed(code, "MPI_Comm_split", error);
+    return world_split(job->comm, job->rank == trainer->server, &team->comm, error);
 }
 
 /* ---- creation */
@@ -115,7 +114,7 @@ Status trainer_init_weights(Trainer *trainer, Error *error)
         }
         status = world_agree(trainer->world->comm, status, error);
         if (status) return status;
-        MPI_Bcast(vectors->weights, (int)table->size, MPI_FLOAT, 0, trainer->world->comm);
+        world_broadcast(vectors->weights, (size_t)table->size * sizeof(float), trainer->world->comm);
     }
     if (vectors->ema) memcpy(vectors->ema, vectors->weights, (size_t)table->size * sizeof *vectors->ema);
     return STATUS_OK;
