@@ -1,5 +1,8 @@
 #include "dist/config/config.h"
 
+#include <inttypes.h>
+#include <math.h>
+
 #include "dist/config/config_keys.h"
 
 /* ---- defaults: main.py of the official code, whose global batch is 512 (8 x 64) */
@@ -12,8 +15,10 @@ void config_defaults(Config *config)
         .batch_size = 512,
         .accumulate = 1,
         .optim = {.kind = OPT_ADAMW, .weight_decay = 0.05, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .momentum = 0.9},
+        .lr = 5e-4,
+        .lr_base_batch = 512,
+        .transfer_ratio = 1,
         .schedule = {.kind = SCHED_COSINE,
-                     .lr = 5e-4,
                      .min_lr = 1e-5,
                      .warmup_lr = 1e-6,
                      .epochs = 300,
@@ -39,10 +44,18 @@ void config_defaults(Config *config)
     config_resolve(config);
 }
 
+/* Linear: Goyal et al. (2017). Square root: for Adam and LAMB, You et al. (ICLR 2020). */
+static double lr_factor(const Config *config)
+{
+    const double ratio = (double)config->batch_size / (double)config->lr_base_batch;
+    return config->lr_scale == LR_SCALE_LINEAR ? ratio : config->lr_scale == LR_SCALE_SQRT ? sqrt(ratio) : 1;
+}
+
 void config_resolve(Config *config)
 {
     config->pipeline.img_size = config->model.img_size;
     config->optim.ema_decay = config->model_ema ? config->model_ema_decay : 0;
+    config->schedule.lr = config->lr * lr_factor(config);
 }
 
 /* ---- what no single key shows */
@@ -66,16 +79,46 @@ Status config_check(const Config *config, Error *error)
     if (!status && schedule->warmup_epochs > 0)
         status = check_pair("warmup_lr", schedule->warmup_lr, "lr", schedule->lr, error);
     if (!status) status = check_pair("accumulate", config->accumulate, "batch_size", (double)config->batch_size, error);
+    ParamTable table = {0};
+    if (!status) status = config_params(config, &table, error);
+    params_free(&table);
     return status;
+}
+
+Status config_params(const Config *config, ParamTable *table, Error *error)
+{
+    Status status = params_build(table, &config->model, error);
+    int left = 0;
+    for (int i = 0; i < config->freeze.count && !status; i++)
+        if (params_freeze(table, config->freeze.items[i]) == 0)
+            status =
+                error_set(error, STATUS_USAGE,
+                          "freeze: \"%s\" matches no trained tensor of this model; expected names or patterns such as "
+                          "cls_token, norm.* or blocks.[0-3].*",
+                          config->freeze.items[i]);
+    for (int i = 0; i < table->count; i++) left += table->items[i].trainable && !table->items[i].frozen;
+    if (!status && left == 0) status = error_set(error, STATUS_USAGE, "freeze: nothing is left to train");
+    if (config->weight_decay_all) params_decay_all(table);
+    return status;
+}
+
+void config_describe_lr(const Config *config, char *text, size_t size)
+{
+    snprintf(text, size, "lr %g", config->schedule.lr);
+    if (config->lr_scale == LR_SCALE_NONE) return;
+    snprintf(text, size, "lr %g = %g x %g (lr_scale %s: batch_size %" PRId64 " over lr_base_batch %" PRId64 ")",
+             config->schedule.lr, config->lr, lr_factor(config),
+             config->lr_scale == LR_SCALE_LINEAR ? "linear" : "sqrt", config->batch_size, config->lr_base_batch);
 }
 
 /* The published rates are 5e-4 (14, 19, 24) and 1e-3 (7, 10, 12) at a global batch of 512. A rate of one's own is
  * nobody's business, and a factor of four leaves room for other ways of scaling. */
 bool config_lr_unscaled(const Config *config, char *text, size_t size)
 {
-    double scale = (double)config->batch_size / 512, lr = config->schedule.lr;
+    double scale = (double)config->batch_size / 512, lr = config->lr;
     bool published = lr == 5e-4 || lr == 1e-3;
     if (config->optim.kind != OPT_ADAMW || config->init_weights[0] || !published) return false;
+    if (config->lr_scale != LR_SCALE_NONE) return false;
     if (scale >= 0.25 && scale <= 4) return false;
     snprintf(text, size,
              "lr %g is as published for a global batch of 512, but batch_size is %lld; scaled with it, it would be %g",

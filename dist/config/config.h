@@ -20,6 +20,7 @@
 #include "data/augment/augment.h"
 #include "dist/comm/settings.h"
 
+typedef enum LrScale { LR_SCALE_NONE, LR_SCALE_LINEAR, LR_SCALE_SQRT } LrScale;
 typedef enum CoordinatorMode { COORDINATOR_SHARED, COORDINATOR_DEDICATED } CoordinatorMode;
 typedef enum CheckpointUnit { CHECKPOINT_EPOCHS, CHECKPOINT_STEPS, CHECKPOINT_SECONDS } CheckpointUnit;
 
@@ -42,8 +43,14 @@ typedef struct Config {
     int64_t batch_size; /* global: over all ranks and accumulation steps */
     int accumulate;     /* micro-batches per step */
     OptimConfig optim;
-    ScheduleConfig schedule;
-    double clip_grad; /* 0: off */
+    ScheduleConfig schedule; /* its lr is the one below, times what lr_scale says */
+    double lr;
+    LrScale lr_scale;
+    int64_t lr_base_batch;
+    double transfer_ratio; /* rate of all but the head, over the head's */
+    bool weight_decay_all; /* also of biases, norms and cls_token */
+    TextList freeze;       /* shell patterns of tensors that stay as they are */
+    double clip_grad;      /* 0: off */
     bool model_ema;
     double model_ema_decay;
     bool model_ema_warmup; /* decay ramps as (1 + step) / (10 + step) up to model_ema_decay: for short runs */
@@ -86,6 +93,13 @@ void config_describe(FILE *out); /* every key: default, what it takes, meaning *
 /* The keys that differ and matter to the result (every: all keys), as lines "  lr: 0.001, was 0.0005".
  * Returns how many. */
 int config_differences(const Config *config, const Config *was, bool every, char *text, size_t size);
+
+/* The parameters of the model with what the configuration says of them: frozen or not, weight decay or not. STATUS_USAGE
+ * when a pattern of `freeze` matches nothing, or nothing is left to train. */
+Status config_params(const Config *config, ParamTable *table, Error *error);
+
+/* The peak rate in words, with what lr_scale made of `lr` and from which batch. */
+void config_describe_lr(const Config *config, char *text, size_t size);
 
 /* True when the rate looks left at the published value although the batch is another; `text` is then a warning. */
 bool config_lr_unscaled(const Config *config, char *text, size_t size);

@@ -10,7 +10,8 @@ static const char *const TOKENS_TYPES[] = {"performer", "transformer", "patch", 
 static const char *const VARIANTS[] = {"plain", "se", "ghost", "dense", NULL};
 static const char *const RECOMPUTES[] = {"none", "tokens", "mlp", "blocks", NULL};
 static const char *const PRECISIONS[] = {"fp32", "bf16", NULL};
-static const char *const OPTS[] = {"adamw", "sgd", "momentum", NULL};
+static const char *const OPTS[] = {"adamw", "sgd", "momentum", "lamb", NULL};
+static const char *const LR_SCALES[] = {"none", "linear", "sqrt", NULL};
 static const char *const SCHEDS[] = {"cosine", "constant", NULL};
 static const char *const INTERPOLATIONS[] = {"random", "bilinear", "bicubic", NULL};
 static const char *const REMODES[] = {"const", "rand", "pixel", NULL};
@@ -22,9 +23,10 @@ static const char *const COORDINATORS[] = {"shared", "dedicated", NULL};
 _Static_assert(sizeof(TokensType) == sizeof(int) && sizeof(Variant) == sizeof(int) &&
                    sizeof(Recompute) == sizeof(int) && sizeof(Precision) == sizeof(int) &&
                    sizeof(OptKind) == sizeof(int) && sizeof(SchedKind) == sizeof(int) &&
-                   sizeof(Interpolation) == sizeof(int) && sizeof(EraseMode) == sizeof(int) &&
-                   sizeof(MixMode) == sizeof(int) && sizeof(AllreduceKind) == sizeof(int) &&
-                   sizeof(WireType) == sizeof(int) && sizeof(CoordinatorMode) == sizeof(int),
+                   sizeof(LrScale) == sizeof(int) && sizeof(Interpolation) == sizeof(int) &&
+                   sizeof(EraseMode) == sizeof(int) && sizeof(MixMode) == sizeof(int) &&
+                   sizeof(AllreduceKind) == sizeof(int) && sizeof(WireType) == sizeof(int) &&
+                   sizeof(CoordinatorMode) == sizeof(int),
                "KEY_CHOICE writes an int");
 
 /* clang-format off */
@@ -127,16 +129,24 @@ static const Key KEYS[] = {
     {AUGMENTATION, "aug_repeats", INT(pipeline.aug_repeats, BETWEEN(0, 100)), FIXED,
      "repeated augmentation: copies per image; 0: off"},
 
-    {OPTIMIZER, "opt", CHOICE(optim.kind, OPTS), FIXED, "sgd is Nesterov's, momentum the plain one"},
-    {OPTIMIZER, "opt_eps", REAL(optim.eps, ABOVE(0)), FIXED, "adamw: epsilon"},
-    {OPTIMIZER, "opt_betas", REALS(optim.beta1, 2, BELOW(1)), FIXED, "adamw: decay of the two moments"},
+    {OPTIMIZER, "opt", CHOICE(optim.kind, OPTS), FIXED, "sgd is Nesterov's, momentum the plain one; lamb clips gradients to norm 1 by itself"},
+    {OPTIMIZER, "opt_eps", REAL(optim.eps, ABOVE(0)), FIXED, "adamw, lamb: epsilon; timm's lamb has 1e-6"},
+    {OPTIMIZER, "opt_betas", REALS(optim.beta1, 2, BELOW(1)), FIXED, "adamw, lamb: decay of the two moments"},
     {OPTIMIZER, "momentum", REAL(optim.momentum, BELOW(1)), FIXED, "sgd, momentum"},
     {OPTIMIZER, "weight_decay", REAL(optim.weight_decay, AT_LEAST(0)), FIXED, "not on biases, norms and cls_token"},
+    {OPTIMIZER, "weight_decay_all", BOOL(weight_decay_all), FIXED, "weight_decay on those, too"},
     {OPTIMIZER, "clip_grad", REAL(clip_grad, AT_LEAST(0)), FIXED, "largest global gradient norm; 0: no clipping"},
     {OPTIMIZER, "sched", CHOICE(schedule.kind, SCHEDS), FIXED, "after the warm-up"},
     {OPTIMIZER, "sched_on_updates", BOOL(schedule.per_step), FIXED,
      "the rate changes every step instead of every epoch"},
-    {OPTIMIZER, "lr", REAL(schedule.lr, ABOVE(0)), FIXED, "peak learning rate, for the global batch as it is"},
+    {OPTIMIZER, "lr", REAL(lr, ABOVE(0)), FIXED, "peak learning rate; lr_scale says for which batch"},
+    {OPTIMIZER, "lr_scale", CHOICE(lr_scale, LR_SCALES), FIXED,
+     "none: lr is for the global batch as it is; linear, sqrt: times batch_size / lr_base_batch, or its root"},
+    {OPTIMIZER, "lr_base_batch", INT64(lr_base_batch, BETWEEN(1, 1 << 30)), FIXED, "lr_scale: the global batch lr is for"},
+    {OPTIMIZER, "transfer_ratio", REAL(transfer_ratio, ABOVE(0)), FIXED,
+     "rate of everything but the head, over the head's: each goes from its own peak to min_lr"},
+    {OPTIMIZER, "freeze", OTHER(KEY_TEXTS, freeze, 63, NO_RANGE), FIXED,
+     "tensors that stay as they are: shell patterns of their names, as [cls_token, norm.*]"},
     {OPTIMIZER, "min_lr", REAL(schedule.min_lr, AT_LEAST(0)), FIXED, "end of the cosine, and the cool-down"},
     {OPTIMIZER, "warmup_lr", REAL(schedule.warmup_lr, AT_LEAST(0)), FIXED, "start of the warm-up"},
     {OPTIMIZER, "epochs", INT(schedule.epochs, BETWEEN(1, 1000000)), FIXED, "warm-up included, cool-down not"},

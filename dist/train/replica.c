@@ -161,6 +161,14 @@ RunPosition replica_next(const Replica *replica, const RunPosition *position)
     return next;
 }
 
+/* The rate of what has this share of the peak. Only the peak is shared out: all go to the same min_lr. */
+static double rate_of(const Replica *replica, const RunPosition *position, double share)
+{
+    ScheduleConfig schedule = replica->config->schedule;
+    schedule.lr *= share;
+    return schedule_lr(&schedule, (int)position->epoch, (double)position->epoch_step / (double)replica->epoch_steps);
+}
+
 /* Everything that ranks decide together, in one sum. STATUS_OK: *sums says what all saw. */
 static Status agree_on_step(Replica *replica, const StepRequest *request, Agreement *sums, Error *error)
 {
@@ -194,9 +202,9 @@ Status replica_step(Replica *replica, RunPosition *position, const StepRequest *
 
     result->compute = clock_seconds() - begin - waits;
     const double norm = sqrt(sums.squares);
-    const double lr = schedule_lr(&replica->config->schedule, (int)position->epoch,
-                                  (double)position->epoch_step / (double)replica->epoch_steps);
-    status = train_step_update(&replica->step, lr, norm, error);
+    const double lr = rate_of(replica, position, 1);
+    const double lr_body = rate_of(replica, position, replica->config->transfer_ratio);
+    status = train_step_update(&replica->step, lr, lr_body, norm, error);
     if (status) return status;
     result->stats = (StepStats){.step = position->step + 1,
                                 .epoch = position->epoch,

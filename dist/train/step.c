@@ -1,5 +1,6 @@
 #include "dist/train/step.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "core/base/clock.h"
@@ -25,6 +26,8 @@ static void carve(TrainStep *step, StepKind kind)
     vectors->moment1 = arena_floats(arena, slice);
     vectors->moment2 = optim_has_moment2(optim->kind) ? arena_floats(arena, slice) : NULL;
     vectors->ema = optim->ema_decay > 0 ? arena_floats(arena, size) : NULL;
+    if (optim->kind == OPT_LAMB)
+        step->lamb_squares = arena_carve(arena, 2 * (size_t)step->table->count * sizeof *step->lamb_squares);
 }
 
 static Status make_reducer(TrainStep *step, MPI_Comm comm, Error *error)
@@ -51,7 +54,11 @@ Status train_step_create(TrainStep *step, const TrainStepSetup *setup, Error *er
     /* Before any rank waits for the reducer of one that has no model. */
     if (setup->world) status = world_agree(setup->world->comm, status, error);
     if (status) return status;
-    step->table = model_params(step->model);
+    step->table = calloc(1, sizeof *step->table);
+    status = step->table ? config_params(setup->config, step->table, error)
+                         : error_set(error, STATUS_FAILED, "out of memory for the table of parameters");
+    if (setup->world) status = world_agree(setup->world->comm, status, error);
+    if (status) return status;
     step->vectors.end = step->table->size;
     if (setup->world) status = make_reducer(step, setup->world->comm, error);
     if (status) return status;
@@ -65,6 +72,8 @@ void train_step_free(TrainStep *step)
 {
     reducer_free(step->reducer);
     arena_free(&step->arena);
+    if (step->table) params_free(step->table);
+    free(step->table);
     model_free(step->model);
     *step = (TrainStep){0};
 }
@@ -134,7 +143,7 @@ double train_step_squares(const TrainStep *step)
 {
     int64_t begin = step->vectors.begin, end = step->vectors.end;
     if (step->reducer) reducer_slice(step->reducer, &begin, &end);
-    return optim_sum_squares(step->pool, train_step_total(step), begin, end);
+    return optim_grad_squares(step->table, step->pool, train_step_total(step), begin, end);
 }
 
 Status train_step_agree(TrainStep *step, double *values, int count, Error *error)
@@ -142,7 +151,18 @@ Status train_step_agree(TrainStep *step, double *values, int count, Error *error
     return step->reducer ? reducer_agree(step->reducer, values, count, error) : STATUS_OK;
 }
 
-Status train_step_update(TrainStep *step, double lr, double norm, Error *error)
+/* LAMB's norms are of whole tensors: with zero, each rank has the figures of its slice. */
+static Status lamb_norms(TrainStep *step, const OptimVectors *flat, OptimStep *update, Error *error)
+{
+    const Config *config = step->config;
+    optim_lamb_squares(&config->optim, step->table, step->pool, flat, step->vectors.begin, step->vectors.end, update,
+                       step->lamb_squares);
+    update->lamb_squares = step->lamb_squares;
+    if (config->zero == 0) return STATUS_OK;
+    return train_step_agree(step, step->lamb_squares, 2 * step->table->count, error);
+}
+
+Status train_step_update(TrainStep *step, double lr, double lr_body, double norm, Error *error)
 {
     const Config *config = step->config;
     const RunVectors *vectors = &step->vectors;
@@ -155,11 +175,14 @@ Status train_step_update(TrainStep *step, double lr, double norm, Error *error)
     }
     const OptimVectors flat = {vectors->weights, train_step_total(step), vectors->moment1, vectors->moment2,
                                vectors->ema};
-    const OptimStep update = {
-        .number = updates, .lr = lr, .lr_body = lr, .grad_scale = optim_clip_scale(norm, config->clip_grad)};
+    const double clip = optim_clip_scale(norm, config->clip_grad);
+    OptimStep update = {
+        .number = updates, .lr = lr, .lr_body = lr_body, .grad_scale = clip * optim_own_clip(optim.kind, clip * norm)};
+    Status status = optim.kind == OPT_LAMB ? lamb_norms(step, &flat, &update, error) : STATUS_OK;
+    if (status) return status;
     optim_step(&optim, step->table, step->pool, &flat, vectors->begin, vectors->end, &update);
     lap(step, PART_UPDATE);
-    Status status = step->reducer ? reducer_gather(step->reducer, vectors->weights, error) : STATUS_OK;
+    if (step->reducer) status = reducer_gather(step->reducer, vectors->weights, error);
     if (status) return status;
     model_set_weights(step->model, vectors->weights);
     timeline_add(step->timeline, TIMELINE_COMPUTE, "update", step->number, start, clock_seconds());

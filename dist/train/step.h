@@ -12,7 +12,7 @@
  *         train_step_sum(&step, error);                                // waits for the sum over ranks
  *         squares = train_step_squares(&step);                         // of this rank's slice
  *         train_step_agree(&step, &squares, 1, error);                 // of the whole gradient
- *         train_step_update(&step, lr, sqrt(squares), error);
+ *         train_step_update(&step, lr, lr, sqrt(squares), error);
  *     train_step_free(&step);
  */
 #ifndef DIST_TRAIN_STEP_H
@@ -45,7 +45,8 @@ typedef struct TrainStep {
     const Config *config;
     Pool *pool;
     Model *model;
-    const ParamTable *table;
+    ParamTable *table;    /* the model's, with what the configuration says: frozen or not, decay or not */
+    double *lamb_squares; /* (table->count, 2); others: NULL */
     Arena arena;
     RunVectors vectors;          /* [begin, end) is what this rank updates */
     float *grads;                /* the reducer's, if there is one */
@@ -85,7 +86,7 @@ double train_step_squares(const TrainStep *step);
 Status train_step_agree(TrainStep *step, double *values, int count, Error *error);
 
 /* Collective: the update by the total, whose norm is `norm`: clipping, optimizer, average, the weights that other ranks
- * own, the model's copies. */
-Status train_step_update(TrainStep *step, double lr, double norm, Error *error);
+ * own, the model's copies. lr is the head's rate, lr_body that of everything else. */
+Status train_step_update(TrainStep *step, double lr, double lr_body, double norm, Error *error);
 
 #endif

@@ -203,6 +203,19 @@ static void log_provenance(void *context, const char *name, const char *value)
     log_note(context, line);
 }
 
+/* What is not trained at all, or at another rate. */
+static void log_transfer(const Trainer *trainer)
+{
+    const Config *config = trainer->config;
+    const ParamTable *table = trainer->replica.step.table;
+    int frozen = 0;
+    for (int i = 0; i < table->count; i++) frozen += table->items[i].frozen;
+    if (frozen > 0) log_write(trainer->log, LOG_INFO, "frozen: %d of %d tensors", frozen, table->count);
+    if (config->transfer_ratio != 1)
+        log_write(trainer->log, LOG_INFO, "lr %g is the head's; everything else begins at %g", config->schedule.lr,
+                  config->schedule.lr * config->transfer_ratio);
+}
+
 void trainer_log_header(const Trainer *trainer)
 {
     if (trainer->world->rank == 0) provenance_each(&trainer->provenance, log_provenance, trainer->log);
@@ -217,11 +230,13 @@ void trainer_log_header(const Trainer *trainer)
     log_write(log, LOG_INFO, "data %s: %" PRId64 " training images, %" PRId64 " validation images, %d classes",
               config->data, dataset_count(trainer->images), dataset_count(trainer->validation),
               dataset_classes(trainer->images));
+    config_describe_lr(config, text, sizeof text);
     log_write(log, LOG_INFO,
-              "global batch %" PRId64 ", up to %d images at a time on each rank; lr %g; %" PRId64
+              "global batch %" PRId64 ", up to %d images at a time on each rank; %s; %" PRId64
               " steps per epoch, %d epochs",
-              config->batch_size, replica->step.micro_batch, config->schedule.lr, replica->epoch_steps,
+              config->batch_size, replica->step.micro_batch, text, replica->epoch_steps,
               schedule_total_epochs(&config->schedule));
+    log_transfer(trainer);
     reducer_describe(replica->step.reducer, text, sizeof text);
     log_write(log, LOG_INFO, "run folder %s; gradients summed by %s", trainer->options->output, text);
     if (trainer->world->rank == 0 && config_lr_unscaled(config, text, sizeof text))

@@ -8,6 +8,7 @@
 #include "core/optim/loss.h"
 #include "core/model/model.h"
 #include "core/optim/optim.h"
+#include "core/optim/schedule.h"
 #include "tests/support/golden.h"
 #include "tests/support/models.h"
 
@@ -52,34 +53,64 @@ static ModelConfig curve_model(TokensType type)
     return config;
 }
 
-/* The losses before each update. */
-static void train(TokensType type, double lr, const float *images, const int64_t *labels, double *losses, double *norms)
+/* What a run of a curve has of its own. */
+typedef struct Recipe {
+    TokensType type;
+    OptimConfig optim;
+    double smoothing;
+    bool transfer; /* as transfer_learning.py: cls_token and norm frozen, weight decay on all else */
+    ScheduleConfig schedule;
+    double ratio; /* of the body's peak rate over the head's */
+} Recipe;
+
+static const OptimConfig ADAMW = {.kind = OPT_ADAMW, .weight_decay = 0.05, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8};
+
+static double recipe_rate(const Recipe *recipe, double share, int epoch)
 {
-    ModelConfig config = curve_model(type);
+    ScheduleConfig schedule = recipe->schedule;
+    schedule.lr *= share;
+    return schedule_lr(&schedule, epoch, 0);
+}
+
+/* The losses before each update, gradients' norms, and the logits of the first batch after the last. */
+static void train(const Recipe *recipe, const float *images, const int64_t *labels, double *losses, double *norms,
+                  float *logits)
+{
+    ModelConfig config = curve_model(recipe->type);
     Error error = {0};
     Pool *pool;
     Model *model;
     cr_assert_eq(pool_create(&pool, 2, &error), STATUS_OK);
     cr_assert_eq(model_create(&model, &config, BATCH, MODEL_TRAIN, pool, &error), STATUS_OK, "%s", error.message);
-    const ParamTable *table = model_params(model);
+    ParamTable params, *table = &params;
+    cr_assert_eq(params_build(table, &config, &error), STATUS_OK);
+    if (recipe->transfer) {
+        cr_assert_eq(params_freeze(table, "cls_token") + params_freeze(table, "norm.*"), 3);
+        params_decay_all(table);
+    }
     size_t size = (size_t)table->size;
     float *weights = calloc(4 * size, sizeof(float)), *grads = weights + size;
-    float logits[BATCH * CLASSES], dlogits[BATCH * CLASSES], targets[BATCH * CLASSES];
-    OptimConfig optim = {.kind = OPT_ADAMW, .weight_decay = 0.05, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8};
+    float dlogits[BATCH * CLASSES], targets[BATCH * CLASSES];
     OptimVectors vectors = {.weights = weights, .grads = grads, .moment1 = grads + size, .moment2 = grads + 2 * size};
     fill_weights(table, weights);
     for (int step = 0; step < STEPS; step++) {
-        int first = step % (IMAGES / BATCH) * BATCH;
+        const int epoch = step / (IMAGES / BATCH), first = step % (IMAGES / BATCH) * BATCH;
         ModelInput input = {.count = BATCH, .images = images + (int64_t)first * PIXELS};
-        loss_smooth_targets(labels + first, BATCH, CLASSES, 0.1, targets);
+        loss_smooth_targets(labels + first, BATCH, CLASSES, recipe->smoothing, targets);
         model_set_weights(model, weights);
         model_forward(model, &input, logits);
         losses[step] = loss_soft_target(logits, targets, BATCH, CLASSES, 1.0 / BATCH, dlogits);
         model_backward(model, dlogits, grads, false, NULL, NULL);
         norms[step] = sqrt(optim_sum_squares(pool, grads, 0, table->size));
-        optim_step(&optim, table, pool, &vectors, 0, table->size,
-                   &(OptimStep){.number = step + 1, .lr = lr, .lr_body = lr, .grad_scale = 1});
+        optim_step(&recipe->optim, table, pool, &vectors, 0, table->size,
+                   &(OptimStep){.number = step + 1,
+                                .lr = recipe_rate(recipe, 1, epoch),
+                                .lr_body = recipe_rate(recipe, recipe->ratio, epoch),
+                                .grad_scale = 1});
     }
+    model_set_weights(model, weights);
+    model_forward(model, &(ModelInput){.count = BATCH, .images = images}, logits);
+    params_free(table);
     free(weights);
     model_free(model);
     pool_free(pool);
@@ -116,10 +147,16 @@ ParameterizedTest(int *index, model_curves, follow_the_reference, .timeout = 300
     double *want = golden_doubles(&golden, "loss_f64run", &count),
            *want_norm = golden_doubles(&golden, "grad_norm_f64run", &count);
     double losses[STEPS], norms[STEPS], end = 0, want_end = 0;
+    float logits[BATCH * CLASSES];
     float *images = malloc((size_t)IMAGES * PIXELS * sizeof(float));
     load_images(images, labels);
     for (int i = 0; i < IMAGES; i++) cr_assert_eq(labels[i], want_labels[i], "another Fashion-MNIST: label %d", i);
-    train(curve->type, curve->lr, images, labels, losses, norms);
+    const Recipe recipe = {.type = curve->type,
+                           .optim = ADAMW,
+                           .smoothing = 0.1,
+                           .schedule = {.kind = SCHED_CONSTANT, .lr = curve->lr},
+                           .ratio = 1};
+    train(&recipe, images, labels, losses, norms, logits);
     for (int i = 0; i < STEPS; i++) {
         if (i < curve->steps)
             cr_assert_lt(fabs(losses[i] - want[i]), curve->limit, "%s, step %d: loss %.9g, expected %.9g", curve->name,
@@ -136,5 +173,35 @@ ParameterizedTest(int *index, model_curves, follow_the_reference, .timeout = 300
     free(want_labels);
     free(want);
     free(want_norm);
+    safetensors_close(&golden);
+}
+
+/* The loop of transfer_learning.py: plain momentum, head and body at rates of their own, both down to one min_lr. */
+Test(model_curves, transfer_follows_the_reference, .timeout = 300)
+{
+    enum { EPOCHS = STEPS * BATCH / IMAGES };
+    const Recipe recipe = {
+        .type = TOKENS_PERFORMER,
+        .optim = {.kind = OPT_MOMENTUM, .weight_decay = 5e-4, .momentum = 0.9},
+        .transfer = true,
+        .schedule = {.kind = SCHED_COSINE, .lr = 0.05, .min_lr = 2e-4, .epochs = EPOCHS},
+        .ratio = 0.01,
+    };
+    Safetensors golden = golden_open("curves/sgd_transfer");
+    int64_t count, *labels = malloc(IMAGES * sizeof *labels);
+    double *want = golden_doubles(&golden, "loss_f64run", &count), *rates = golden_doubles(&golden, "lr", &count);
+    double *want_logits = golden_doubles(&golden, "final_logits_batch0_f64run", &count), losses[STEPS], norms[STEPS];
+    float *images = malloc((size_t)IMAGES * PIXELS * sizeof(float)), logits[BATCH * CLASSES];
+    for (int epoch = 0; epoch < EPOCHS; epoch++) { /* tokens_to_token, blocks, head */
+        cr_assert_float_eq(recipe_rate(&recipe, recipe.ratio, epoch), rates[3 * epoch], 1e-12);
+        cr_assert_float_eq(recipe_rate(&recipe, 1, epoch), rates[3 * epoch + 2], 1e-12);
+    }
+    load_images(images, labels);
+    train(&recipe, images, labels, losses, norms, logits);
+    for (int i = 0; i < STEPS; i++)
+        cr_assert_lt(fabs(losses[i] - want[i]), 1e-4, "step %d: loss %.9g, expected %.9g", i, losses[i], want[i]);
+    for (int i = 0; i < BATCH * CLASSES; i++)
+        cr_assert_lt(fabs(logits[i] - want_logits[i]), 2e-3, "logit %d: %g, expected %g", i, logits[i], want_logits[i]);
+    free(images), free(labels), free(want), free(rates), free(want_logits);
     safetensors_close(&golden);
 }

@@ -175,7 +175,7 @@ Test(config, refuses_wrong_types_and_impossible_values)
     expect_refused("smoothing: 1\n", "run.yaml:1", "less than 1");
     expect_refused("mixup: -0.1\n", "run.yaml:1", "from 0");
     expect_refused("no_aug: yes\n", "run.yaml:1", "true or false");
-    expect_refused("opt: lamb\n", "run.yaml:1", "one of adamw, sgd, momentum");
+    expect_refused("opt: lion\n", "run.yaml:1", "one of adamw, sgd, momentum, lamb");
     expect_refused("scale: [0.1, 0.2, 0.3]\n", "run.yaml:1", "2 numbers");
     expect_refused("scale: 0.1\n", "run.yaml:1", "found a single value");
     expect_refused("splits: [7, 4, 2]\n", "run.yaml:1", "splits");
@@ -357,7 +357,7 @@ Test(config, differences_name_what_matters)
     cr_assert_eq(config_differences(&b, &a, false, text, sizeof text), 0);
     cr_assert_eq(config_differences(&b, &a, true, text, sizeof text), 1);
     cr_assert_str_eq(text, "  threads: 7, was 0");
-    b.schedule.lr = 1e-3;
+    b.lr = 1e-3;
     b.seed = 1;
     cr_assert_eq(config_differences(&b, &a, false, text, sizeof text), 2);
     cr_assert_str_eq(text, "  lr: 0.001, was 0.0005\n  seed: 1, was 42");
@@ -372,12 +372,53 @@ Test(config, an_unscaled_rate_is_noticed)
     config.batch_size = 8192;
     cr_assert(config_lr_unscaled(&config, text, sizeof text));
     cr_assert_not_null(strstr(text, "0.008"), "%s", text);
-    config.schedule.lr = 2e-3; /* somebody thought about it */
+    config.lr = 2e-3; /* somebody thought about it */
     cr_assert(!config_lr_unscaled(&config, text, sizeof text));
-    config.schedule.lr = 1e-3;
+    config.lr = 1e-3;
     config.batch_size = 32;
     cr_assert(config_lr_unscaled(&config, text, sizeof text));
     cr_assert_not_null(strstr(text, "6.25e-05"), "%s", text);
+}
+
+Test(config, a_scaled_rate_is_told_and_saved_as_typed)
+{
+    static const char *const LINEAR[] = {"lr=5e-4", "lr_scale=linear", "batch_size=4096"};
+    static const char *const ROOT[] = {"lr_base_batch=1024", "batch_size=4096", "lr_scale=sqrt", "lr=2e-3"};
+    Config config;
+    char text[256];
+    Error error = {0};
+    cr_assert_eq(config_load(&config, NULL, LINEAR, 3, &error), STATUS_OK, "%s", error.message);
+    cr_assert_eq(config.schedule.lr, 4e-3);
+    cr_assert(!config_lr_unscaled(&config, text, sizeof text));
+    config_describe_lr(&config, text, sizeof text);
+    cr_assert_str_eq(text, "lr 0.004 = 0.0005 x 8 (lr_scale linear: batch_size 4096 over lr_base_batch 512)");
+    expect_round_trip(&config, "linear");
+    cr_assert_eq(config_load(&config, NULL, ROOT, 4, &error), STATUS_OK, "%s", error.message);
+    config_describe_lr(&config, text, sizeof text);
+    cr_assert_str_eq(text, "lr 0.004 = 0.002 x 2 (lr_scale sqrt: batch_size 4096 over lr_base_batch 1024)");
+    config_defaults(&config);
+    config_describe_lr(&config, text, sizeof text);
+    cr_assert_str_eq(text, "lr 0.0005");
+}
+
+Test(config, parameters_are_frozen_and_decay_as_told)
+{
+    static const char *const SETS[] = {"freeze=[cls_token, \"norm.*\"]", "weight_decay_all=true"};
+    Config config;
+    ParamTable table;
+    Error error = {0};
+    int frozen = 0;
+    cr_assert_eq(config_load(&config, NULL, SETS, 2, &error), STATUS_OK, "%s", error.message);
+    cr_assert_eq(config_params(&config, &table, &error), STATUS_OK);
+    for (int i = 0; i < table.count; i++) {
+        frozen += table.items[i].frozen;
+        cr_assert_eq(table.items[i].decay, table.items[i].trainable, "%s", table.items[i].name);
+    }
+    cr_assert_eq(frozen, 3); /* cls_token, norm.weight, norm.bias: not the blocks' norms */
+    params_free(&table);
+    expect_refused("lr: 1\nfreeze: [cls_token, \"block.*\"]\n", "run.yaml:2", "\"block.*\" matches no trained tensor");
+    expect_refused("freeze: [pos_embed]\n", "run.yaml:1", "\"pos_embed\" matches no trained tensor");
+    expect_refused("\nfreeze: [\"*\"]\n", "run.yaml:2", "nothing is left to train");
 }
 
 Test(config, a_changed_architecture_is_told)
@@ -491,7 +532,12 @@ Test(config, every_key_reaches_its_field)
     EXPECT("clip_grad", "1.5", clip_grad, 1.5);
     EXPECT("sched", "constant", schedule.kind, SCHED_CONSTANT);
     EXPECT("sched_on_updates", "true", schedule.per_step, true);
+    EXPECT("weight_decay_all", "true", weight_decay_all, true);
     EXPECT("lr", "0.33", schedule.lr, 0.33);
+    EXPECT("lr_base_batch", "616", lr_base_batch, 616);
+    EXPECT("lr_scale", "linear", schedule.lr, 0.33 * 77 / 616);
+    EXPECT("transfer_ratio", "0.01", transfer_ratio, 0.01);
+    EXPECT("freeze", "[cls_token, norm.*]", freeze.items[1][0], 'n');
     EXPECT("min_lr", "0.034", schedule.min_lr, 0.034);
     EXPECT("warmup_lr", "0.035", schedule.warmup_lr, 0.035);
     EXPECT("epochs", "31", schedule.epochs, 31);

@@ -50,7 +50,7 @@ Test(run, a_new_folder_gets_the_configuration)
     Config back;
     char path[600], text[64];
     Error error = {0};
-    config.schedule.lr = 0.002;
+    config.lr = 0.002;
     expect_open(false, false);
     snprintf(path, sizeof path, "%s/config.yaml", folder);
     cr_assert_eq(config_load(&back, path, NULL, 0, &error), STATUS_OK, "%s", error.message);
@@ -70,7 +70,7 @@ Test(run, refuses_another_configuration_and_names_the_keys)
 {
     expect_open(false, false);
     make("checkpoints/step-00000010");
-    config.schedule.lr = 0.002;
+    config.lr = 0.002;
     config.threads = 3;
     expect_refused(true, "lr: 0.002, was 0.0005");
     expect_refused(true, "1 key differs");
@@ -109,7 +109,7 @@ Test(run, machine_keys_may_change_and_are_told)
 Test(run, another_configuration_may_replace_one_that_never_got_to_a_checkpoint)
 {
     expect_open(false, false);
-    config.schedule.lr = 0.002;
+    config.lr = 0.002;
     expect_open(true, false);
     expect_open(true, true);
 }

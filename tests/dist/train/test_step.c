@@ -118,7 +118,7 @@ Test(step, an_update_is_clipped_stepped_and_averaged_as_core_says)
     double loss = train_step_gradients(&step, &bench.batch), squares = train_step_squares(&step);
     cr_assert_eq(train_step_sum(&step, &bench.error), STATUS_OK);
     cr_assert_eq(train_step_agree(&step, &squares, 1, &bench.error), STATUS_OK);
-    cr_assert_eq(train_step_update(&step, lr, sqrt(squares), &bench.error), STATUS_OK);
+    cr_assert_eq(train_step_update(&step, lr, lr, sqrt(squares), &bench.error), STATUS_OK);
 
     model_forward(by_hand.model, &bench.batch.input, by_hand.logits);
     cr_assert_eq(
