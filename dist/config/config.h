@@ -2,7 +2,8 @@
  *
  * Keys take timm's spelling with underscores; the table in config_keys.c is the only list of them. An unknown key, a
  * wrong type or an impossible value is STATUS_USAGE with file, line and the nearest valid key. `model:` fills the
- * architecture from the zoo wherever it stands in the file; every other key then overrides one field.
+ * architecture from the zoo wherever it stands in the file; every other key then overrides one field. `base: OTHER.yaml`,
+ * a path from the file's own folder, sets everything that the file does not.
  *
  *     Config config;
  *     const char *sets[] = {"lr=1e-3", "scale=[0.2, 1]"};
@@ -76,7 +77,7 @@ typedef struct Config {
 /* Defaults, then `path` (NULL: none), then `sets` ("key=value"), then config_check. Among the keys of the file, and
  * again among `sets`, `model` comes first; otherwise the last one counts. */
 Status config_load(Config *config, const char *path, const char *const *sets, int set_count, Error *error);
-/* The same from a file's text; `name` stands for it in messages. */
+/* The same from a file's text, which has no base; `name` stands for it in messages. */
 Status config_parse(Config *config, const char *text, const char *name, const char *const *sets, int set_count,
                     Error *error);
 void config_defaults(Config *config);                                    /* the published recipe of t2t_vit_14 */

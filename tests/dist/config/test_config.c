@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/base/file.h"
 #include "dist/config/config_keys.h"
 #include "tests/support/command.h"
 
@@ -564,4 +565,80 @@ Test(config, every_key_reaches_its_field)
     EXPECT("eval_every", "2", eval_every, 2);
     EXPECT("log_interval", "13", log_interval, 13);
     cr_assert_eq(seen + 1, config_key_count(), "a key is missing here (besides model)");
+}
+
+/* ---- base */
+
+/* Writes temporary_folder()/name and gives its path. */
+static const char *put_file(const char *name, const char *text)
+{
+    static char path[1000];
+    Error error = {0};
+    snprintf(path, sizeof path, "%.500s/%s", temporary_folder(), name);
+    cr_assert_eq(file_write(path, text, strlen(text), &error), STATUS_OK, "%s", error.message);
+    return path;
+}
+
+static void expect_base_refused(const char *name, const char *text, const char *place, const char *what)
+{
+    Config config;
+    Error error = {0};
+    cr_assert_eq(config_load(&config, put_file(name, text), NULL, 0, &error), STATUS_USAGE, "%s", text);
+    cr_assert(strstr(error.message, place), "%s: no \"%s\"", error.message, place);
+    cr_assert(strstr(error.message, what), "%s: no \"%s\"", error.message, what);
+}
+
+Test(config, a_base_sets_what_the_file_does_not)
+{
+    static const char *const SETS[] = {"epochs=7"};
+    Config config;
+    Error error = {0};
+    char folder[700];
+    snprintf(folder, sizeof folder, "%.500s/deep", temporary_folder());
+    cr_assert_eq(file_make_folders(folder, &error), STATUS_OK);
+    put_file("deep/root.yaml", "model: t2t_vit_7\ndepth: 3\nepochs: 9\nwarmup_epochs: 2\nlr: 1e-2\n");
+    put_file("middle.yaml", "base: deep/root.yaml\nlr: 2e-2\nseed: 5\n");
+    const char *path = put_file("leaf.yaml", "seed: 6\nbase: middle.yaml\n");
+    cr_assert_eq(config_load(&config, path, SETS, 1, &error), STATUS_OK, "%s", error.message);
+    cr_assert_str_eq(config.model.name, "t2t_vit_7");
+    cr_assert_eq(config.model.depth, 3);
+    cr_assert_eq(config.schedule.epochs, 7);
+    cr_assert_eq(config.schedule.warmup_epochs, 2);
+    cr_assert_eq(config.lr, 2e-2);
+    cr_assert_eq(config.seed, 6);
+    expect_round_trip(&config, "leaf.yaml");
+    /* Another model is another architecture: what the base changed of its own does not carry over. */
+    cr_assert_eq(config_load(&config, put_file("leaf.yaml", "base: middle.yaml\nmodel: t2t_vit_14\n"), NULL, 0, &error),
+                 STATUS_OK, "%s", error.message);
+    cr_assert_eq(config.model.depth, 14);
+    cr_assert_eq(config.lr, 2e-2);
+}
+
+Test(config, a_base_that_cannot_be_is_told_with_its_place)
+{
+    put_file("root.yaml", "epochs: 9\n\nwarmup_epochs: 2\n");
+    expect_base_refused("a.yaml", "seed: 1\nbase: none.yaml\n", "a.yaml:2: base: ", "none.yaml");
+    expect_base_refused("a.yaml", "seed: 1\nbase: none.yaml\n", "a.yaml:2: base: ", "expected a configuration");
+    expect_base_refused("a.yaml", "base: a.yaml\n", "a.yaml:1: base: ", "is what this file is for");
+    put_file("b.yaml", "\nbase: ./a.yaml\n");
+    expect_base_refused("a.yaml", "base: b.yaml\n", "b.yaml:2: base: ", "is what this file is for");
+    expect_base_refused("a.yaml", "base: root.yaml\nbase: b.yaml\n", "a.yaml:2", "stands twice");
+    expect_base_refused("a.yaml", "base: [root.yaml]\n", "a.yaml:1: base: ", "the path of one configuration");
+    expect_base_refused("a.yaml", "base: ''\n", "a.yaml:1: base: ", "the path of one configuration");
+    /* What is wrong in the base, or only beside what the file adds, has the place where it stands. */
+    put_file("wrong.yaml", "seed: 1\nsede: 2\n");
+    expect_base_refused("a.yaml", "base: wrong.yaml\n", "wrong.yaml:2", "seed");
+    expect_base_refused("a.yaml", "base: root.yaml\nepochs: 2\n", "root.yaml:3", "less than epochs");
+    expect_base_refused("a.yaml", "base: root.yaml\nwarmup_epochs: 9\n", "a.yaml:2", "less than epochs");
+    for (int i = 0; i < 12; i++) {
+        char name[32], text[64];
+        snprintf(name, sizeof name, "chain%d.yaml", i);
+        snprintf(text, sizeof text, "base: chain%d.yaml\n", i + 1);
+        put_file(name, text);
+    }
+    expect_base_refused("a.yaml", "base: chain0.yaml\n", "chain7.yaml:1", "a chain of more than 9 files");
+    Config config;
+    Error error = {0};
+    cr_assert_eq(config_parse(&config, "base: root.yaml\n", "weights", NULL, 0, &error), STATUS_USAGE);
+    cr_assert(strstr(error.message, "weights:1: base: only a file"), "%s", error.message);
 }
