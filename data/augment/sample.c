@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/base/memory.h"
 #include "data/augment/crop.h"
 #include "data/augment/erase.h"
 #include "data/image/pixel_ops.h"
@@ -11,12 +12,13 @@
 
 Status canvas_create(Canvas *canvas, int size, Error *error)
 {
-    size_t bytes = 3 * (size_t)size * (size_t)size + 1, plane = (bytes + 63) / 64 * 64;
-    *canvas =
-        (Canvas){.width = size, .height = size, .pixels = aligned_alloc(64, plane), .spare = aligned_alloc(64, plane)};
+    int64_t bytes = 3 * (int64_t)size * size + 1;
+    *canvas = (Canvas){.width = size, .height = size};
+    canvas->pixels = memory_alloc_aligned(64, bytes, 1, "the pixels of an image", error);
+    canvas->spare = memory_alloc_aligned(64, bytes, 1, "the pixels of an image", error);
     if (canvas->pixels && canvas->spare) return STATUS_OK;
     canvas_free(canvas);
-    return error_set(error, STATUS_FAILED, "out of memory: 2 images of %d x %d pixels", size, size);
+    return STATUS_FAILED;
 }
 
 void canvas_free(Canvas *canvas)

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "core/base/file.h"
+#include "core/base/memory.h"
 #include "core/base/printable.h"
 #include "data/convert/convert_lock.h"
 #include "data/convert/convert_plan.h"
@@ -151,8 +152,8 @@ Status convert_create(Convert **result, const ConvertConfig *config, Error *erro
     *result = NULL;
     Status status = check_config(config, error);
     if (status) return status;
-    Convert *convert = calloc(1, sizeof *convert);
-    if (!convert) return error_set(error, STATUS_FAILED, "no memory for a conversion");
+    Convert *convert = memory_alloc(1, sizeof *convert, "a conversion", error);
+    if (!convert) return STATUS_FAILED;
     convert->config = *config;
     pthread_mutex_init(&convert->lock, NULL);
     status = config->synthetic ? source_open_synthetic(&convert->source, config->synthetic, config->seed, error)
@@ -298,8 +299,8 @@ Status convert_run(Convert *convert, Error *error)
 {
     if (convert->done) return STATUS_OK;
     int threads = convert->config.threads, started = 0;
-    pthread_t *others = calloc((size_t)threads, sizeof *others);
-    if (!others) return error_set(error, STATUS_FAILED, "no memory for %d threads", threads);
+    pthread_t *others = memory_alloc(threads, sizeof *others, "the threads", error);
+    if (!others) return STATUS_FAILED;
     convert->progress = (ConvertProgress){.total = own_images(convert)};
     convert->next_shard = 0;
     while (started < threads - 1 && pthread_create(&others[started], NULL, work, convert) == 0) started++;
@@ -339,8 +340,8 @@ static Status add_split(Convert *convert, Manifest *manifest, SourceSplitKind ki
     if (convert->source.splits[kind].count == 0) return STATUS_OK;
     ManifestSplit *split = &manifest->splits[manifest->split_count++];
     snprintf(split->name, sizeof split->name, "%s", source_split_name(kind));
-    split->shards = calloc((size_t)convert->plan.shard_count, sizeof *split->shards);
-    if (!split->shards) return error_set(error, STATUS_FAILED, "no memory for the manifest");
+    split->shards = memory_alloc(convert->plan.shard_count, sizeof *split->shards, "the manifest", error);
+    if (!split->shards) return STATUS_FAILED;
     Status status = dataset_stats_create(&split->stats, convert->source.classes, error);
     for (int i = 0; i < convert->plan.shard_count && !status; i++)
         if (convert->plan.shards[i].split == kind)

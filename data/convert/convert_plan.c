@@ -6,6 +6,7 @@
 
 #include <xxhash.h>
 
+#include "core/base/memory.h"
 #include "core/base/rng.h"
 
 /* Part of every fingerprint: raise it when the same source and options come to give other bytes. */
@@ -17,8 +18,8 @@ static Status make_order(Plan *plan, const Source *source, SourceSplitKind split
 {
     int64_t total = source->splits[split].count;
     int64_t count = config->limit > 0 && config->limit < total ? config->limit : total;
-    uint32_t *order = malloc(((size_t)total + 1) * sizeof *order);
-    if (!order) return error_set(error, STATUS_FAILED, "no memory for the order of %lld images", (long long)total);
+    uint32_t *order = memory_alloc(total, sizeof *order, "the order of the images", error);
+    if (!order) return STATUS_FAILED;
     plan->order[split] = order;
     plan->counts[split] = count;
     if (split != SPLIT_TRAIN) {
@@ -63,11 +64,11 @@ static Status cut_shards(Plan *plan, const Source *source, SourceSplitKind kind,
     if (count == 0) return STATUS_OK;
     if (wanted > 100000)
         return error_set(error, STATUS_USAGE, "%lld shards are too many; 100000 are possible", (long long)wanted);
-    PlanShard *shards = realloc(plan->shards, (size_t)(plan->shard_count + wanted) * sizeof *shards);
-    if (!shards) return error_set(error, STATUS_FAILED, "no memory for %lld shards", (long long)wanted);
-    plan->shards = shards;
+    Status status = memory_resize((void **)&plan->shards, plan->shard_count + wanted, sizeof *plan->shards,
+                                  "the list of shards", error);
+    if (status) return status;
     for (int64_t i = 0; i < wanted; i++) {
-        PlanShard *shard = &shards[plan->shard_count++];
+        PlanShard *shard = &plan->shards[plan->shard_count++];
         *shard = (PlanShard){.split = kind, .begin = count * i / wanted, .end = count * (i + 1) / wanted};
         snprintf(shard->file, sizeof shard->file, "%s-%03lld.mdb", source_split_name(kind), (long long)i);
     }

@@ -3,30 +3,31 @@
 #include <string.h>
 
 #include "core/base/file.h"
+#include "core/base/memory.h"
 #include "core/base/printable.h"
 #include "data/convert/convert_plan.h"
 
 enum { DONE_MARKER_LIMIT = 512 << 20 };
 
 /* Names of files are any bytes; JSON and a table in a text file are not. */
-static char *copy_printable(const char *text)
+static char *copy_printable(const char *text, Error *error)
 {
     size_t size = 4 * strlen(text) + 1;
-    char *copy = malloc(size);
+    char *copy = memory_alloc((int64_t)size, 1, "the list of rejected images", error);
     return copy ? printable(copy, size, text) : NULL;
 }
 
 Status done_marker_reject(DoneMarker *marker, const char *name, const char *reason, Error *error)
 {
     size_t count = 2 * (size_t)marker->rejected_count;
-    char **rejected = realloc(marker->rejected, (count + 2) * sizeof *rejected);
-    if (!rejected) return error_set(error, STATUS_FAILED, "no memory for the list of rejected images");
-    marker->rejected = rejected;
-    rejected[count] = copy_printable(name);
-    rejected[count + 1] = copy_printable(reason);
+    Status status = memory_resize((void **)&marker->rejected, (int64_t)count + 2, sizeof *marker->rejected,
+                                  "the list of rejected images", error);
+    if (status) return status;
+    char **rejected = marker->rejected + count;
+    rejected[0] = copy_printable(name, error);
+    rejected[1] = copy_printable(reason, error);
     marker->rejected_count++;
-    if (!rejected[count] || !rejected[count + 1]) return error_set(error, STATUS_FAILED, "no memory for a name");
-    return STATUS_OK;
+    return rejected[0] && rejected[1] ? STATUS_OK : STATUS_FAILED;
 }
 
 void done_marker_free(DoneMarker *marker)

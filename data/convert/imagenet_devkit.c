@@ -35,8 +35,8 @@ static Status read_entry(struct archive *archive, struct archive_entry *entry, c
     if (*bytes || length < 0 || length > TEXT_LIMIT)
         return error_set(error, STATUS_DATA, "%s: %s: twice in it, or of %lld bytes", path,
                          archive_entry_pathname(entry), (long long)length);
-    *bytes = malloc((size_t)length + 1);
-    if (!*bytes) return error_set(error, STATUS_FAILED, "%s: no memory", path);
+    *bytes = memory_alloc(length + 1, 1, "a file of the devkit", error);
+    if (!*bytes) return STATUS_FAILED;
     la_ssize_t got = archive_read_data(archive, *bytes, (size_t)length);
     if (got != length)
         return error_set(error, STATUS_DATA, "%s: cannot read %s: %s", path, archive_entry_pathname(entry),

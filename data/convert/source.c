@@ -17,13 +17,12 @@ Status name_list_add(NameList *list, const char *name, Error *error)
 {
     if (list->count == list->capacity) {
         int capacity = 2 * list->capacity + 64;
-        char **names = realloc(list->names, (size_t)capacity * sizeof *names);
-        if (!names) return error_set(error, STATUS_FAILED, "no memory for %d names", capacity);
-        list->names = names;
+        Status status = memory_resize((void **)&list->names, capacity, sizeof *list->names, "a list of names", error);
+        if (status) return status;
         list->capacity = capacity;
     }
-    list->names[list->count] = strdup(name);
-    if (!list->names[list->count]) return error_set(error, STATUS_FAILED, "no memory for a name");
+    list->names[list->count] = memory_copy_text(name, "a name", error);
+    if (!list->names[list->count]) return STATUS_FAILED;
     list->count++;
     return STATUS_OK;
 }
@@ -79,9 +78,8 @@ void name_list_free(NameList *list)
 Status source_image_reserve(SourceImage *image, size_t size, Error *error)
 {
     if (size > image->capacity) {
-        uint8_t *bytes = realloc(image->bytes, size);
-        if (!bytes) return error_set(error, STATUS_FAILED, "no memory for an image of %zu bytes", size);
-        image->bytes = bytes;
+        Status status = memory_resize((void **)&image->bytes, (int64_t)size, 1, "the file of an image", error);
+        if (status) return status;
         image->capacity = size;
     }
     image->size = size;
@@ -103,9 +101,8 @@ static Status add_name(Source *source, const char *name, uint64_t *offset, Error
     size_t size = strlen(name) + 1;
     if (source->names_capacity - source->names_used < size) {
         size_t capacity = 2 * source->names_capacity + size + 65536;
-        char *names = realloc(source->names, capacity);
-        if (!names) return error_set(error, STATUS_FAILED, "no memory for the names of the images");
-        source->names = names;
+        Status status = memory_resize((void **)&source->names, (int64_t)capacity, 1, "the names of the images", error);
+        if (status) return status;
         source->names_capacity = capacity;
     }
     memcpy(source->names + source->names_used, name, size);
@@ -119,10 +116,9 @@ Status source_add(Source *source, SourceSplitKind kind, const char *name, const 
     SourceSplit *split = &source->splits[kind];
     if (split->count == split->capacity) {
         int64_t capacity = 2 * split->capacity + 1024;
-        SourceItem *items = realloc(split->items, (size_t)capacity * sizeof *items);
-        if (!items)
-            return error_set(error, STATUS_FAILED, "no memory for an index of %lld images", (long long)capacity);
-        split->items = items;
+        Status status =
+            memory_resize((void **)&split->items, capacity, sizeof *split->items, "the index of the images", error);
+        if (status) return status;
         split->capacity = capacity;
     }
     if (split->count == INT32_MAX) return error_set(error, STATUS_DATA, "%s: too many images", source->root);

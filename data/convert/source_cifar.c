@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "core/base/file.h"
+#include "core/base/memory.h"
 #include "data/convert/source.h"
 
 enum { SIDE = 32, PIXELS = SIDE * SIDE, MAX_FILES = 8 };
@@ -114,8 +115,8 @@ static bool find_layout(const char *root, CifarState *state)
 
 Status source_open_cifar(Source *source, Error *error)
 {
-    CifarState *state = calloc(1, sizeof *state);
-    if (!state) return error_set(error, STATUS_FAILED, "%s: no memory", source->root);
+    CifarState *state = memory_alloc(1, sizeof *state, "a source", error);
+    if (!state) return STATUS_FAILED;
     source->kind = "cifar";
     source->encode_as = IMAGE_PNG; /* small images do not bear a second lossy coding */
     source->read = cifar_read_image;

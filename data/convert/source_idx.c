@@ -11,6 +11,7 @@
 #include <zlib.h>
 
 #include "core/base/file.h"
+#include "core/base/memory.h"
 #include "data/convert/source.h"
 
 static const size_t IDX_LIMIT = (size_t)16 << 30; /* what a file may hold; the largest of the family hold 0.6 GB */
@@ -84,8 +85,8 @@ static Status read_data(IdxFile *idx, gzFile file, int dimensions, Error *error)
     if (status) return status;
     if (dimensions == 3) status = image_check_size(idx->dims[2], idx->dims[1], error);
     if (status) return error_add(error, "  in the header of %s", idx->path);
-    idx->data = malloc(size + 1);
-    if (!idx->data) return error_set(error, STATUS_FAILED, "%s: no memory for %zu bytes", idx->path, size);
+    idx->data = memory_alloc((int64_t)size + 1, 1, idx->path, error);
+    if (!idx->data) return STATUS_FAILED;
     return read_exactly(file, idx->path, idx->data, size, error);
 }
 
@@ -185,9 +186,9 @@ Status source_open_idx(Source *source, Error *error)
     source->kind = "idx";
     source->encode_as = IMAGE_JPEG;
     source->read = idx_read_image;
-    source->state = calloc(1, sizeof(IdxState));
+    source->state = memory_alloc(1, sizeof(IdxState), "a source", error);
     source->free_state = idx_free_state;
-    if (!source->state) return error_set(error, STATUS_FAILED, "%s: no memory", source->root);
+    if (!source->state) return STATUS_FAILED;
     NameList list = {0};
     int classes = 0;
     Status status = name_list_folder(&list, source->root, error);

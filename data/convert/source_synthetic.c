@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "core/base/memory.h"
 #include "core/base/rng.h"
 #include "data/convert/source.h"
 
@@ -122,8 +123,8 @@ Status source_open_synthetic(Source *source, int64_t train_images, uint64_t seed
 {
     *source = (Source){.kind = "synthetic", .encode_as = IMAGE_JPEG, .read = synthetic_read_image, .free_state = free};
     snprintf(source->root, sizeof source->root, "the synthetic source");
-    uint64_t *state = malloc(sizeof *state);
-    if (!state) return error_set(error, STATUS_FAILED, "no memory");
+    uint64_t *state = memory_alloc(1, sizeof *state, "a source", error);
+    if (!state) return STATUS_FAILED;
     *state = seed;
     source->state = state;
     Status status = source_set_classes(source, SHAPES, SHAPE_COUNT, error);

@@ -16,6 +16,7 @@
 #include <archive_entry.h>
 
 #include "core/base/file.h"
+#include "core/base/memory.h"
 #include "data/convert/imagenet_devkit.h"
 #include "data/convert/source.h"
 #include "data/dataset/imagenet_classes.h"
@@ -151,11 +152,10 @@ static Status add_class_tar(void *context, const Tar *tar, const char *name, siz
     int count = classes->wnids.count;
     if (count == classes->capacity) {
         int capacity = 2 * classes->capacity + 1024;
-        size_t *begins = realloc(classes->begins, (size_t)capacity * sizeof *begins);
-        if (begins) classes->begins = begins;
-        size_t *sizes = realloc(classes->sizes, (size_t)capacity * sizeof *sizes);
-        if (sizes) classes->sizes = sizes;
-        if (!begins || !sizes) return error_set(error, STATUS_FAILED, "%s: no memory", tar->path);
+        static const char PURPOSE[] = "the places of the class tars";
+        Status status = memory_resize((void **)&classes->begins, capacity, sizeof(size_t), PURPOSE, error);
+        if (!status) status = memory_resize((void **)&classes->sizes, capacity, sizeof(size_t), PURPOSE, error);
+        if (status) return status;
         classes->capacity = capacity;
     }
     classes->begins[count] = begin;
@@ -350,8 +350,8 @@ Status source_open_tars(Source *source, Error *error)
     source->encode_as = IMAGE_JPEG; /* what --resize makes smaller */
     source->read = tar_read_image;
     source->prefetch = tar_prefetch;
-    TarState *state = calloc(1, sizeof *state);
-    if (!state) return error_set(error, STATUS_FAILED, "%s: no memory", source->root);
+    TarState *state = memory_alloc(1, sizeof *state, "a source", error);
+    if (!state) return STATUS_FAILED;
     for (int i = 0; i < SOURCE_SPLITS; i++) state->tars[i].fd = -1;
     source->state = state;
     source->free_state = tar_free_state;

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "core/base/memory.h"
 #include "data/dataset/manifest.h"
 
 struct Dataset {
@@ -45,9 +46,9 @@ static Status open_shards(Dataset *dataset, const char *folder, Error *error)
 {
     const ManifestSplit *split = dataset->split;
     bool random = larger_than_memory(split);
-    dataset->shards = calloc((size_t)split->shard_count + 1, sizeof *dataset->shards);
-    dataset->begins = calloc((size_t)split->shard_count + 1, sizeof *dataset->begins);
-    if (!dataset->shards || !dataset->begins) return error_set(error, STATUS_FAILED, "%s: no memory", folder);
+    dataset->shards = memory_alloc(split->shard_count, sizeof *dataset->shards, "the shards of a data set", error);
+    dataset->begins = memory_alloc(split->shard_count + 1, sizeof *dataset->begins, "the shards of a data set", error);
+    if (!dataset->shards || !dataset->begins) return STATUS_FAILED;
     for (int i = 0; i < split->shard_count; i++) {
         char path[4096];
         snprintf(path, sizeof path, "%s/%s", folder, split->shards[i].file);
@@ -61,8 +62,8 @@ static Status open_shards(Dataset *dataset, const char *folder, Error *error)
 Status dataset_open(Dataset **result, const char *folder, const char *split, Error *error)
 {
     *result = NULL;
-    Dataset *dataset = calloc(1, sizeof *dataset);
-    if (!dataset) return error_set(error, STATUS_FAILED, "%s: no memory", folder);
+    Dataset *dataset = memory_alloc(1, sizeof *dataset, "a data set", error);
+    if (!dataset) return STATUS_FAILED;
     Status status = manifest_read(&dataset->manifest, folder, error);
     if (!status) status = choose_split(dataset, folder, split, error);
     if (!status) status = open_shards(dataset, folder, error);
@@ -117,12 +118,12 @@ int64_t dataset_shard_begin(const Dataset *dataset, int shard)
 Status dataset_reader_create(DatasetReader **result, const Dataset *dataset, Error *error)
 {
     *result = NULL;
-    DatasetReader *reader = calloc(1, sizeof *reader);
-    ShardReader **shards = calloc((size_t)dataset->split->shard_count, sizeof *shards);
+    DatasetReader *reader = memory_alloc(1, sizeof *reader, "a reader of a data set", error);
+    ShardReader **shards = memory_alloc(dataset->split->shard_count, sizeof *shards, "a reader of a data set", error);
     if (!reader || !shards) {
         free(reader);
         free(shards);
-        return error_set(error, STATUS_FAILED, "no memory to read a data set");
+        return STATUS_FAILED;
     }
     reader->dataset = dataset;
     reader->shards = shards;

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/base/memory.h"
 #include "data/dataset/manifest.h"
 
 static const int SIDE_BOUNDS[SIDE_BINS] = {32, 64, 128, 192, 256, 320, 384, 512, 768, 1024, 2048, INT_MAX};
@@ -13,9 +14,10 @@ int dataset_stats_side_bound(int bin)
 
 Status dataset_stats_create(DatasetStats *stats, int classes, Error *error)
 {
-    *stats = (DatasetStats){.classes = classes, .per_class = calloc((size_t)classes + 1, sizeof *stats->per_class)};
-    if (!stats->per_class) return error_set(error, STATUS_FAILED, "no memory for the counts of %d classes", classes);
-    return STATUS_OK;
+    *stats = (DatasetStats){.classes = classes,
+                            .per_class =
+                                memory_alloc(classes, sizeof *stats->per_class, "the counts of the classes", error)};
+    return stats->per_class ? STATUS_OK : STATUS_FAILED;
 }
 
 void dataset_stats_free(DatasetStats *stats)

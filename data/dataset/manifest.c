@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/base/file.h"
+#include "core/base/memory.h"
 
 enum { MANIFEST_VERSION = 1, MANIFEST_LIMIT = 512 << 20 };
 static const char FORMAT[] = "t2t dataset";
@@ -124,8 +125,8 @@ static Status read_split(ManifestSplit *split, const char *key, json_t *json, in
     if (status) return status;
     if (!json_is_array(shards) || json_array_size(shards) > 1000000) return refuse(error, name, "shards is not a list");
     split->shard_count = (int)json_array_size(shards);
-    split->shards = calloc((size_t)split->shard_count + 1, sizeof *split->shards);
-    if (!split->shards) return error_set(error, STATUS_FAILED, "%s: no memory", name);
+    split->shards = memory_alloc(split->shard_count, sizeof *split->shards, "a manifest", error);
+    if (!split->shards) return STATUS_FAILED;
     for (int i = 0; i < split->shard_count && !status; i++)
         status = manifest_shard_from_json(&split->shards[i], json_array_get(shards, (size_t)i), name, error);
     return status ? status : check_counts(split, name, error);
@@ -136,9 +137,9 @@ static Status read_classes(Manifest *manifest, json_t *classes, const char *name
     size_t count = json_array_size(classes);
     if (!json_is_array(classes) || count == 0 || count > MAX_CLASSES)
         return refuse(error, name, "classes is not a list of at least one class");
-    manifest->class_names = calloc(count, sizeof *manifest->class_names);
-    manifest->class_words = calloc(count, sizeof *manifest->class_words);
-    if (!manifest->class_names || !manifest->class_words) return error_set(error, STATUS_FAILED, "%s: no memory", name);
+    manifest->class_names = memory_alloc((int64_t)count, sizeof *manifest->class_names, "a manifest", error);
+    manifest->class_words = memory_alloc((int64_t)count, sizeof *manifest->class_words, "a manifest", error);
+    if (!manifest->class_names || !manifest->class_words) return STATUS_FAILED;
     manifest->classes = (int)count;
     for (size_t i = 0; i < count; i++) {
         const char *class_name, *words = NULL;

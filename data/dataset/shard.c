@@ -10,6 +10,7 @@
 #include <xxhash.h>
 
 #include "core/base/file.h"
+#include "core/base/memory.h"
 
 Status shard_hash_file(const char *path, char hash[33], Error *error)
 {
@@ -98,8 +99,8 @@ Status shard_open(Shard **result, const char *path, const ShardSummary *expected
     *result = NULL;
     Status status = shard_check_file(path, expected, error);
     if (status) return status;
-    Shard *shard = calloc(1, sizeof *shard);
-    if (!shard) return error_set(error, STATUS_FAILED, "%s: no memory", path);
+    Shard *shard = memory_alloc(1, sizeof *shard, "a shard", error);
+    if (!shard) return STATUS_FAILED;
     snprintf(shard->path, sizeof shard->path, "%s", path);
     int code = mdb_env_create(&shard->env);
     if (!code) code = mdb_env_set_mapsize(shard->env, expected->size);
@@ -125,8 +126,8 @@ void shard_close(Shard *shard)
 Status shard_reader_create(ShardReader **result, const Shard *shard, Error *error)
 {
     *result = NULL;
-    ShardReader *reader = calloc(1, sizeof *reader);
-    if (!reader) return error_set(error, STATUS_FAILED, "%s: no memory", shard->path);
+    ShardReader *reader = memory_alloc(1, sizeof *reader, "a reader of a shard", error);
+    if (!reader) return STATUS_FAILED;
     reader->shard = shard;
     int code = mdb_txn_begin(shard->env, NULL, MDB_RDONLY, &reader->txn);
     if (code) {

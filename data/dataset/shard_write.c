@@ -12,6 +12,7 @@
 #include <lmdb.h>
 
 #include "core/base/file.h"
+#include "core/base/memory.h"
 #include "data/dataset/shard.h"
 
 enum { BATCH_BYTES = 8 << 20, BATCH_RECORDS = 4096 };
@@ -45,8 +46,8 @@ static Status write_error(ShardWriter *writer, const char *action, int code, Err
 Status shard_writer_create(ShardWriter **result, const char *path, Error *error)
 {
     *result = NULL;
-    ShardWriter *writer = calloc(1, sizeof *writer);
-    if (!writer) return error_set(error, STATUS_FAILED, "%s: no memory for a shard's buffer", path);
+    ShardWriter *writer = memory_alloc(1, sizeof *writer, "the writer of a shard", error);
+    if (!writer) return STATUS_FAILED;
     snprintf(writer->path, sizeof writer->path, "%s", path);
     writer->map_size = 64 << 20;
     unlink(path); /* an interrupted attempt */
@@ -101,12 +102,9 @@ static Status write_batch(ShardWriter *writer, Error *error)
 
 static Status grow_batch(ShardWriter *writer, size_t capacity, Error *error)
 {
-    uint8_t *batch = realloc(writer->batch, capacity);
-    if (!batch)
-        return error_set(error, STATUS_FAILED, "%s: no memory for %zu bytes of records", writer->path, capacity);
-    writer->batch = batch;
-    writer->capacity = capacity;
-    return STATUS_OK;
+    Status status = memory_resize((void **)&writer->batch, (int64_t)capacity, 1, "the records of a shard", error);
+    if (!status) writer->capacity = capacity;
+    return status;
 }
 
 Status shard_writer_append(ShardWriter *writer, const Record *record, Error *error)

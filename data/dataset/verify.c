@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "core/base/file.h"
+#include "core/base/memory.h"
 #include "data/dataset/manifest.h"
 
 typedef struct Verify {
@@ -180,8 +181,8 @@ static void compare_stats(Verify *verify)
 static Status run_threads(Verify *verify, Error *error)
 {
     int threads = verify->options->threads, started = 0;
-    pthread_t *others = calloc((size_t)threads, sizeof *others);
-    if (!others) return error_set(error, STATUS_FAILED, "no memory for %d threads", threads);
+    pthread_t *others = memory_alloc(threads, sizeof *others, "the threads", error);
+    if (!others) return STATUS_FAILED;
     while (started < threads - 1 && pthread_create(&others[started], NULL, work, verify) == 0) started++;
     work(verify);
     while (started > 0) pthread_join(others[--started], NULL);

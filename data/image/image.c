@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/base/memory.h"
 #include "data/image/codec.h"
 
 Status image_reserve(Image *image, int width, int height, Error *error)
@@ -12,9 +13,8 @@ Status image_reserve(Image *image, int width, int height, Error *error)
     if (status) return status;
     size_t bytes = (size_t)width * (size_t)height * 3;
     if (bytes > image->capacity) {
-        uint8_t *pixels = realloc(image->pixels, bytes);
-        if (!pixels) return error_set(error, STATUS_FAILED, "no memory for an image of %d x %d pixels", width, height);
-        image->pixels = pixels;
+        status = memory_resize((void **)&image->pixels, (int64_t)bytes, 1, "the pixels of an image", error);
+        if (status) return status;
         image->capacity = bytes;
     }
     image->width = width;

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/base/memory.h"
+
 /* Longest sum for which the low halves cannot overflow: 255 * 8192 * taps < 2^31. */
 enum { MAX_SPLIT_GROUPS = 256 };
 
@@ -29,8 +31,8 @@ static Status grow(void *pointer, size_t *size, size_t need, Error *error)
     need += need / 4; /* crops differ in size: fewer steps on the way to the largest */
     free(*memory);
     *size = 0;
-    *memory = aligned_alloc(64, (need + 63) / 64 * 64);
-    if (!*memory) return error_set(error, STATUS_FAILED, "out of memory: %zu bytes for resizing an image", need);
+    *memory = memory_alloc_aligned(64, (int64_t)need, 1, "resizing an image", error);
+    if (!*memory) return STATUS_FAILED;
     *size = need;
     return STATUS_OK;
 }

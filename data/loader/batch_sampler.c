@@ -3,6 +3,8 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "core/base/memory.h"
+
 /* Units between the one that is claimed and the one whose record is fetched from disk. */
 enum { PREFETCH_UNITS = 32 };
 
@@ -35,8 +37,8 @@ static Status create_order(BatchSampler *sampler, const Dataset *dataset, Error 
 {
     const LoaderConfig *config = sampler->config;
     int shards = dataset_shards(dataset);
-    int64_t *begin = malloc(((size_t)shards + 1) * sizeof *begin);
-    if (!begin) return error_set(error, STATUS_FAILED, "out of memory: the bounds of %d shards", shards);
+    int64_t *begin = memory_alloc(shards + 1, sizeof *begin, "the bounds of the shards", error);
+    if (!begin) return STATUS_FAILED;
     for (int i = 0; i <= shards; i++) begin[i] = dataset_shard_begin(dataset, i);
     OrderConfig order = {.seed = config->seed,
                          .shuffle = config->shuffle,

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "core/base/memory.h"
 #include "data/loader/batch_sampler.h"
 
 typedef enum SlotState { SLOT_FREE, SLOT_FILLING, SLOT_READY, SLOT_HELD } SlotState;
@@ -164,14 +165,12 @@ static size_t carve_batch(const Loader *loader, Batch *batch, void *memory)
 static Status create_slots(Loader *loader, Error *error)
 {
     size_t bytes = carve_batch(loader, NULL, NULL);
-    loader->slots = calloc((size_t)loader->config.depth, sizeof *loader->slots);
-    if (!loader->slots) return error_set(error, STATUS_FAILED, "out of memory: a loader");
+    loader->slots = memory_alloc(loader->config.depth, sizeof *loader->slots, "a loader", error);
+    if (!loader->slots) return STATUS_FAILED;
     for (int i = 0; i < loader->config.depth && bytes > 0; i++) {
         Slot *slot = &loader->slots[i];
-        slot->memory = aligned_alloc(64, bytes);
-        if (!slot->memory)
-            return error_set(error, STATUS_FAILED, "out of memory: a ring of %d batches of %zu MB",
-                             loader->config.depth, bytes >> 20);
+        slot->memory = memory_alloc_aligned(64, (int64_t)bytes, 1, "a batch of images", error);
+        if (!slot->memory) return STATUS_FAILED;
         carve_batch(loader, &slot->batch, slot->memory);
     }
     return STATUS_OK;
@@ -181,9 +180,8 @@ static Status create_slots(Loader *loader, Error *error)
  * bus error is the worker's own, and one that is blocked ends the process without a word. */
 static Status start_threads(Loader *loader, Error *error)
 {
-    loader->threads = calloc((size_t)loader->config.workers + 1, sizeof *loader->threads);
-    if (!loader->threads)
-        return error_set(error, STATUS_FAILED, "out of memory: %d loader threads", loader->config.workers);
+    loader->threads = memory_alloc(loader->config.workers, sizeof *loader->threads, "the loader's threads", error);
+    if (!loader->threads) return STATUS_FAILED;
     sigset_t all, before;
     sigfillset(&all);
     sigdelset(&all, SIGBUS);
@@ -209,8 +207,8 @@ static Status start_threads(Loader *loader, Error *error)
 Status loader_create(Loader **loader_out, const Dataset *dataset, const LoaderConfig *config, Error *error)
 {
     *loader_out = NULL;
-    Loader *loader = calloc(1, sizeof *loader);
-    if (!loader) return error_set(error, STATUS_FAILED, "out of memory: a loader");
+    Loader *loader = memory_alloc(1, sizeof *loader, "a loader", error);
+    if (!loader) return STATUS_FAILED;
     loader->config = *config;
     loader->settings.dataset = dataset;
     loader->settings.config = &loader->config;

@@ -3,20 +3,21 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/base/memory.h"
 #include "core/base/rng.h"
 
 Status order_create(Order *order, const OrderConfig *config, const int64_t *begin, int shards, Error *error)
 {
-    size_t bounds = ((size_t)shards + 1) * sizeof(int64_t);
+    static const char PURPOSE[] = "the order of the shards";
     *order = (Order){.config = *config, .shards = shards, .count = begin[shards]};
-    order->begin = malloc(bounds);
-    order->start = malloc(bounds);
-    order->shard = malloc((size_t)shards * sizeof(int) + 1);
+    order->begin = memory_alloc(shards + 1, sizeof *order->begin, PURPOSE, error);
+    order->start = memory_alloc(shards + 1, sizeof *order->start, PURPOSE, error);
+    order->shard = memory_alloc(shards, sizeof *order->shard, PURPOSE, error);
     if (!order->begin || !order->start || !order->shard) {
         order_free(order);
-        return error_set(error, STATUS_FAILED, "out of memory: the order of %d shards", shards);
+        return STATUS_FAILED;
     }
-    memcpy(order->begin, begin, bounds);
+    memcpy(order->begin, begin, ((size_t)shards + 1) * sizeof *begin);
     order_set_epoch(order, 0);
     return STATUS_OK;
 }
