@@ -56,7 +56,7 @@ typedef struct AugmentStep {
 /* An image that is worked on, and room for operations that cannot work in place; they exchange the two. */
 typedef struct Canvas {
     int width, height;
-    uint8_t *pixels, *spare; /* (height, width, 3), each readable one byte past its end */
+    uint8_t *pixels, *spare; /* (height, width, 3) */
 } Canvas;
 
 /* "" is off. An unknown part is STATUS_USAGE. */

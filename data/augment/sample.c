@@ -12,7 +12,7 @@
 
 Status canvas_create(Canvas *canvas, int size, Error *error)
 {
-    int64_t bytes = 3 * (int64_t)size * size + 1;
+    int64_t bytes = 3 * (int64_t)size * size;
     *canvas = (Canvas){.width = size, .height = size};
     canvas->pixels = memory_alloc_aligned(64, bytes, 1, "the pixels of an image", error);
     canvas->spare = memory_alloc_aligned(64, bytes, 1, "the pixels of an image", error);

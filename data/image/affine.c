@@ -1,6 +1,7 @@
 #include "data/image/affine.h"
 
 #include <math.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -55,24 +56,36 @@ static double cubic(const double v[4], double d) /* a = -1 */
     return v[1] + d * (p2 + d * (p3 + d * p4));
 }
 
-/* One channel, around (x, y) with the rest (dx, dy). */
-static double sample(const uint8_t *in, int width, int height, int x, int y, double dx, double dy, bool is_cubic)
+typedef struct Source {
+    const uint8_t *in;
+    int width, height;
+} Source;
+
+/* The pixel around (x, y) with the rest (dx, dy). In a direction without rest the formulas give the middle value itself,
+ * so one row or column is enough there: shears and shifts have such a direction. */
+__attribute__((always_inline)) static inline void sample(const Source *source, int x, int y, double dx, double dy,
+                                                         int columns, int rows, bool is_cubic, uint8_t out[3])
 {
-    int taps = is_cubic ? 4 : 2, first = is_cubic ? -1 : 0;
-    double column[4] = {0};
-    for (int j = 0; j < taps; j++) {
-        const uint8_t *row = in + 3 * (int64_t)width * clamp(y + first + j, height);
-        double v[4] = {0};
-        for (int i = 0; i < taps; i++) v[i] = row[3 * clamp(x + first + i, width)];
-        column[j] = is_cubic ? cubic(v, dx) : linear(v[0], v[1], dx);
+    const uint8_t *row[4];
+    int column[4];
+    for (int j = 0; j < rows; j++)
+        row[j] = source->in + 3 * (int64_t)source->width * clamp(y + j - (rows == 4), source->height);
+    for (int i = 0; i < columns; i++) column[i] = 3 * clamp(x + i - (columns == 4), source->width);
+    for (int c = 0; c < 3; c++) {
+        double values[4], v[4];
+        for (int j = 0; j < rows; j++) {
+            for (int i = 0; i < columns; i++) v[i] = row[j][column[i] + c];
+            values[j] = columns == 1 ? v[0] : is_cubic ? cubic(v, dx) : linear(v[0], v[1], dx);
+        }
+        double value = rows == 1 ? values[0] : is_cubic ? cubic(values, dy) : linear(values[0], values[1], dy);
+        out[c] = (uint8_t)(value <= 0.0 ? 0.0 : value >= 255.0 ? 255.0 : value);
     }
-    return is_cubic ? cubic(column, dy) : linear(column[0], column[1], dy);
 }
 
-void affine_portable(const Affine *affine, const uint8_t *in, int width, int height, bool is_cubic,
-                     const uint8_t fill[3], uint8_t *out)
+__attribute__((always_inline)) static inline void transform(const double *m, const Source *source,
+                                                            const uint8_t fill[3], bool is_cubic, uint8_t *out)
 {
-    const double *m = affine->m;
+    const int taps = is_cubic ? 4 : 2, width = source->width, height = source->height;
     for (int y = 0; y < height; y++) {
         for (int x = 0; x < width; x++, out += 3) {
             double sx = m[0] * (x + 0.5) + m[1] * (y + 0.5) + m[2], sy = m[3] * (x + 0.5) + m[4] * (y + 0.5) + m[5];
@@ -82,11 +95,16 @@ void affine_portable(const Affine *affine, const uint8_t *in, int width, int hei
             }
             sx -= 0.5;
             sy -= 0.5;
-            int ix = (int)floor(sx), iy = (int)floor(sy);
-            for (int c = 0; c < 3; c++) {
-                double value = sample(in + c, width, height, ix, iy, sx - ix, sy - iy, is_cubic);
-                out[c] = (uint8_t)(value <= 0.0 ? 0.0 : value >= 255.0 ? 255.0 : value);
-            }
+            int ix = (int)sx, iy = (int)sy;
+            ix -= ix > sx; /* floor, which is a call on older processors */
+            iy -= iy > sy;
+            double dx = sx - ix, dy = sy - iy;
+            if (dy == 0.0)
+                sample(source, ix, iy, dx, dy, taps, 1, is_cubic, out);
+            else if (dx == 0.0)
+                sample(source, ix, iy, dx, dy, 1, taps, is_cubic, out);
+            else
+                sample(source, ix, iy, dx, dy, taps, taps, is_cubic, out);
         }
     }
 }
@@ -94,12 +112,9 @@ void affine_portable(const Affine *affine, const uint8_t *in, int width, int hei
 void affine_apply(const Affine *affine, const uint8_t *in, int width, int height, Interpolation filter,
                   const uint8_t fill[3], uint8_t *out)
 {
-    bool is_cubic = filter == INTERPOLATION_BICUBIC;
-#if defined(__x86_64__)
-    if (__builtin_cpu_supports("avx2")) {
-        affine_avx2(affine, in, width, height, is_cubic, fill, out);
-        return;
-    }
-#endif
-    affine_portable(affine, in, width, height, is_cubic, fill, out);
+    const Source source = {in, width, height};
+    if (filter == INTERPOLATION_BICUBIC)
+        transform(affine->m, &source, fill, true, out);
+    else
+        transform(affine->m, &source, fill, false, out);
 }

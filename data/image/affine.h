@@ -7,7 +7,6 @@
 #ifndef DATA_IMAGE_AFFINE_H
 #define DATA_IMAGE_AFFINE_H
 
-#include <stdbool.h>
 #include <stdint.h>
 #include "data/image/interpolation.h"
 
@@ -20,14 +19,8 @@ Affine affine_shear_x(double factor);
 Affine affine_shear_y(double factor);
 Affine affine_translate(double x, double y); /* pixels; positive moves the content left and up */
 
-/* in, out: (height, width, 3), distinct; `in` must be readable one byte past its end. */
+/* in, out: (height, width, 3), distinct. */
 void affine_apply(const Affine *affine, const uint8_t *in, int width, int height, Interpolation filter,
                   const uint8_t fill[3], uint8_t *out);
-
-/* The two ways it is done; the same bytes. */
-void affine_portable(const Affine *affine, const uint8_t *in, int width, int height, bool cubic, const uint8_t fill[3],
-                     uint8_t *out);
-void affine_avx2(const Affine *affine, const uint8_t *in, int width, int height, bool cubic, const uint8_t fill[3],
-                 uint8_t *out);
 
 #endif
