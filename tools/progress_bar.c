@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/base/clock.h"
 #include "dist/monitor/log.h"
 
 /* mpirun hands on a pipe; a Log knows whether a terminal is behind it. */
@@ -20,13 +21,6 @@ static bool is_terminal(void)
 Bar bar_begin(bool silent)
 {
     return (Bar){.terminal = !silent && is_terminal(), .silent = silent};
-}
-
-static double seconds_since(const struct timespec *begin)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)(now.tv_sec - begin->tv_sec) + 1e-9 * (double)(now.tv_nsec - begin->tv_nsec);
 }
 
 static void bar_print(double share)
@@ -60,8 +54,8 @@ void bar_show(Bar *bar, const BarState *state)
     if (bar->silent || bar->ended || (!last && bar->calls++ % 16))
         return; /* the time costs more than an image header */
     bar->ended = last;
-    if (!bar->begin.tv_sec) clock_gettime(CLOCK_MONOTONIC, &bar->begin); /* what was prepared before does not count */
-    double seconds = seconds_since(&bar->begin);
+    if (bar->begin == 0) bar->begin = clock_seconds(); /* what was prepared before does not count */
+    double seconds = clock_seconds() - bar->begin;
     if (!last && seconds - bar->last < (bar->terminal ? 0.2 : 30)) return;
     bar->last = seconds;
     print_state(bar, state, seconds);

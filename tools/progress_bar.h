@@ -4,14 +4,13 @@
 
 #include <stdbool.h>
 #include <stdint.h>
-#include <time.h>
 
 typedef struct Bar {
     bool terminal, silent;
     bool ended; /* the last state is shown */
     int64_t calls;
-    struct timespec begin; /* of the first bar_show */
-    double last;           /* seconds after begin */
+    double begin; /* of the first bar_show */
+    double last;  /* seconds after begin */
 } Bar;
 
 typedef struct BarState {

@@ -1,4 +1,5 @@
 /* t2t trace: one forward and backward on given tensors, for comparing with another implementation. */
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -113,9 +114,8 @@ static Status trace_run(Trace *trace, const Arguments *arguments, Error *error)
     if (status) return status;
     if (report.head_dropped)
         return error_set(error, STATUS_DATA,
-                         "%s: a head of %lld classes, but the model has %d; add --set num_classes=%lld",
-                         arguments->weights, (long long)report.file_classes, trace->config.model.num_classes,
-                         (long long)report.file_classes);
+                         "%s: a head of %" PRId64 " classes, but the model has %d; add --set num_classes=%" PRId64,
+                         arguments->weights, report.file_classes, trace->config.model.num_classes, report.file_classes);
     model_set_weights(step->model, step->vectors.weights);
     const StepBatch batch = {.input = {.count = trace->input.batch, .images = trace->input.images},
                              .targets = trace->input.targets,

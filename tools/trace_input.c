@@ -1,5 +1,6 @@
 #include "tools/trace_input.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,7 +11,7 @@
 static float *allocate(int64_t count, Error *error)
 {
     float *out = calloc((size_t)count, sizeof *out);
-    if (!out) error_set(error, STATUS_FAILED, "out of memory for %lld floats", (long long)count);
+    if (!out) error_set(error, STATUS_FAILED, "out of memory for %" PRId64 " floats", count);
     return out;
 }
 
@@ -22,11 +23,10 @@ static Status check_shape(const Safetensors *file, const SafetensorsEntry *entry
     if (right) return STATUS_OK;
     char found[160] = "", expected[160] = "";
     for (int i = 0; i < entry->ndim; i++)
-        snprintf(found + strlen(found), sizeof found - strlen(found), "%s%lld", i ? ", " : "",
-                 (long long)entry->shape[i]);
+        snprintf(found + strlen(found), sizeof found - strlen(found), "%s%" PRId64, i ? ", " : "", entry->shape[i]);
     for (int i = 0; i < ndim; i++)
-        snprintf(expected + strlen(expected), sizeof expected - strlen(expected), "%s%lld", i ? ", " : "",
-                 (long long)shape[i]);
+        snprintf(expected + strlen(expected), sizeof expected - strlen(expected), "%s%" PRId64, i ? ", " : "",
+                 shape[i]);
     return error_set(error, STATUS_DATA, "%s: '%s' is %s (%s), expected %s (%s)", file->path, entry->name,
                      dtype_name(entry->dtype), found, dtype_name(dtype), expected);
 }
@@ -39,8 +39,8 @@ static Status read_images(TraceInput *input, const Safetensors *file, const Mode
     Status status = check_shape(file, entry, DTYPE_F32, 4, shape, error);
     if (status) return status;
     if (shape[0] < 1 || shape[0] > 1 << 16)
-        return error_set(error, STATUS_DATA, "%s: 'input' has %lld images; 1 to 65536 can be run", file->path,
-                         (long long)shape[0]);
+        return error_set(error, STATUS_DATA, "%s: 'input' has %" PRId64 " images; 1 to 65536 can be run", file->path,
+                         shape[0]);
     input->batch = (int)shape[0];
     input->images = allocate(entry->numel, error);
     return input->images ? safetensors_read_f32(file, entry, input->images, error) : STATUS_FAILED;
@@ -57,8 +57,8 @@ static Status read_labels(TraceInput *input, const Safetensors *file, const Safe
     status = safetensors_read(file, entry, labels, error);
     for (int b = 0; !status && b < input->batch; b++)
         if (labels[b] < 0 || labels[b] >= classes)
-            status = error_set(error, STATUS_DATA, "%s: target %d is %lld; the model has classes 0 .. %d", file->path,
-                               b, (long long)labels[b], classes - 1);
+            status = error_set(error, STATUS_DATA, "%s: target %d is %" PRId64 "; the model has classes 0 .. %d",
+                               file->path, b, labels[b], classes - 1);
     if (!status) loss_smooth_targets(labels, input->batch, classes, smoothing, input->targets);
     free(labels);
     return status;

@@ -1,5 +1,6 @@
 #include "data/convert/convert_plan.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -63,14 +64,14 @@ static Status cut_shards(Plan *plan, const Source *source, SourceSplitKind kind,
     int64_t count = plan->counts[kind], wanted = shards_wanted(plan, source, kind, config);
     if (count == 0) return STATUS_OK;
     if (wanted > 100000)
-        return error_set(error, STATUS_USAGE, "%lld shards are too many; 100000 are possible", (long long)wanted);
+        return error_set(error, STATUS_USAGE, "%" PRId64 " shards are too many; 100000 are possible", wanted);
     Status status = memory_resize((void **)&plan->shards, plan->shard_count + wanted, sizeof *plan->shards,
                                   "the list of shards", error);
     if (status) return status;
     for (int64_t i = 0; i < wanted; i++) {
         PlanShard *shard = &plan->shards[plan->shard_count++];
         *shard = (PlanShard){.split = kind, .begin = count * i / wanted, .end = count * (i + 1) / wanted};
-        snprintf(shard->file, sizeof shard->file, "%s-%03lld.mdb", source_split_name(kind), (long long)i);
+        snprintf(shard->file, sizeof shard->file, "%s-%03" PRId64 ".mdb", source_split_name(kind), i);
     }
     return STATUS_OK;
 }

@@ -1,5 +1,6 @@
 #include "data/convert/imagenet_devkit.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,8 +34,8 @@ static Status read_entry(struct archive *archive, struct archive_entry *entry, c
 {
     int64_t length = archive_entry_size(entry);
     if (*bytes || length < 0 || length > TEXT_LIMIT)
-        return error_set(error, STATUS_DATA, "%s: %s: twice in it, or of %lld bytes", path,
-                         archive_entry_pathname(entry), (long long)length);
+        return error_set(error, STATUS_DATA, "%s: %s: twice in it, or of %" PRId64 " bytes", path,
+                         archive_entry_pathname(entry), length);
     *bytes = memory_alloc(length + 1, 1, "a file of the devkit", error);
     if (!*bytes) return STATUS_FAILED;
     la_ssize_t got = archive_read_data(archive, *bytes, (size_t)length);

@@ -3,6 +3,7 @@
  * third split. Entries that start with a dot are not looked at; other folders are left out and named. */
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -60,7 +61,7 @@ static Status read_class(Source *source, SourceSplitKind split, const char *spli
             if (wrong < 5) misplaced[wrong] = list.names[i];
             wrong++;
         } else if (info.st_size > UINT32_MAX / 2) {
-            status = error_set(error, STATUS_DATA, "%s: %lld bytes are no image", path, (long long)info.st_size);
+            status = error_set(error, STATUS_DATA, "%s: %" PRId64 " bytes are no image", path, (int64_t)info.st_size);
         } else {
             SourceItem item = {.size = (uint32_t)info.st_size, .label = label, .file = -1};
             status = source_add(source, split, name, &item, error);

@@ -1,5 +1,6 @@
 /* source_synthetic.c: ten kinds of shapes, drawn with random place, size, turn, colours and noise. They prove an
  * installation where no data set is at hand: a small model learns them within a minute. */
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -111,7 +112,7 @@ static Status synthetic_add_split(Source *source, SourceSplitKind split, int64_t
     Status status = STATUS_OK;
     for (int64_t i = 0; i < count && !status; i++) {
         char name[64];
-        snprintf(name, sizeof name, "%s/%08lld", source_split_name(split), (long long)i);
+        snprintf(name, sizeof name, "%s/%08" PRId64, source_split_name(split), i);
         SourceItem item = {
             .offset = (uint64_t)i, .size = SIDE * SIDE * 3, .label = (int)(i % SHAPE_COUNT), .file = (int)split};
         status = source_add(source, split, name, &item, error);

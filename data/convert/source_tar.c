@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -225,8 +226,8 @@ static Status label_val(Source *source, const Tar *tar, const ImagenetDevkit *de
                          "order of the images' names), beside it");
     }
     if (devkit->val_wnids.count != val->count)
-        return error_set(error, STATUS_DATA, "%s: holds %lld images, but there are labels for %d", tar->path,
-                         (long long)val->count, devkit->val_wnids.count);
+        return error_set(error, STATUS_DATA, "%s: holds %" PRId64 " images, but there are labels for %d", tar->path,
+                         val->count, devkit->val_wnids.count);
     NameList known = {source->class_names, source->classes, 0};
     for (int64_t i = 0; i < val->count; i++) {
         val->items[i].label = name_list_find(&known, devkit->val_wnids.names[i]);

@@ -1,5 +1,6 @@
 #include "data/dataset/dataset.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -162,17 +163,17 @@ Status dataset_read(DatasetReader *reader, int64_t index, Record *record, Error 
 {
     const Dataset *dataset = reader->dataset;
     if (index < 0 || index >= dataset->split->count)
-        return error_set(error, STATUS_FAILED, "image %lld was asked for; the split has %lld", (long long)index,
-                         (long long)dataset->split->count);
+        return error_set(error, STATUS_FAILED, "image %" PRId64 " was asked for; the split has %" PRId64, index,
+                         dataset->split->count);
     int shard = shard_of(dataset, index);
     int64_t key = index - dataset->begins[shard];
     Status status = open_reader(reader, shard, error);
     if (!status) status = shard_read(reader->shards[shard], key, record, error);
     if (status) return status;
     if (record->label >= dataset->manifest.classes)
-        return error_set(error, STATUS_DATA, "%s: key %lld has label %lld, but manifest.json lists %d classes",
-                         dataset->split->shards[shard].file, (long long)key, (long long)record->label,
-                         dataset->manifest.classes);
+        return error_set(error, STATUS_DATA,
+                         "%s: key %" PRId64 " has label %" PRId64 ", but manifest.json lists %d classes",
+                         dataset->split->shards[shard].file, key, record->label, dataset->manifest.classes);
     return STATUS_OK;
 }
 

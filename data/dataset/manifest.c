@@ -1,5 +1,6 @@
 #include "data/dataset/manifest.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -85,8 +86,8 @@ Status manifest_shard_from_json(ManifestShard *shard, json_t *json, const char *
     if (strlen(hash) != 32 || strspn(hash, "0123456789abcdef") != 32)
         return error_set(error, STATUS_DATA, "%s: %s: xxh3_128 is not 32 hexadecimal digits", name, file);
     if (count < 0 || size < 0)
-        return error_set(error, STATUS_DATA, "%s: %s: count %lld, size %lld", name, file, (long long)count,
-                         (long long)size);
+        return error_set(error, STATUS_DATA, "%s: %s: count %" PRId64 ", size %" PRId64, name, file, (int64_t)count,
+                         (int64_t)size);
     snprintf(shard->file, sizeof shard->file, "%s", file);
     shard->summary = (ShardSummary){.count = count, .size = (uint64_t)size};
     memcpy(shard->summary.hash, hash, 33);
@@ -102,8 +103,9 @@ static Status check_counts(const ManifestSplit *split, const char *name, Error *
     for (int i = 0; i < split->stats.classes; i++) in_classes += split->stats.per_class[i];
     if (in_shards != split->count || in_classes != split->count)
         return error_set(error, STATUS_DATA,
-                         "%s: split %s says %lld images, its shards add up to %lld, its classes to %lld; convert again",
-                         name, split->name, (long long)split->count, (long long)in_shards, (long long)in_classes);
+                         "%s: split %s says %" PRId64 " images, its shards add up to %" PRId64
+                         ", its classes to %" PRId64 "; convert again",
+                         name, split->name, split->count, in_shards, in_classes);
     return STATUS_OK;
 }
 

@@ -1,3 +1,4 @@
+#include <inttypes.h>
 #include <string.h>
 
 #include <xxhash.h>
@@ -52,11 +53,11 @@ Status record_parse(const void *value, size_t size, Record *record, Error *error
     if (format != IMAGE_JPEG && format != IMAGE_PNG)
         return error_set(error, STATUS_DATA, "unknown image format %d in a record", (int)format);
     if (width == 0 || height == 0 || width > IMAGE_MAX_PIXELS / height)
-        return error_set(error, STATUS_DATA, "a record claims an image of %llu x %llu pixels",
-                         (unsigned long long)width, (unsigned long long)height);
+        return error_set(error, STATUS_DATA, "a record claims an image of %" PRIu64 " x %" PRIu64 " pixels", width,
+                         height);
     if (get(header + 20, 4) != size - RECORD_HEADER)
-        return error_set(error, STATUS_DATA, "a record says %llu bytes of image, but holds %zu",
-                         (unsigned long long)get(header + 20, 4), size - RECORD_HEADER);
+        return error_set(error, STATUS_DATA, "a record says %" PRIu64 " bytes of image, but holds %zu",
+                         get(header + 20, 4), size - RECORD_HEADER);
     *record = (Record){.label = (int64_t)label,
                        .width = (int)width,
                        .height = (int)height,
@@ -66,7 +67,8 @@ Status record_parse(const void *value, size_t size, Record *record, Error *error
                        .size = size - RECORD_HEADER};
     uint64_t found = record_hash(record->bytes, record->size);
     if (found != record->hash)
-        return error_set(error, STATUS_DATA, "the image's bytes have hash %016llx, but the record says %016llx",
-                         (unsigned long long)found, (unsigned long long)record->hash);
+        return error_set(error, STATUS_DATA,
+                         "the image's bytes have hash %016" PRIx64 ", but the record says %016" PRIx64, found,
+                         record->hash);
     return STATUS_OK;
 }

@@ -1,6 +1,7 @@
 /* shard.c: a shard's hash, and reading it. */
 #include "data/dataset/shard.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -58,15 +59,16 @@ Status shard_check_file(const char *path, const ShardSummary *expected, Error *e
 {
     if (access(path, R_OK) != 0) {
         error_set(error, STATUS_DATA, "%s: missing or unreadable: %m", path);
-        return error_add(error, "  manifest.json says it holds %lld images; copy it again, or convert again",
-                         (long long)expected->count);
+        return error_add(error, "  manifest.json says it holds %" PRId64 " images; copy it again, or convert again",
+                         expected->count);
     }
     uint64_t size = file_size(path);
     if (size != expected->size)
         return error_set(error, STATUS_DATA,
-                         "%s: %llu bytes, but manifest.json says %llu; the copy is incomplete or of another data set: "
+                         "%s: %" PRIu64 " bytes, but manifest.json says %" PRIu64
+                         "; the copy is incomplete or of another data set: "
                          "copy it again",
-                         path, (unsigned long long)size, (unsigned long long)expected->size);
+                         path, size, expected->size);
     return STATUS_OK;
 }
 
@@ -88,9 +90,10 @@ static Status check_table(Shard *shard, const ShardSummary *expected, Error *err
                          info.me_last_pgno);
     if ((int64_t)stat.ms_entries != expected->count)
         return error_set(error, STATUS_DATA,
-                         "%s: holds %zu images, but manifest.json says %lld; shard and manifest are of different data "
+                         "%s: holds %zu images, but manifest.json says %" PRId64
+                         "; shard and manifest are of different data "
                          "sets: copy both again",
-                         shard->path, stat.ms_entries, (long long)expected->count);
+                         shard->path, stat.ms_entries, expected->count);
     return STATUS_OK;
 }
 
@@ -157,12 +160,11 @@ Status shard_read(ShardReader *reader, int64_t key, Record *record, Error *error
     MDB_val value;
     int code = find(reader, key, &value);
     if (code)
-        return error_set(error, STATUS_DATA, "%s: cannot read key %lld: %s", reader->shard->path, (long long)key,
+        return error_set(error, STATUS_DATA, "%s: cannot read key %" PRId64 ": %s", reader->shard->path, key,
                          mdb_strerror(code));
     Status status = record_parse(value.mv_data, value.mv_size, record, error);
     if (status)
-        error_add(error, "  in %s, key %lld; `t2t verify` tells what else is damaged", reader->shard->path,
-                  (long long)key);
+        error_add(error, "  in %s, key %" PRId64 "; `t2t verify` tells what else is damaged", reader->shard->path, key);
     return status;
 }
 

@@ -1,5 +1,6 @@
 #include "data/dataset/verify.h"
 
+#include <inttypes.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -51,7 +52,7 @@ static Status check_image(const Verify *verify, const Record *record, Image *ima
         return error_set(error, STATUS_DATA, "the record says %d x %d pixels, its image %d x %d", record->width,
                          record->height, info->width, info->height);
     if (record->label >= verify->manifest.classes)
-        return error_set(error, STATUS_DATA, "label %lld, but manifest.json lists %d classes", (long long)record->label,
+        return error_set(error, STATUS_DATA, "label %" PRId64 ", but manifest.json lists %d classes", record->label,
                          verify->manifest.classes);
     return verify->options->decode ? image_decode(record->bytes, record->size, image, error) : STATUS_OK;
 }
@@ -66,7 +67,7 @@ static void check_records(Verify *verify, const ManifestShard *shard, ShardReade
         Status status = shard_read(reader, key, &record, &why);
         if (!status) {
             status = check_image(verify, &record, &image, &info, &why);
-            if (status) error_add(&why, "  in %s/%s, key %lld", verify->folder, shard->file, (long long)key);
+            if (status) error_add(&why, "  in %s/%s, key %" PRId64, verify->folder, shard->file, key);
         }
         if (status)
             tell(verify, &why);
@@ -205,7 +206,7 @@ Status dataset_verify(const char *folder, const VerifyOptions *options, VerifyCo
     if (!status) compare_stats(&verify);
     if (!status && verify.status) *error = verify.error, status = verify.status;
     if (!status && verify.counts.problems)
-        status = error_set(error, STATUS_DATA, "%s: %lld problem%s", folder, (long long)verify.counts.problems,
+        status = error_set(error, STATUS_DATA, "%s: %" PRId64 " problem%s", folder, verify.counts.problems,
                            verify.counts.problems == 1 ? "" : "s");
     *counts = verify.counts;
     for (int i = 0; i < verify.manifest.split_count; i++) dataset_stats_free(&verify.stats[i]);

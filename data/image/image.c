@@ -1,5 +1,6 @@
 #include "data/image/image.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,11 +32,11 @@ void image_free(Image *image)
 Status image_check_size(int64_t width, int64_t height, Error *error)
 {
     if (width <= 0 || height <= 0)
-        return error_set(error, STATUS_DATA, "the image claims a size of %lld x %lld pixels", (long long)width,
-                         (long long)height);
+        return error_set(error, STATUS_DATA, "the image claims a size of %" PRId64 " x %" PRId64 " pixels", width,
+                         height);
     if (width > IMAGE_MAX_PIXELS / height)
-        return error_set(error, STATUS_DATA, "the image claims %lld x %lld pixels; the limit is %d", (long long)width,
-                         (long long)height, IMAGE_MAX_PIXELS);
+        return error_set(error, STATUS_DATA, "the image claims %" PRId64 " x %" PRId64 " pixels; the limit is %d",
+                         width, height, IMAGE_MAX_PIXELS);
     return STATUS_OK;
 }
 

@@ -5,8 +5,8 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "core/base/clock.h"
 #include "core/base/memory.h"
 #include "data/loader/batch_sampler.h"
 
@@ -285,13 +285,6 @@ Status loader_start(Loader *loader, int64_t epoch, int64_t step, Error *error)
 
 /* ---- batches out */
 
-static double seconds(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
-
 /* Waits, or works, until the next batch is whole. */
 static Status wait_ready(Loader *loader, const Slot *slot, Error *error)
 {
@@ -373,11 +366,11 @@ static Status next_locked(Loader *loader, Batch **batch, Error *error)
 
 Status loader_next(Loader *loader, Batch **batch, Error *error)
 {
-    double begin = seconds();
+    double begin = clock_seconds();
     *batch = NULL;
     pthread_mutex_lock(&loader->lock);
     Status status = next_locked(loader, batch, error);
-    loader->counts.wait_seconds += seconds() - begin;
+    loader->counts.wait_seconds += clock_seconds() - begin;
     pthread_mutex_unlock(&loader->lock);
     return status;
 }
