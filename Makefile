@@ -65,6 +65,9 @@ OTHER_ISAS := %_avx2.c %_avx512.c %_amx.c $(if $(filter aarch64-%,$(shell $(CC) 
 $(BUILD)/%_neon.o: ISA_CFLAGS = -O3 -fno-schedule-insns
 endif
 
+# Emulated products: loops that GCC vectorises only from -O3 on.
+$(BUILD)/core/kernels/bf16_emulated.o: ISA_CFLAGS = -O3
+
 # The sums and conversions of the ring: plain loops, which GCC vectorises only from -O3 on.
 $(BUILD)/dist/comm/compression.o: ISA_CFLAGS = -O3
 

@@ -8,7 +8,8 @@
 /* The instructions read subnormal numbers as zeros and write zeros for them. */
 static float flushed(float x)
 {
-    return (float_bits(x) & 0x7f800000) == 0 ? float_of_bits(float_bits(x) & 0x80000000) : x;
+    uint32_t bits = float_bits(x);
+    return float_of_bits((bits & 0x7f800000) == 0 ? bits & 0x80000000 : bits);
 }
 
 /* a * b + c, rounded once: a product of two bfloat16 is exact in double precision, and where its sum with c is not,
@@ -45,45 +46,52 @@ static void bf16_widen(int rows, int cols, const uint16_t *x, int ldx, float *y,
         for (int c = 0; c < cols; c++) y[(int64_t)r * ldy + c] = bfloat_to_float(x[(int64_t)r * ldx + c]);
 }
 
-/* One step of a pair: both of its products, for a row of C's tile, from a row of B's. */
-typedef void (*PairStep)(const uint16_t *a, const uint16_t *b, float *even, float *odd);
+/* A tile of B as floats: [pair][half][column]. Subnormal operands are zeros. */
+typedef float Pairs[TILE_SIDE][2][TILE_SIDE];
 
-/* The operands of a pair, subnormal ones as zeros, which only a matrix stored elsewhere can hold. */
-static float operand(uint16_t x)
+static void widen_tile(const uint16_t *b, Pairs out)
 {
-    return flushed(bfloat_to_float(x));
+    for (int pair = 0; pair < TILE_SIDE; pair++)
+        for (int j = 0; j < TILE_DEPTH; j++)
+            out[pair][j % 2][j / 2] = flushed(bfloat_to_float(b[pair * TILE_DEPTH + j]));
 }
 
-static void vector_row(const uint16_t *a, const uint16_t *b, float *c)
+/* A row of C's tile += a row of A's tile times one of B. */
+typedef void (*EmulatedRow)(const uint16_t *a, const Pairs b, float *c);
+
+static void fuse_row(uint16_t a, const float *b, float *c)
 {
-    for (int pair = 0; pair < TILE_SIDE; pair++, a += 2, b += TILE_DEPTH)
-        for (int j = 0; j < TILE_SIDE; j++) {
-            c[j] = fused(operand(a[1]), operand(b[2 * j + 1]), c[j]);
-            c[j] = fused(operand(a[0]), operand(b[2 * j]), c[j]);
-        }
+    float x = flushed(bfloat_to_float(a));
+    for (int j = 0; j < TILE_SIDE; j++) c[j] = fused(x, b[j], c[j]);
 }
 
-static void tile_row(const uint16_t *a, const uint16_t *b, float *c)
+static void vector_row(const uint16_t *a, const Pairs b, float *c)
 {
-    float even[TILE_SIDE] = {0}, odd[TILE_SIDE] = {0};
-    for (int pair = 0; pair < TILE_SIDE; pair++, a += 2, b += TILE_DEPTH)
-        for (int j = 0; j < TILE_SIDE; j++) {
-            even[j] = fused(operand(a[0]), operand(b[2 * j]), even[j]);
-            odd[j] = fused(operand(a[1]), operand(b[2 * j + 1]), odd[j]);
-        }
-    for (int j = 0; j < TILE_SIDE; j++) c[j] = flushed(flushed(c[j]) + flushed(even[j] + odd[j]));
+    for (int pair = 0; pair < TILE_SIDE; pair++, a += 2) {
+        fuse_row(a[1], b[pair][1], c);
+        fuse_row(a[0], b[pair][0], c);
+    }
 }
 
-static void emulate(void (*row)(const uint16_t *a, const uint16_t *b, float *c), int blocks, int high, int wide,
-                    const uint16_t *a, const uint16_t *b, bool add, float *c, int64_t ldc)
+static void tile_row(const uint16_t *a, const Pairs b, float *c)
+{
+    float sum[2][TILE_SIDE] = {{0}};
+    for (int pair = 0; pair < TILE_SIDE; pair++, a += 2)
+        for (int half = 0; half < 2; half++) fuse_row(a[half], b[pair][half], sum[half]);
+    for (int j = 0; j < TILE_SIDE; j++) c[j] = flushed(c[j] + flushed(sum[0][j] + sum[1][j]));
+}
+
+static void emulate(EmulatedRow row, int blocks, int high, int wide, const uint16_t *a, const uint16_t *b, bool add,
+                    float *c, int64_t ldc)
 {
     for (int i = 0; i < high * TILE_SIDE; i++)
+        for (int j = 0; j < wide * TILE_SIDE; j++) c[i * ldc + j] = add ? flushed(c[i * ldc + j]) : 0.0f;
+    for (int block = 0; block < blocks; block++, a += STRIP_BLOCK, b += STRIP_BLOCK)
         for (int v = 0; v < wide; v++) {
-            float *to = c + i * ldc + v * TILE_SIDE;
-            if (!add) memset(to, 0, TILE_SIDE * sizeof *to);
-            for (int j = 0; j < TILE_SIDE; j++) to[j] = flushed(to[j]);
-            for (int block = 0; block < blocks; block++)
-                row(a + block * STRIP_BLOCK + i * TILE_DEPTH, b + block * STRIP_BLOCK + v * TILE, to);
+            Pairs pairs;
+            widen_tile(b + v * TILE, pairs);
+            for (int i = 0; i < high * TILE_SIDE; i++)
+                row(a + i * TILE_DEPTH, (const float(*)[2][TILE_SIDE])pairs, c + i * ldc + v * TILE_SIDE);
         }
 }
 

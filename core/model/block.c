@@ -105,8 +105,9 @@ void block_carve_saved(Block *block, Arena *arena, int batch)
     BlockSaved *saved = &block->saved;
     size_t rows = (size_t)batch * (size_t)block->tokens, dim = (size_t)block->dim;
     size_t later = block->class_only ? (size_t)batch : rows; /* rows after attention */
+    bool half = block->half;
     if (block->transition) {
-        saved->hidden = arena_floats(arena, rows * (size_t)block->out);
+        saved->hidden = stored_carve(arena, rows * (size_t)block->out, false);
         return;
     }
     saved->mean1 = arena_floats(arena, rows);
@@ -118,12 +119,13 @@ void block_carve_saved(Block *block, Arena *arena, int batch)
         saved->class_folded = arena_floats(arena, later * (size_t)block->heads * dim);
         saved->class_context = arena_floats(arena, later * (size_t)block->heads * dim);
     } else {
-        saved->qkv = arena_floats(arena, rows * 3 * dim);
+        if (half) saved->x = stored_carve(arena, rows * dim, true);
+        saved->qkv = stored_carve(arena, rows * 3 * dim, half);
     }
-    saved->attention = arena_floats(arena, later * dim);
+    saved->attention = stored_carve(arena, later * dim, half);
     saved->lse = arena_floats(arena, later * (size_t)block->heads);
-    saved->x2 = arena_floats(arena, later * dim);
-    if (!block->hidden_again) saved->hidden = arena_floats(arena, later * (size_t)block->fc1.out);
+    saved->x2 = stored_carve(arena, later * dim, half);
+    if (!block->hidden_again) saved->hidden = stored_carve(arena, later * (size_t)block->fc1.out, half);
     saved->kept_memory = arena_carve(arena, BRANCHES * kept_ints(batch) * sizeof(int));
     if (block->se) {
         saved->projected = arena_floats(arena, rows * dim);
@@ -148,12 +150,13 @@ void block_carve_buffers(Block *block, BlockBuffers *buffers, Arena *arena, int 
         buffers->class_dfolded = arena_floats(arena, (size_t)batch * (size_t)block->heads * dim);
     }
     size_t later = block->class_only ? (size_t)batch : rows; /* rows after attention */
-    buffers->dz_mlp = arena_floats(arena, later * dim);
-    buffers->dz_attention = arena_floats(arena, later * dim);
-    buffers->act = arena_floats(arena, later * (size_t)block->fc2.in);
-    buffers->norm = arena_floats(arena, later * dim);
-    buffers->dattention = arena_floats(arena, later * dim);
-    buffers->dqkv = block->ghost ? arena_floats(arena, rows * 3 * dim) : block->saved.qkv;
+    bool half = block->half;
+    buffers->dz_mlp = stored_carve(arena, later * dim, half);
+    buffers->dz_attention = stored_carve(arena, later * dim, half);
+    buffers->act = stored_carve(arena, later * (size_t)block->fc2.in, half);
+    buffers->norm = stored_carve(arena, later * dim, half);
+    buffers->dattention = stored_carve(arena, later * dim, half);
+    buffers->dqkv = block->ghost ? stored_carve(arena, rows * 3 * dim, half) : block->saved.qkv;
     buffers->gate_sums = arena_floats(arena, (size_t)batch * 2 * dim * (size_t)block->se_hidden);
 }
 
@@ -161,8 +164,9 @@ size_t block_scratch(const Block *block)
 {
     if (block->transition) return 0;
     if (block->class_only) return class_scratch(block);
-    size_t rows = ROW_TILE * (size_t)(3 * block->dim + block->fc2.in), dim = (size_t)block->dim;
+    size_t rows = ROW_TILE * (size_t)(4 * block->dim + (block->half ? 3 : 1) * block->fc2.in), dim = (size_t)block->dim;
     size_t heads = attention_scratch(block->tokens, block->dim / block->heads);
+    if (block->half) heads += HEAD_MATRICES * block_head_floats(block);
     size_t gate = 2 * dim + (size_t)block->se_hidden;
     return floats_aligned(rows > heads ? rows : heads) + floats_aligned(gate);
 }
@@ -193,9 +197,11 @@ static void block_qkv_task(void *context, int64_t task, int thread)
     int64_t first = task * ROW_TILE;
     int rows = block_tile_rows(job->rows, task), dim = block->dim;
     Span span = kept_span(kept, first, rows);
-    float *norm = step_scratch(step, thread), *qkv = saved->qkv + span.first * 3 * dim;
+    float *norm = step_scratch(step, thread), *rest = norm + (int64_t)ROW_TILE * dim;
+    float *qkv = stored_write(saved->qkv, span.first * 3 * dim, rest);
+    const float *x = stored_rounded(step->kernels, saved->x, first * dim, rows, dim, job->x + first * dim, rest);
     if (span.rows == 0) return;
-    norm_forward(step, &block->norm1, kept, first, rows, job->x + first * dim, dim, norm, saved->mean1 + span.first,
+    norm_forward(step, &block->norm1, kept, first, rows, x, dim, norm, saved->mean1 + span.first,
                  saved->rstd1 + span.first);
     step_lap(step, thread, PART_NORMS);
     for (int i = 0; i < block->qkv_parts; i++) {
@@ -206,6 +212,7 @@ static void block_qkv_task(void *context, int64_t task, int thread)
             step->kernels->add_bias(span.rows, linear->out, step->weights + linear->bias, part, 3 * dim);
         if (block->ghost) ghost_widen(span.rows, dim / 2, step->weights + block->widen[i], part, 3 * dim);
     }
+    stored_end(step->kernels, saved->qkv, span.first * 3 * dim, span.rows, 3 * dim, qkv);
 }
 
 int64_t block_rows(const Block *block, int which)
@@ -220,18 +227,27 @@ uint64_t block_head_key(const Block *block, const Step *step, int64_t image, int
     return rng_split(rng, (uint64_t)head).key;
 }
 
-AttentionHead block_head(const Block *block, const Step *step, int64_t task)
+size_t block_head_floats(const Block *block)
+{
+    return floats_aligned((size_t)block->tokens * (size_t)(block->dim / block->heads));
+}
+
+AttentionHead block_head(const Block *block, const Step *step, int64_t task, float *scratch)
 {
     int64_t image = task / block->heads, head = task % block->heads;
-    int width = block->dim / block->heads;
-    const float *q = block->saved.qkv + image * block->tokens * 3 * block->dim + head * width;
+    int width = block->dim / block->heads, ld = 3 * block->dim;
+    int64_t q = image * block->tokens * ld + head * width;
+    const float *parts[3];
+    for (int i = 0; i < 3; i++)
+        parts[i] = stored_read_part(step->kernels, block->saved.qkv, q + (int64_t)i * block->dim, block->tokens, width,
+                                    ld, scratch + (size_t)i * block_head_floats(block));
     AttentionHead at = {.tokens = block->tokens,
                         .width = width,
                         .scale = block->scale,
-                        .q = q,
-                        .k = q + block->dim,
-                        .v = q + 2 * block->dim,
-                        .ld = 3 * block->dim};
+                        .q = parts[0],
+                        .k = parts[1],
+                        .v = parts[2],
+                        .ld = block->half ? width : ld};
     if (step->training && block->attn_drop > 0) {
         at.key = block_head_key(block, step, image, (int)head);
         at.drop = block->attn_drop;
@@ -243,11 +259,15 @@ static void block_attention_task(void *context, int64_t task, int thread)
 {
     const ForwardJob *job = context;
     const Block *block = job->block;
-    AttentionHead head = block_head(block, job->step, task);
-    float *out =
-        block->saved.attention + task / block->heads * block->tokens * block->dim + task % block->heads * head.width;
-    attention_forward(job->step->kernels, &head, 0, head.tokens, out, block->dim,
-                      block->saved.lse + task * block->tokens, step_scratch(job->step, thread));
+    const Kernels *kernels = job->step->kernels;
+    float *scratch = step_scratch(job->step, thread);
+    size_t matrix = block->half ? block_head_floats(block) : 0;
+    AttentionHead head = block_head(block, job->step, task, scratch);
+    int64_t at = task / block->heads * block->tokens * block->dim + task % block->heads * head.width;
+    float *out = stored_write(block->saved.attention, at, scratch + 3 * matrix);
+    attention_forward(kernels, &head, 0, head.tokens, out, block->half ? head.width : block->dim,
+                      block->saved.lse + task * block->tokens, scratch + HEAD_MATRICES * matrix);
+    stored_end_part(kernels, block->saved.attention, at, head.tokens, head.width, block->dim, out);
 }
 
 Branch block_branch(const Block *block, int which)
@@ -275,7 +295,7 @@ static void se_project_task(void *context, int64_t task, int thread)
     int64_t first = task * ROW_TILE;
     int rows = block_tile_rows(block_rows(block, BRANCH_ATTENTION), task), dim = block->dim;
     float *y = block->saved.projected + first * dim;
-    linear_forward(job->step, &block->proj, rows, block->saved.attention + first * dim, dim, y, dim);
+    linear_forward(job->step, &block->proj, rows, stored_floats(block->saved.attention) + first * dim, dim, y, dim);
     job->step->kernels->add_bias(rows, dim, linear_bias(job->step, &block->proj), y, dim);
 }
 
@@ -311,8 +331,8 @@ void block_activate(const Block *block, const Step *step, int64_t first, int row
     dropout_rows(step, block->layer, SITE_HIDDEN, block->drop, kept, first, rows, block->fc2.in, act);
 }
 
-/* From attention's output to x2. */
-static void attention_end(const ForwardJob *job, int64_t first, int rows, float *scratch, int thread)
+/* From attention's output to x2 (rows, dim). */
+static void attention_end(const ForwardJob *job, int64_t first, int rows, float *x2, float *scratch, int thread)
 {
     const Block *block = job->block;
     const BlockSaved *saved = &block->saved;
@@ -323,15 +343,16 @@ static void attention_end(const ForwardJob *job, int64_t first, int rows, float 
     if (block->se)
         se_multiply(block, span, scratch);
     else if (span.rows > 0)
-        linear_forward(job->step, &block->proj, span.rows, saved->attention + span.first * dim, dim, scratch, dim);
+        linear_forward_stored(job->step, &block->proj, span.rows, saved->attention, span.first * dim, dim, scratch,
+                              dim);
     step_lap(job->step, thread, block->se ? PART_NORMS : PART_LINEARS);
-    branch_forward(job->step, &branch, first, rows, dim, scratch, bias, job->x + first * dim, dim,
-                   saved->x2 + first * dim, dim);
+    branch_forward(job->step, &branch, first, rows, dim, scratch, bias, job->x + first * dim, dim, x2, dim);
     step_lap(job->step, thread, PART_NORMS);
 }
 
-/* From x2 to fc2's output without its bias, in branch_out (kept rows, dim). */
-static void mlp(const ForwardJob *job, int64_t first, int rows, float *branch_out, float *scratch, int thread)
+/* From x2 (rows, dim) to fc2's output without its bias, in branch_out (kept rows, dim). */
+static void mlp(const ForwardJob *job, int64_t first, int rows, const float *x2, float *branch_out, float *scratch,
+                int thread)
 {
     const Block *block = job->block;
     const Step *step = job->step;
@@ -340,9 +361,11 @@ static void mlp(const ForwardJob *job, int64_t first, int rows, float *branch_ou
     const Kept *kept = &saved->kept[BRANCH_MLP];
     int dim = block->dim, width = block->fc1.out;
     Span span = kept_span(kept, first, rows);
-    float *norm = scratch, *act = norm + (int64_t)ROW_TILE * dim, *hidden = saved->hidden + span.first * width;
+    float *norm = scratch, *rounded = norm + (int64_t)ROW_TILE * dim, *act = rounded + (int64_t)ROW_TILE * dim;
+    float *hidden = stored_write(saved->hidden, span.first * width, act + (int64_t)ROW_TILE * block->fc2.in);
+    const float *in = stored_rounded(k, saved->x2, first * dim, rows, dim, x2, rounded);
     if (span.rows == 0) return;
-    norm_forward(step, &block->norm2, kept, first, rows, saved->x2 + first * dim, dim, norm, saved->mean2 + span.first,
+    norm_forward(step, &block->norm2, kept, first, rows, in, dim, norm, saved->mean2 + span.first,
                  saved->rstd2 + span.first);
     step_lap(step, thread, PART_NORMS);
     linear_forward(step, &block->fc1, span.rows, norm, dim, hidden, width);
@@ -351,6 +374,7 @@ static void mlp(const ForwardJob *job, int64_t first, int rows, float *branch_ou
         k->add_bias(span.rows, width, linear_bias(step, &block->fc1), hidden, width);
     else
         k->bias_gelu(span.rows, width, linear_bias(step, &block->fc1), hidden, width, act, block->fc2.in);
+    stored_end(k, saved->hidden, span.first * width, span.rows, width, hidden);
     block_activate(block, step, first, rows, hidden, act);
     step_lap(step, thread, PART_NORMS);
     linear_forward(step, &block->fc2, span.rows, act, block->fc2.in, branch_out, dim);
@@ -365,11 +389,12 @@ static void block_rest_task(void *context, int64_t task, int thread)
     int64_t first = task * ROW_TILE;
     int rows = block_tile_rows(job->rows, task), dim = block->dim;
     float *scratch = step_scratch(step, thread), *y = (block->dense ? block->saved.y : job->out) + first * dim;
+    float *rest = scratch + (int64_t)ROW_TILE * dim, *x2 = stored_write(block->saved.x2, first * dim, rest);
     Branch branch = block_branch(block, BRANCH_MLP);
-    attention_end(job, first, rows, scratch, thread);
-    mlp(job, first, rows, scratch, scratch + (int64_t)ROW_TILE * dim, thread);
-    branch_forward(step, &branch, first, rows, dim, scratch, linear_bias(step, &block->fc2),
-                   block->saved.x2 + first * dim, dim, y, dim);
+    if (block->half) rest += (int64_t)ROW_TILE * dim;
+    attention_end(job, first, rows, x2, scratch, thread);
+    mlp(job, first, rows, x2, scratch, rest, thread);
+    branch_forward(step, &branch, first, rows, dim, scratch, linear_bias(step, &block->fc2), x2, dim, y, dim);
     step_lap(step, thread, PART_NORMS);
     if (!block->dense) return;
     float *out = job->out + first * block->out;
@@ -386,7 +411,7 @@ static void block_transition_task(void *context, int64_t task, int thread)
     const Block *block = job->block;
     int64_t first = task * ROW_TILE;
     int rows = block_tile_rows(job->rows, task);
-    float *hidden = block->saved.hidden + first * block->out;
+    float *hidden = stored_floats(block->saved.hidden) + first * block->out;
     linear_forward(job->step, &block->linear, rows, job->x + first * block->dim, block->dim, hidden, block->out);
     job->step->kernels->bias_gelu(rows, block->out, linear_bias(job->step, &block->linear), hidden, block->out,
                                   job->out + first * block->out, block->out);

@@ -23,14 +23,15 @@ enum { BRANCH_ATTENTION, BRANCH_MLP, BRANCHES };
 typedef struct BlockSaved {
     float *mean1, *rstd1; /* (A) */
     float *mean2, *rstd2; /* (M) */
-    float *qkv;           /* (A, 3 * dim) */
+    Stored x;             /* half: (R, dim), what norm1 reads; else it is the model's x itself */
+    Stored qkv;           /* (A, 3 * dim) */
     float *class_q;       /* class_only, instead of qkv: (images of A, dim) */
     float *class_folded;  /* class_only: (images of A, heads, dim): W_k^T q, cls_block.c */
     float *class_context; /* class_only: (images of A, heads, dim): n^T p */
-    float *attention;     /* (A, dim) */
+    Stored attention;     /* (A, dim) */
     float *lse;           /* (images of A, heads, tokens) */
-    float *x2;            /* (R, dim) */
-    float *hidden;        /* (M, fc1.out), before GELU; a transition: (R, out) */
+    Stored x2;            /* (R, dim), what norm2 reads */
+    Stored hidden;        /* (M, fc1.out), before GELU; a transition: (R, out) */
     float *projected;     /* SE: (A, dim), before the gate */
     float *squeeze;       /* SE: (images of A, 2 * dim + se_hidden): mean, gate, squeezed */
     float *y;             /* dense: (R, dim), what dense_linear reads */
@@ -40,12 +41,12 @@ typedef struct BlockSaved {
 
 /* What backward needs beside. Rows as in BlockSaved. */
 typedef struct BlockBuffers {
-    float *dz_mlp;                /* (M, dim): gradients of what the two residual branches add */
-    float *dz_attention;          /* (A, dim) */
-    float *act;                   /* (M, fc2.in): input of fc2 */
-    float *norm;                  /* (M, dim): input of fc1, then (A, dim): of qkv */
-    float *dattention;            /* (A, dim) */
-    float *dqkv;                  /* (A, 3 * dim); qkv itself but for ghost */
+    Stored dz_mlp;                /* (M, dim): gradients of what the two residual branches add */
+    Stored dz_attention;          /* (A, dim) */
+    Stored act;                   /* (M, fc2.in): input of fc2 */
+    Stored norm;                  /* (M, dim): input of fc1, then (A, dim): of qkv */
+    Stored dattention;            /* (A, dim) */
+    Stored dqkv;                  /* (A, 3 * dim); qkv itself but for ghost */
     float *row_sums;              /* (tiles, row_sum_size) */
     float *class_norm, *class_dq; /* class_only: (images of A, dim) */
     float *class_dfolded;         /* class_only: (images of A, heads, dim) */
@@ -60,6 +61,7 @@ typedef struct Block {
     float scale; /* of the scores */
     bool transition, ghost, se, dense;
     bool class_only;   /* the model reads only the first row of each image */
+    bool half;         /* what is kept, and what products read, is bfloat16: plain blocks, but for the last */
     bool hidden_again; /* backward computes hidden a second time; its memory is shared, and the model's to set */
     double drop, attn_drop, drop_path;
     Norm norm1, norm2;

@@ -66,12 +66,13 @@ static void activation_tile(const BackwardJob *job, int64_t tile, int64_t first,
 }
 
 /* fc1's output with its bias once more; norm (kept rows, dim) is scratch. */
-static void hidden_tile(const BackwardJob *job, int64_t first, int rows, Span span, float *hidden, float *norm)
+static void hidden_tile(const BackwardJob *job, int64_t first, int rows, Span span, const float *x2, float *hidden,
+                        float *norm)
 {
     const Block *block = job->block;
     const BlockSaved *saved = &block->saved;
     int dim = block->dim, width = block->fc1.out;
-    norm_forward(job->step, &block->norm2, &saved->kept[BRANCH_MLP], first, rows, saved->x2 + first * dim, dim, norm,
+    norm_forward(job->step, &block->norm2, &saved->kept[BRANCH_MLP], first, rows, x2, dim, norm,
                  saved->mean2 + span.first, saved->rstd2 + span.first);
     linear_forward(job->step, &block->fc1, span.rows, norm, dim, hidden, width);
     job->step->kernels->add_bias(span.rows, width, linear_bias(job->step, &block->fc1), hidden, width);
@@ -85,38 +86,55 @@ static void block_mlp_backward_tile(const BackwardJob *job, int64_t tile, int64_
     const Kept *kept = &saved->kept[BRANCH_MLP];
     Span span = kept_span(kept, first, rows);
     int dim = block->dim, width = block->fc1.out;
+    const Kernels *k = step->kernels;
+    const BlockBuffers *buffers = job->buffers;
+    int64_t of_dim = span.first * dim, of_hidden = span.first * width, of_act = span.first * block->fc2.in;
+    int64_t matrix = (int64_t)ROW_TILE * dim;
     float *dact = step_scratch(step, thread), *dnorm = dact + (int64_t)ROW_TILE * block->fc2.in;
-    float *rest = dnorm + (int64_t)ROW_TILE * dim;
-    float *dz = job->buffers->dz_mlp + span.first * dim, *hidden = saved->hidden + span.first * width;
-    float *stream = job->dx + first * dim;
+    float *rest = dnorm + matrix, *wide = rest + 3 * matrix; /* half's tiles: three of dim, two as wide as the MLP */
+    float *dz = stored_write(buffers->dz_mlp, of_dim, rest), *norm = stored_write(buffers->norm, of_dim, rest + matrix);
+    float *act = stored_write(buffers->act, of_act, wide + (int64_t)ROW_TILE * width);
+    float *hidden = stored_write(saved->hidden, of_hidden, wide), *stream = job->dx + first * dim;
     Branch branch = block_branch(block, BRANCH_MLP);
     if (span.rows == 0) return;
     branch_backward(step, &branch, first, rows, dim, stream, dim, dz);
     sum_bias(job, tile, &block->fc2, span.rows, dz, dim);
+    stored_end(k, buffers->dz_mlp, of_dim, span.rows, dim, dz);
     step_lap(step, thread, PART_NORMS);
     linear_backward(step, &block->fc2, span.rows, dz, dim, 0.0f, dact, block->fc2.in);
-    if (block->hidden_again) hidden_tile(job, first, rows, span, hidden, dnorm);
+    const float *x2 = stored_read(k, saved->x2, first * dim, rows, dim, rest + 2 * matrix);
+    if (block->hidden_again) {
+        hidden_tile(job, first, rows, span, x2, hidden, dnorm);
+        stored_end(k, saved->hidden, of_hidden, span.rows, width, hidden);
+    }
+    stored_read(k, saved->hidden, of_hidden, span.rows, width, hidden);
     step_lap(step, thread, PART_LINEARS);
-    activation_tile(job, tile, first, rows, hidden, dact, job->buffers->act + span.first * block->fc2.in, rest);
+    activation_tile(job, tile, first, rows, hidden, dact, act, rest);
+    stored_end(k, buffers->act, of_act, span.rows, block->fc2.in, act);
+    stored_end(k, saved->hidden, of_hidden, span.rows, width, hidden);
     sum_bias(job, tile, &block->fc1, span.rows, hidden, width);
     step_lap(step, thread, PART_NORMS);
     linear_backward(step, &block->fc1, span.rows, hidden, width, 0.0f, dnorm, dim);
     step_lap(step, thread, PART_LINEARS);
-    norm_backward(step, &block->norm2, kept, first, rows, saved->x2 + first * dim, dim, saved->mean2 + span.first,
-                  saved->rstd2 + span.first, dnorm, job->buffers->norm + span.first * dim, stream, dim,
-                  block_row_sum(job, tile, block->norm2.weight), block_row_sum(job, tile, block->norm2.bias));
+    norm_backward(step, &block->norm2, kept, first, rows, x2, dim, saved->mean2 + span.first, saved->rstd2 + span.first,
+                  dnorm, norm, stream, dim, block_row_sum(job, tile, block->norm2.weight),
+                  block_row_sum(job, tile, block->norm2.bias));
+    stored_end(k, buffers->norm, of_dim, span.rows, dim, norm);
     step_lap(step, thread, PART_NORMS);
 }
 
-/* Rows `first` .. of the kept ones. */
-static void proj_tile(const BackwardJob *job, int64_t tile, int64_t first, int rows)
+/* Rows `first` .. of the kept ones, from dz (rows, dim). */
+static void proj_tile(const BackwardJob *job, int64_t tile, int64_t first, int rows, const float *dz, float *scratch)
 {
     const Block *block = job->block;
+    const Kernels *k = job->step->kernels;
     int dim = block->dim;
-    float *dz = job->buffers->dz_attention + first * dim;
+    float *dattention = stored_write(job->buffers->dattention, first * dim, scratch);
     if (rows == 0) return;
     sum_bias(job, tile, &block->proj, rows, dz, dim);
-    linear_backward(job->step, &block->proj, rows, dz, dim, 0.0f, job->buffers->dattention + first * dim, dim);
+    linear_backward(job->step, &block->proj, rows, dz, dim, 0.0f, dattention, dim);
+    stored_end(k, job->buffers->dz_attention, first * dim, rows, dim, dz);
+    stored_end(k, job->buffers->dattention, first * dim, rows, dim, dattention);
 }
 
 static void block_upper_backward_task(void *context, int64_t tile, int thread)
@@ -130,9 +148,10 @@ static void block_upper_backward_task(void *context, int64_t tile, int thread)
     block_mlp_backward_tile(job, tile, first, rows, thread);
     Branch branch = block_branch(block, BRANCH_ATTENTION);
     Span span = kept_span(&branch.kept, first, rows);
-    branch_backward(job->step, &branch, first, rows, dim, job->dx + first * dim, dim,
-                    job->buffers->dz_attention + span.first * dim);
-    if (!block->se) proj_tile(job, tile, span.first, span.rows);
+    float *scratch = step_scratch(job->step, thread);
+    float *dz = stored_write(job->buffers->dz_attention, span.first * dim, scratch);
+    branch_backward(job->step, &branch, first, rows, dim, job->dx + first * dim, dim, dz);
+    if (!block->se) proj_tile(job, tile, span.first, span.rows, dz, scratch + (int64_t)ROW_TILE * dim);
 }
 
 /* SE: the gradient of proj's output from that of the gated one, in place, and the gate's weights. */
@@ -143,7 +162,7 @@ static void se_task(void *context, int64_t image, int thread)
     int dim = block->dim, hidden = block->se_hidden;
     int64_t first = image * block->tokens;
     float *dgate = step_scratch(job->step, thread), *drow = dgate + dim, *dsqueezed = drow + dim;
-    float *dz = job->buffers->dz_attention + first * dim;
+    float *dz = stored_floats(job->buffers->dz_attention) + first * dim;
     const float *y = block->saved.projected + first * dim;
     const float *mean = block->saved.squeeze + image * (2 * dim + hidden), *gate = mean + dim, *squeezed = gate + dim;
     float *dw1 = job->buffers->gate_sums + image * 2 * dim * hidden, *dw2 = dw1 + (int64_t)dim * hidden;
@@ -161,20 +180,51 @@ static void proj_task(void *context, int64_t tile, int thread)
 {
     (void)thread;
     const BackwardJob *job = context;
-    proj_tile(job, tile, tile * ROW_TILE, block_tile_rows(block_rows(job->block, BRANCH_ATTENTION), tile));
+    int64_t first = tile * ROW_TILE;
+    proj_tile(job, tile, first, block_tile_rows(block_rows(job->block, BRANCH_ATTENTION), tile),
+              stored_floats(job->buffers->dz_attention) + first * job->block->dim, NULL);
 }
 
 static void block_attention_backward_task(void *context, int64_t task, int thread)
 {
     const BackwardJob *job = context;
     const Block *block = job->block;
-    AttentionHead head = block_head(block, job->step, task);
-    int64_t first = task / block->heads * block->tokens;
-    int dim = block->dim, column = (int)(task % block->heads) * head.width;
-    float *dq = job->buffers->dqkv + first * 3 * dim + column;
-    attention_backward(job->step->kernels, &head, 0, head.tokens, block->saved.attention + first * dim + column,
-                       job->buffers->dattention + first * dim + column, dim, block->saved.lse + task * block->tokens,
-                       dq, 3 * dim, dq + dim, dq + 2 * dim, 3 * dim, step_scratch(job->step, thread));
+    const Kernels *k = job->step->kernels;
+    float *scratch = step_scratch(job->step, thread);
+    size_t matrix = block->half ? block_head_floats(block) : 0;
+    AttentionHead head = block_head(block, job->step, task, scratch);
+    int dim = block->dim, tokens = head.tokens, width = head.width;
+    int64_t row = task / block->heads * tokens, column = task % block->heads * width, at = row * dim + column;
+    const float *out = stored_read_part(k, block->saved.attention, at, tokens, width, dim, scratch + 3 * matrix);
+    const float *dout = stored_read_part(k, job->buffers->dattention, at, tokens, width, dim, scratch + 4 * matrix);
+    float *d[3]; /* in the place of q, k, v */
+    for (int i = 0; i < 3; i++)
+        d[i] =
+            stored_write(job->buffers->dqkv, row * 3 * dim + column + (int64_t)i * dim, scratch + (size_t)i * matrix);
+    attention_backward(k, &head, 0, tokens, out, dout, block->half ? width : dim, block->saved.lse + task * tokens,
+                       d[0], block->half ? width : 3 * dim, d[1], d[2], block->half ? width : 3 * dim,
+                       scratch + HEAD_MATRICES * matrix);
+    for (int i = 0; i < 3; i++)
+        stored_end_part(k, job->buffers->dqkv, row * 3 * dim + column + (int64_t)i * dim, tokens, width, 3 * dim, d[i]);
+}
+
+/* Of rows from element `at` of dqkv on: ghost's way back from both halves to the first, and the bias's sum. */
+static void qkv_sums(const BackwardJob *job, int64_t tile, const Linear *linear, int part, int64_t at, int rows,
+                     float *scratch)
+{
+    const Block *block = job->block;
+    int ld = 3 * block->dim, half_ld = block->half ? block->dim : ld;
+    Stored dqkv = job->buffers->dqkv;
+    if (block->ghost)
+        ghost_widen_backward(rows, block->dim / 2, job->step->weights + block->widen[part],
+                             stored_floats(block->saved.qkv) + at, ld, stored_floats(dqkv) + at, ld,
+                             block_row_sum(job, tile, block->widen[part]));
+    if (linear->bias < 0) return;
+    for (int c = 0; c < linear->out; c += block->dim) { /* scratch is as wide as a part */
+        int cols = linear->out - c < block->dim ? linear->out - c : block->dim;
+        const float *tile_at = stored_read_part(job->step->kernels, dqkv, at + c, rows, cols, ld, scratch);
+        job->step->kernels->column_sums(rows, cols, tile_at, half_ld, block_row_sum(job, tile, linear->bias) + c);
+    }
 }
 
 static void qkv_tile(const BackwardJob *job, int64_t tile, int64_t first, int rows, int thread)
@@ -185,21 +235,23 @@ static void qkv_tile(const BackwardJob *job, int64_t tile, int64_t first, int ro
     const Kept *kept = &saved->kept[BRANCH_ATTENTION];
     Span span = kept_span(kept, first, rows);
     int dim = block->dim;
-    float *dqkv = job->buffers->dqkv + span.first * 3 * dim, *dnorm = step_scratch(step, thread);
+    const Kernels *k = step->kernels;
+    float *dnorm = step_scratch(step, thread), *rest = dnorm + (int64_t)ROW_TILE * dim;
+    float *norm = stored_write(job->buffers->norm, span.first * dim, rest);
+    const float *x = block->half ? stored_read(k, saved->x, first * dim, rows, dim, rest + (int64_t)ROW_TILE * dim)
+                                 : job->x + first * dim;
     if (span.rows == 0) return;
     for (int i = 0; i < block->qkv_parts; i++) {
-        float *part = dqkv + (int64_t)i * dim;
-        if (block->ghost)
-            ghost_widen_backward(span.rows, dim / 2, step->weights + block->widen[i],
-                                 saved->qkv + span.first * 3 * dim + (int64_t)i * dim, 3 * dim, part, 3 * dim,
-                                 block_row_sum(job, tile, block->widen[i]));
-        sum_bias(job, tile, &block->qkv[i], span.rows, part, 3 * dim);
-        linear_backward(step, &block->qkv[i], span.rows, part, 3 * dim, i > 0 ? 1.0f : 0.0f, dnorm, dim);
+        int64_t at = span.first * 3 * dim + (int64_t)i * dim;
+        qkv_sums(job, tile, &block->qkv[i], i, at, span.rows, norm);
+        linear_backward_stored(step, &block->qkv[i], span.rows, job->buffers->dqkv, at, 3 * dim, i > 0 ? 1.0f : 0.0f,
+                               dnorm, dim);
     }
     step_lap(step, thread, PART_LINEARS);
-    norm_backward(step, &block->norm1, kept, first, rows, job->x + first * dim, dim, saved->mean1 + span.first,
-                  saved->rstd1 + span.first, dnorm, job->buffers->norm + span.first * dim, job->dx + first * dim, dim,
-                  block_row_sum(job, tile, block->norm1.weight), block_row_sum(job, tile, block->norm1.bias));
+    norm_backward(step, &block->norm1, kept, first, rows, x, dim, saved->mean1 + span.first, saved->rstd1 + span.first,
+                  dnorm, norm, job->dx + first * dim, dim, block_row_sum(job, tile, block->norm1.weight),
+                  block_row_sum(job, tile, block->norm1.bias));
+    stored_end(k, job->buffers->norm, span.first * dim, span.rows, dim, norm);
     step_lap(step, thread, PART_NORMS);
 }
 
@@ -223,7 +275,7 @@ static void block_transition_backward_task(void *context, int64_t tile, int thre
     const Block *block = job->block;
     int64_t first = tile * ROW_TILE, at = first * block->out;
     int rows = block_tile_rows(job->rows, tile);
-    float *hidden = block->saved.hidden + at;
+    float *hidden = stored_floats(block->saved.hidden) + at;
     memset(job->buffers->row_sums + tile * block->row_sum_size, 0, (size_t)block->row_sum_size * sizeof(float));
     job->step->kernels->gelu_backward((int64_t)rows * block->out, hidden, job->dout + at, NULL, hidden);
     sum_bias(job, tile, &block->linear, rows, hidden, block->out);
@@ -258,7 +310,7 @@ static void run_with_grads(const BackwardJob *job, const WeightGrad *grads, int 
 static void transition_backward(BackwardJob *job)
 {
     const Block *block = job->block;
-    WeightGrad grad = {&block->linear, job->rows, block->saved.hidden, block->out, job->x, block->dim, NULL};
+    WeightGrad grad = {&block->linear, job->rows, block->saved.hidden, block->out, stored_of(job->x), block->dim, NULL};
     PartialSumJob sums = row_sums_job(job);
     step_run(job->step, tile_count(job->rows), block_transition_backward_task, job, PART_LINEARS);
     run_with_grads(job, &grad, 1, partial_sums_work(&sums));
@@ -277,8 +329,8 @@ static void middle_region(BackwardJob *job)
     grads[count++] =
         (WeightGrad){&block->proj, attention, buffers->dz_attention, dim, block->saved.attention, dim, NULL};
     if (block->dense)
-        grads[count++] =
-            (WeightGrad){&block->linear, job->rows, job->dout + dim, block->out, block->saved.y, dim, NULL};
+        grads[count++] = (WeightGrad){
+            &block->linear, job->rows, stored_of(job->dout + dim), block->out, stored_of(block->saved.y), dim, NULL};
     int64_t heads = (int64_t)block->saved.kept[BRANCH_ATTENTION].count * block->heads;
     run_with_grads(job, grads, count, (Work){heads, block_attention_backward_task, job, PART_ATTENTION});
 }
@@ -291,8 +343,8 @@ static void last_region(const BackwardJob *job)
     int64_t rows = block_rows(block, BRANCH_ATTENTION);
     WeightGrad grads[3];
     for (int i = 0; i < block->qkv_parts; i++)
-        grads[i] =
-            (WeightGrad){&block->qkv[i], rows, buffers->dqkv + (int64_t)i * dim, 3 * dim, buffers->norm, dim, NULL};
+        grads[i] = (WeightGrad){
+            &block->qkv[i], rows, stored_at(buffers->dqkv, (int64_t)i * dim), 3 * dim, buffers->norm, dim, NULL};
     PartialSumJob sums = row_sums_job(job);
     run_with_grads(job, grads, block->qkv_parts, partial_sums_work(&sums));
 }

@@ -9,7 +9,11 @@
 /* Where a tile, whose sums start at `sums`, gathers its share of the gradient at offset `grad`. */
 float *block_sum(const Block *block, float *sums, int64_t grad);
 
-AttentionHead block_head(const Block *block, const Step *step, int64_t task); /* task = kept image * heads + head */
+/* Of task = kept image * heads + head. Where q, k, v are half, they are widened into the first three of HEAD_MATRICES
+ * pieces of scratch memory, block_head_floats each. */
+AttentionHead block_head(const Block *block, const Step *step, int64_t task, float *scratch);
+enum { HEAD_MATRICES = 5 }; /* q, k, v; attention's output; its gradient */
+size_t block_head_floats(const Block *block);
 uint64_t block_head_key(const Block *block, const Step *step, int64_t image, int head); /* of attention's dropout */
 Branch block_branch(const Block *block, int which);
 int64_t block_rows(const Block *block, int which); /* kept ones */

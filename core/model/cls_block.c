@@ -203,7 +203,7 @@ static void attention_rows(const ClassJob *job, Images images, const Scratch *sc
     Branch branch = class_branch(block, BRANCH_ATTENTION);
     Span span = kept_span(&branch.kept, images.first, images.count);
     int dim = block->dim, heads = block->heads, stride = block->tokens * dim;
-    float *q = saved->class_q + span.first * dim, *attention = saved->attention + span.first * dim;
+    float *q = saved->class_q + span.first * dim, *attention = stored_floats(saved->attention) + span.first * dim;
     float mean[CLASS_TILE], rstd[CLASS_TILE];
     const float *bias = linear_bias(step, &block->qkv[0]);
     Linear linear = queries(block);
@@ -226,7 +226,8 @@ static void attention_rows(const ClassJob *job, Images images, const Scratch *sc
         linear_forward(step, &block->proj, span.rows, attention, dim, scratch->branch, dim);
     }
     branch_forward(step, &branch, images.first, images.count, dim, scratch->branch, linear_bias(step, &block->proj),
-                   job->x + (int64_t)images.first * stride, stride, saved->x2 + (int64_t)images.first * dim, dim);
+                   job->x + (int64_t)images.first * stride, stride,
+                   stored_floats(saved->x2) + (int64_t)images.first * dim, dim);
 }
 
 /* From x2 to the block's output of the class rows. */
@@ -239,8 +240,8 @@ static void mlp_rows(const ClassJob *job, Images images, const Scratch *scratch)
     int64_t first = images.first;
     Span span = kept_span(&branch.kept, first, images.count);
     int dim = block->dim, stride = block->tokens * dim, width = block->fc1.out;
-    float *act = scratch->hidden, *hidden = saved->hidden + span.first * width;
-    const float *x2 = saved->x2 + first * dim;
+    float *act = scratch->hidden, *hidden = stored_floats(saved->hidden) + span.first * width;
+    const float *x2 = stored_floats(saved->x2) + first * dim;
     if (span.rows > 0) {
         norm_forward(step, &block->norm2, &branch.kept, first, images.count, x2, dim, scratch->norm,
                      saved->mean2 + span.first, saved->rstd2 + span.first);
@@ -281,8 +282,9 @@ static void mlp_rows_backward(const ClassJob *job, Images images, float *sums, c
     int64_t first = images.first;
     Span span = kept_span(&branch.kept, first, images.count);
     int dim = block->dim, stride = block->tokens * dim, width = block->fc1.out;
-    float *stream = job->dx + first * stride, *dz = job->buffers->dz_mlp + span.first * dim;
-    float *act = job->buffers->act + span.first * width, *hidden = saved->hidden + span.first * width;
+    float *stream = job->dx + first * stride, *dz = stored_floats(job->buffers->dz_mlp) + span.first * dim;
+    float *act = stored_floats(job->buffers->act) + span.first * width,
+          *hidden = stored_floats(saved->hidden) + span.first * width;
     float *dact = scratch->hidden, *dnorm = scratch->norm;
     if (span.rows == 0) return;
     branch_backward(step, &branch, first, images.count, dim, stream, stride, dz);
@@ -293,10 +295,10 @@ static void mlp_rows_backward(const ClassJob *job, Images images, float *sums, c
     dropout_rows(step, block->layer, SITE_HIDDEN, block->drop, &branch.kept, first, images.count, width, act);
     k->column_sums(span.rows, width, hidden, width, block_sum(block, sums, block->fc1.bias));
     linear_backward(step, &block->fc1, span.rows, hidden, width, 0.0f, dnorm, dim);
-    norm_backward(step, &block->norm2, &branch.kept, first, images.count, saved->x2 + first * dim, dim,
-                  saved->mean2 + span.first, saved->rstd2 + span.first, dnorm, job->buffers->norm + span.first * dim,
-                  stream, stride, block_sum(block, sums, block->norm2.weight),
-                  block_sum(block, sums, block->norm2.bias));
+    norm_backward(step, &block->norm2, &branch.kept, first, images.count, stored_floats(saved->x2) + first * dim, dim,
+                  saved->mean2 + span.first, saved->rstd2 + span.first, dnorm,
+                  stored_floats(job->buffers->norm) + span.first * dim, stream, stride,
+                  block_sum(block, sums, block->norm2.weight), block_sum(block, sums, block->norm2.bias));
 }
 
 /* From a kept image's sides to the gradients of its scores and of the folded query. The values' bias counts too. */
@@ -308,11 +310,12 @@ static void attend_backward(const ClassJob *job, int64_t image, const float *sid
     const Step *step = job->step;
     const Kernels *k = step->kernels;
     int heads = block->heads, dim = block->dim, width = dim / heads, tokens = block->tokens;
-    const float *dattention = job->buffers->dattention + image * dim, *bias = linear_bias(step, &block->qkv[0]);
+    const float *dattention = stored_floats(job->buffers->dattention) + image * dim,
+                *bias = linear_bias(step, &block->qkv[0]);
     float *dscores = scores + heads * tokens, *delta = scratch->delta, *dmass = scratch->dmass;
     bool drops = attention_drop(block, step) > 0;
     k->gemm(GEMM_NT, 2 * heads, tokens, dim, sides, dim, scratch->rows, dim, 0.0f, scores, tokens);
-    k->row_dots(heads, width, saved->attention + image * dim, width, dattention, width, delta);
+    k->row_dots(heads, width, stored_floats(saved->attention) + image * dim, width, dattention, width, delta);
     if (bias) {
         k->row_dots(heads, width, bias + VALUES * dim, width, dattention, width, dmass);
         for (int i = 0; i < heads * tokens; i++) dscores[i] += dmass[i / tokens];
@@ -374,8 +377,8 @@ static void attention_rows_backward(const ClassJob *job, Images images, float *s
     Branch branch = class_branch(block, BRANCH_ATTENTION);
     Span span = kept_span(&branch.kept, images.first, images.count);
     int dim = block->dim, heads = block->heads, tokens = block->tokens, side = heads * dim;
-    float *dz = buffers->dz_attention + span.first * dim, *dq = buffers->class_dq + span.first * dim;
-    float *dattention = buffers->dattention + span.first * dim, *dclass = scratch->norm;
+    float *dz = stored_floats(buffers->dz_attention) + span.first * dim, *dq = buffers->class_dq + span.first * dim;
+    float *dattention = stored_floats(buffers->dattention) + span.first * dim, *dclass = scratch->norm;
     Linear linear = queries(block);
     if (span.rows == 0) return;
     branch_backward(step, &branch, images.first, images.count, dim, job->dx + (int64_t)images.first * tokens * dim,
@@ -421,7 +424,7 @@ static void head_grad_task(void *context, int64_t task, int thread)
     const Block *block = job->block;
     int dim = block->dim, heads = block->heads, width = dim / heads, h = (int)task % heads;
     bool keys = task < heads;
-    const float *dy = (keys ? block->saved.class_q : job->buffers->dattention) + h * width;
+    const float *dy = (keys ? block->saved.class_q : stored_floats(job->buffers->dattention)) + h * width;
     const float *x = (keys ? job->buffers->class_dfolded : block->saved.class_context) + h * dim;
     int64_t row = (int64_t)(keys ? KEYS : VALUES) * dim + h * width;
     job->step->kernels->gemm(GEMM_TN, width, dim, block->saved.kept[BRANCH_ATTENTION].count, dy, dim, x, heads * dim,
@@ -436,10 +439,11 @@ void class_block_backward(Block *block, const Step *step, const BlockBuffers *bu
     int64_t tiles = class_tile_count(step->batch);
     int64_t attention = block->saved.kept[BRANCH_ATTENTION].count, mlp = block->saved.kept[BRANCH_MLP].count;
     Linear q = queries(block);
-    WeightGrad grads[] = {{&block->fc2, mlp, buffers->dz_mlp, dim, buffers->act, block->fc2.in, NULL},
-                          {&block->fc1, mlp, block->saved.hidden, block->fc1.out, buffers->norm, dim, NULL},
-                          {&block->proj, attention, buffers->dz_attention, dim, block->saved.attention, dim, NULL},
-                          {&q, attention, buffers->class_dq, dim, buffers->class_norm, dim, NULL}};
+    WeightGrad grads[] = {
+        {&block->fc2, mlp, buffers->dz_mlp, dim, buffers->act, block->fc2.in, NULL},
+        {&block->fc1, mlp, block->saved.hidden, block->fc1.out, buffers->norm, dim, NULL},
+        {&block->proj, attention, buffers->dz_attention, dim, block->saved.attention, dim, NULL},
+        {&q, attention, stored_of(buffers->class_dq), dim, stored_of(buffers->class_norm), dim, NULL}};
     step_run(step, tiles, class_backward_task, &job, PART_LINEARS);
     step_run(step, 2 * block->heads, head_grad_task, &job, PART_LINEARS);
     weight_grads(step, grads, 4, step->accumulate, buffers->weight_sums);

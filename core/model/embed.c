@@ -106,7 +106,8 @@ void embed_backward(const Embed *embed, const Step *step, const EmbedBuffers *bu
     EmbedJob job = {embed, step, buffers, chunk, add, source, dout, dsource};
     int64_t stride = (int64_t)(1 + embed->patches) * embed->dim;
     int64_t rows = (int64_t)chunk.images * embed->patches;
-    WeightGrad grad = {&embed->project, rows, buffers->dy, embed->dim, buffers->split, embed->in, NULL};
+    WeightGrad grad = {&embed->project, rows, stored_of(buffers->dy), embed->dim, stored_of(buffers->split),
+                       embed->in,       NULL};
     PartialSum bias = {.count = embed->dim, .grad = embed->project.bias};
     PartialSum tokens[] = {{.count = embed->dim, .grad = embed->cls}, {.count = stride, .grad = embed->position}};
     step_run(step, chunk.images, rows_task, &job, PART_SPLIT);

@@ -91,7 +91,8 @@ static void backward_task(void *context, int64_t tile, int thread)
 void head_backward(const Head *head, const Step *step, const float *x, const float *dlogits, float *dx)
 {
     HeadJob job = {.head = head, .step = step, .x = x, .dlogits = dlogits, .dx = dx};
-    WeightGrad grad = {&head->linear, step->batch, dlogits, head->classes, head->normal, head->dim, NULL};
+    WeightGrad grad = {&head->linear, step->batch, stored_of(dlogits), head->classes, stored_of(head->normal),
+                       head->dim,     NULL};
     step_run(step, head_tiles(step->batch), backward_task, &job, PART_LINEARS);
     weight_grads(step, &grad, 1, step->accumulate, head->weight_sums);
     partial_sums(step, head->row_sums, head_tiles(step->batch), head->row_sum_size, head->sums, 3, step->accumulate,

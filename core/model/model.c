@@ -20,6 +20,7 @@ static Status build_layers(Model *model, Error *error)
     for (int i = 0; i < model->token_layers; i++) {
         snprintf(prefix, sizeof prefix, "tokens_to_token.attention%d.", i + 1);
         token_layer_build(&model->layers[i], &finder, config, i);
+        model->layers[i].half = model->kernels.bf16 && model->layers[i].performer && model->mode != MODEL_OBSERVE;
     }
     for (int i = 0; i < model->block_count; i++) {
         BlockShape shape = zoo_block(config, i);
@@ -27,6 +28,8 @@ static Status build_layers(Model *model, Error *error)
         block_build(&model->blocks[i], &finder, config, &shape, 1 + TOKEN_LAYERS + i, model->tokens);
         model->blocks[i].class_only =
             config->variant == VARIANT_PLAIN && i == model->block_count - 1 && model->mode != MODEL_OBSERVE;
+        model->blocks[i].half = model->kernels.bf16 && config->variant == VARIANT_PLAIN &&
+                                !model->blocks[i].class_only && model->mode != MODEL_OBSERVE;
         model->blocks[i].hidden_again = model->mode == MODEL_TRAIN && config->recompute == RECOMPUTE_MLP &&
                                         !shape.transition && !model->blocks[i].class_only;
     }
@@ -128,7 +131,7 @@ static void carve_blocks(Model *model, Arena *arena)
     bool again = model->config.recompute == RECOMPUTE_BLOCKS;
     for (int i = 0; again && i < model->block_count; i++)
         model->x[i + 1] = arena_floats(arena, rows * (size_t)model->blocks[i].out);
-    float *hidden = arena_floats(arena, widest_hidden_again(model) * rows);
+    Stored hidden = stored_carve(arena, widest_hidden_again(model) * rows, model->blocks[0].half);
     for (int i = 0; i < model->block_count; i++)
         if (model->blocks[i].hidden_again) model->blocks[i].saved.hidden = hidden;
     for (int i = 0; i < model->block_count; i++) {
@@ -138,7 +141,10 @@ static void carve_blocks(Model *model, Arena *arena)
         block_carve_buffers(&model->blocks[i], &model->block_buffers[i], arena, model->max_batch);
         if (arena->used > end) end = arena->used;
         arena->used = kept;
-        if (!again) model->x[i + 1] = arena_floats(arena, rows * (size_t)model->blocks[i].out);
+        /* A block that keeps what its norms read in bfloat16 works on the stream in place. */
+        if (!again && model->blocks[i].half) model->x[i + 1] = model->x[i];
+        if (!again && !model->blocks[i].half)
+            model->x[i + 1] = arena_floats(arena, rows * (size_t)model->blocks[i].out);
     }
     if (arena->used < end) arena->used = end;
 }

@@ -50,7 +50,7 @@ void observe_token_layer(const Model *model, int index, TokenChunk chunk, const 
 {
     if (!model->take) return;
     const TokenLayer *layer = &model->layers[index];
-    const float *qkv = layer->saved.qkv + (int64_t)chunk.slot * layer->tokens * 3 * layer->width;
+    const float *qkv = stored_floats(layer->saved.qkv) + (int64_t)chunk.slot * layer->tokens * 3 * layer->width;
     tell_split(model, chunk, &layer->split, layer->source_size, source, index);
     tell(model, chunk, layer->tokens, 3 * layer->width, qkv, "tokens_to_token.attention%d.%s", index + 1,
          layer->performer ? "kqv" : "attn.qkv");
@@ -71,8 +71,8 @@ void observe_block(const Model *model, int index)
     const Block *block = &model->blocks[index];
     TokenChunk all = {.images = model->step.batch};
     if (!block->transition) {
-        tell(model, all, block->tokens, 3 * block->dim, block->saved.qkv, "blocks.%d.attn.qkv", index);
-        tell(model, all, block->tokens, block->fc1.out, block->saved.hidden, "blocks.%d.mlp.fc1", index);
+        tell(model, all, block->tokens, 3 * block->dim, stored_floats(block->saved.qkv), "blocks.%d.attn.qkv", index);
+        tell(model, all, block->tokens, block->fc1.out, stored_floats(block->saved.hidden), "blocks.%d.mlp.fc1", index);
     }
     tell(model, all, block->tokens, block->out, model->x[index + 1], "blocks.%d", index);
 }

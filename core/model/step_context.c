@@ -155,6 +155,26 @@ void linear_backward(const Step *step, const Linear *linear, int rows, const flo
                             linear->in, beta, dx, lddx);
 }
 
+void linear_forward_stored(const Step *step, const Linear *linear, int rows, Stored x, int64_t at, int ldx, float *y,
+                           int ldy)
+{
+    Stored from = stored_at(x, at);
+    if (from.half)
+        step->kernels->bf16->packed_stored(rows, &linear->forward, 0, linear->out, from.at, ldx, 0.0f, y, ldy);
+    else
+        linear_forward(step, linear, rows, from.at, ldx, y, ldy);
+}
+
+void linear_backward_stored(const Step *step, const Linear *linear, int rows, Stored dy, int64_t at, int lddy,
+                            float beta, float *dx, int lddx)
+{
+    Stored from = stored_at(dy, at);
+    if (from.half)
+        step->kernels->bf16->packed_stored(rows, &linear->backward, 0, linear->in, from.at, lddy, beta, dx, lddx);
+    else
+        linear_backward(step, linear, rows, from.at, lddy, beta, dx, lddx);
+}
+
 /* ---- gradients of weights
  *
  * A task is a tile of one gradient over a chunk of the rows. Large gradients have tiles enough and one chunk; small
@@ -215,8 +235,12 @@ static void grad_task(void *context, int64_t task, int thread)
         to = job->partials + plan->partial + chunk * (int64_t)floats_aligned((size_t)out * (size_t)in);
         beta = 0.0f;
     }
-    job->step->kernels->gemm(GEMM_TN, m, n, k, grad->dy + first * grad->lddy + i, grad->lddy,
-                             grad->x + first * grad->ldx + j, grad->ldx, beta, to + (int64_t)i * in + j, in);
+    Stored dy = stored_at(grad->dy, first * grad->lddy + i), x = stored_at(grad->x, first * grad->ldx + j);
+    to += (int64_t)i * in + j;
+    if (dy.half)
+        job->step->kernels->bf16->gradient_stored(m, n, k, dy.at, grad->lddy, x.at, grad->ldx, beta, to, in);
+    else
+        job->step->kernels->gemm(GEMM_TN, m, n, k, dy.at, grad->lddy, x.at, grad->ldx, beta, to, in);
 }
 
 Work weight_grads_work(GradJob *job, const Step *step, const WeightGrad *items, int count, bool add, float *partials)

@@ -13,6 +13,7 @@
 #include "core/kernels/packed.h"
 #include "core/model/model.h"
 #include "core/model/profile.h"
+#include "core/model/stored.h"
 #include "core/base/rng.h"
 
 enum {
@@ -109,6 +110,11 @@ void linear_forward(const Step *step, const Linear *linear, int rows, const floa
 /* dx (rows, in) = dy (rows, out) W + beta * dx */
 void linear_backward(const Step *step, const Linear *linear, int rows, const float *dy, int lddy, float beta, float *dx,
                      int lddx);
+/* The same of x or dy that may be half, from an element on. */
+void linear_forward_stored(const Step *step, const Linear *linear, int rows, Stored x, int64_t at, int ldx, float *y,
+                           int ldy);
+void linear_backward_stored(const Step *step, const Linear *linear, int rows, Stored dy, int64_t at, int lddy,
+                            float beta, float *dx, int lddx);
 static inline const float *linear_bias(const Step *step, const Linear *linear)
 {
     return linear->bias < 0 ? NULL : step->weights + linear->bias;
@@ -118,10 +124,10 @@ static inline const float *linear_bias(const Step *step, const Linear *linear)
 
 typedef struct WeightGrad {
     const Linear *linear;
-    int64_t rows;    /* none: the gradient is 0 */
-    const float *dy; /* (rows, out) */
+    int64_t rows; /* none: the gradient is 0 */
+    Stored dy;    /* (rows, out) */
     int lddy;
-    const float *x; /* (rows, in) */
+    Stored x; /* (rows, in); half as dy is */
     int ldx;
     float *to; /* NULL: the gradient of linear's weight */
 } WeightGrad;

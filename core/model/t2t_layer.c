@@ -117,9 +117,9 @@ void token_layer_carve_saved(TokenLayer *layer, Arena *arena, int images, int at
     size_t rows = (size_t)images * (size_t)layer->tokens, width = (size_t)layer->width;
     float **statistics[] = {&saved->mean1, &saved->rstd1, &saved->mean2, &saved->rstd2};
     for (int i = 0; i < 4; i++) *statistics[i] = arena_floats(arena, rows);
-    saved->qkv = arena_floats(arena, rows * 3 * width);
-    saved->x2 = arena_floats(arena, rows * width);
-    saved->hidden = arena_floats(arena, rows * width);
+    saved->qkv = stored_carve(arena, rows * 3 * width, layer->half);
+    saved->x2 = stored_carve(arena, rows * width, layer->half);
+    saved->hidden = stored_carve(arena, rows * width, layer->half);
     if (layer->performer) {
         saved->sums = arena_floats(arena, (size_t)images * performer_sums_size(&performer));
     } else {
@@ -138,15 +138,16 @@ void token_layer_carve_buffers(TokenLayer *layer, TokenBuffers *buffers, Arena *
         buffers->tile_sums = arena_floats(arena, tiles * (size_t)layer->tiles.images * performer_sums_size(&performer));
     if (!training) return;
     if (layer->performer) buffers->image_sums = arena_floats(arena, (size_t)images * performer_sums_size(&performer));
-    float **matrices[] = {&buffers->dz_mlp, &buffers->dz_attention, &buffers->act,
-                          &buffers->norm2,  &buffers->attention,    &buffers->dattention};
-    for (int i = 0; i < 6; i++) *matrices[i] = arena_floats(arena, matrix);
+    float **matrices[] = {&buffers->dz_mlp, &buffers->dz_attention, &buffers->act, &buffers->attention,
+                          &buffers->dattention};
+    for (int i = 0; i < 5; i++) *matrices[i] = arena_floats(arena, matrix);
+    buffers->norm2 = stored_carve(arena, matrix, layer->half);
     if (layer->pixels) {
         buffers->plain = arena_floats(arena, 2 * (size_t)layer->in);
         buffers->qkv_grad = arena_floats(arena, 3 * (size_t)layer->width * (size_t)layer->in);
         buffers->qkv_sum = arena_floats(arena, 3 * (size_t)layer->width);
     }
-    buffers->norm1 = arena_floats(arena, (size_t)images * (size_t)layer->tokens * (size_t)layer->in);
+    buffers->norm1 = stored_carve(arena, (size_t)images * (size_t)layer->tokens * (size_t)layer->in, layer->half);
     if (!layer->pixels)
         buffers->dsplit = arena_floats(arena, (size_t)images * (size_t)layer->tokens * (size_t)layer->in);
     buffers->row_sums = arena_floats(arena, tiles * (size_t)layer->row_sum_size);
@@ -156,14 +157,20 @@ void token_layer_carve_buffers(TokenLayer *layer, TokenBuffers *buffers, Arena *
     buffers->weight_sums = arena_floats(arena, sums);
 }
 
-size_t token_layer_scratch(const TokenLayer *layer)
+size_t token_half_at(const TokenLayer *layer)
 {
     Performer performer = token_performer(layer, NULL);
     size_t rows = (size_t)layer->tiles.rows;
     size_t tile = rows * (size_t)(2 * layer->in + 4 * layer->width);
     size_t attention = layer->performer ? 0 : attention_scratch(layer->tokens, layer->width);
     size_t features = layer->performer ? performer_scratch(&performer, layer->tiles.rows) : 0;
-    return floats_aligned(tile > attention ? tile : attention) + features;
+    return floats_aligned(tile > attention ? tile : attention) + floats_aligned(features);
+}
+
+size_t token_layer_scratch(const TokenLayer *layer)
+{
+    size_t tiles = (size_t)layer->tiles.rows * (size_t)(5 * layer->width + layer->in);
+    return token_half_at(layer) + (layer->half ? tiles : 0);
 }
 
 /* ---- forward */
@@ -194,7 +201,8 @@ static void t2t_qkv_task(void *context, int64_t task, int thread)
     TokenTile tile = token_tile(&layer->tiles, job->chunk.images, task);
     int64_t at = (int64_t)job->chunk.slot * layer->tokens + tile.first;
     int in = layer->in, ld = 3 * layer->width;
-    float *rows = step_scratch(step, thread), *qkv = saved->qkv + at * ld;
+    float *rows = step_scratch(step, thread), *half = rows + token_half_at(layer);
+    float *qkv = stored_write(saved->qkv, at * ld, half);
     token_split(layer, &tile, job->source, rows);
     step_lap(step, thread, PART_SPLIT);
     step->kernels->layernorm(tile.rows, in, rows, in, layer->norm1.eps, step->weights + layer->norm1.weight,
@@ -202,6 +210,7 @@ static void t2t_qkv_task(void *context, int64_t task, int thread)
     step_lap(step, thread, PART_NORMS);
     linear_forward(step, &layer->qkv, tile.rows, rows, in, qkv, ld);
     if (layer->qkv.bias >= 0) step->kernels->add_bias(tile.rows, ld, step->weights + layer->qkv.bias, qkv, ld);
+    stored_rounded(step->kernels, saved->qkv, at * ld, tile.rows, ld, qkv, qkv);
     step_lap(step, thread, PART_LINEARS);
     if (!layer->performer) return;
     Performer performer = token_performer(layer, step);
@@ -243,7 +252,7 @@ void token_sum_tiles(const TokenLayer *layer, const Step *step, int images, cons
 
 AttentionHead token_head(const TokenLayer *layer, int64_t image)
 {
-    const float *qkv = layer->saved.qkv + image * layer->tokens * 3 * layer->width;
+    const float *qkv = stored_floats(layer->saved.qkv) + image * layer->tokens * 3 * layer->width;
     return (AttentionHead){.tokens = layer->tokens,
                            .width = layer->width,
                            .scale = layer->scale,
@@ -300,8 +309,10 @@ static void t2t_rest_task(void *context, int64_t task, int thread)
     int64_t row = (int64_t)job->chunk.first * layer->tokens + tile.first; /* in the batch: keys the dropout */
     size_t matrix = (size_t)layer->tiles.rows * (size_t)width;
     float *y = step_scratch(step, thread), *branch_out = y + matrix, *norm = branch_out + matrix, *act = norm + matrix;
-    float *scratch = act + matrix, *x2 = saved->x2 + at * width, *hidden = saved->hidden + at * width;
-    const float *qkv = saved->qkv + at * ld, *attention = y;
+    float *scratch = act + matrix, *half = y + token_half_at(layer);
+    float *x2 = stored_write(saved->x2, at * width, half + 3 * matrix);
+    float *hidden = stored_write(saved->hidden, at * width, half + 4 * matrix);
+    const float *qkv = stored_read(step->kernels, saved->qkv, at * ld, rows, ld, half), *attention = y;
     if (layer->performer) {
         Performer performer = token_performer(layer, step);
         for (int i = 0; i < tile.images; i++)
@@ -317,12 +328,14 @@ static void t2t_rest_task(void *context, int64_t task, int thread)
     step_lap(step, thread, PART_LINEARS);
     branch_forward(step, &projection, row, rows, width, branch_out, linear_bias(step, &layer->proj),
                    qkv + token_v(layer), ld, x2, width);
-    step->kernels->layernorm(rows, width, x2, width, layer->norm2.eps, step->weights + layer->norm2.weight,
+    const float *in = stored_rounded(step->kernels, saved->x2, at * width, rows, width, x2, norm);
+    step->kernels->layernorm(rows, width, in, width, layer->norm2.eps, step->weights + layer->norm2.weight,
                              step->weights + layer->norm2.bias, norm, width, saved->mean2 + at, saved->rstd2 + at);
     step_lap(step, thread, PART_NORMS);
     linear_forward(step, &layer->fc1, rows, norm, width, hidden, width);
     step_lap(step, thread, PART_LINEARS);
     step->kernels->bias_gelu(rows, width, linear_bias(step, &layer->fc1), hidden, width, act, width);
+    stored_end(step->kernels, saved->hidden, at * width, rows, width, hidden);
     step_lap(step, thread, PART_NORMS);
     linear_forward(step, &layer->fc2, rows, act, width, branch_out, width);
     step_lap(step, thread, PART_LINEARS);

@@ -38,21 +38,22 @@ TokenTile token_tile(const TokenTiles *tiles, int images, int64_t tile);
 
 typedef struct TokenSaved {               /* per row of all images that are kept; belongs to the model */
     float *mean1, *rstd1, *mean2, *rstd2; /* (R) */
-    float *qkv;                           /* (R, 3 * width) */
-    float *x2;                            /* (R, width) */
-    float *hidden;                        /* (R, width), before GELU */
+    Stored qkv;                           /* (R, 3 * width) */
+    Stored x2;                            /* (R, width) */
+    Stored hidden;                        /* (R, width), before GELU */
     float *attention, *lse;               /* transformer: (R, width), (R) */
     float *sums;                          /* performer: (images, performer_sums_size) */
 } TokenSaved;
 
-typedef struct TokenBuffers {                    /* for one chunk */
-    float *tile_sums;                            /* performer: (tiles, performer_sums_size) */
-    float *image_sums;                           /* performer: (images, performer_sums_size), backward */
-    float *dz_mlp, *dz_attention;                /* (R, width) */
-    float *act, *norm2, *attention, *dattention; /* (R, width) */
-    float *norm1;                                /* (R, in) */
-    float *dsplit;                               /* (R, in); not for pixels */
-    float *row_sums;                             /* (tiles, row_sum_size) */
+typedef struct TokenBuffers {            /* for one chunk */
+    float *tile_sums;                    /* performer: (tiles, performer_sums_size) */
+    float *image_sums;                   /* performer: (images, performer_sums_size), backward */
+    float *dz_mlp, *dz_attention;        /* (R, width) */
+    float *act, *attention, *dattention; /* (R, width) */
+    Stored norm2;                        /* (R, width) */
+    Stored norm1;                        /* (R, in) */
+    float *dsplit;                       /* (R, in); not for pixels */
+    float *row_sums;                     /* (tiles, row_sum_size) */
     float *weight_sums;
     float *plain;              /* pixels: (2, in), a norm's weight of 1 and bias of 0 */
     float *qkv_grad, *qkv_sum; /* pixels: (3 * width, in), (3 * width) */
@@ -60,6 +61,7 @@ typedef struct TokenBuffers {                    /* for one chunk */
 
 typedef struct TokenLayer {
     int layer, tokens, in, width;
+    bool half;              /* what is kept, and norm1 and norm2, is bfloat16: the performer's */
     bool performer, pixels; /* pixels: the source is the image, whose gradient nobody needs */
     SplitShape split;
     int64_t source_size; /* floats of one image's source */

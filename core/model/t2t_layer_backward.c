@@ -47,9 +47,13 @@ static void t2t_mlp_backward_tile(const BackwardJob *job, const TileAt *at, int 
     const TokenSaved *saved = &layer->saved;
     int rows = at->rows, width = layer->width;
     float *stream = job->stream + at->chunk * width, *dz = job->buffers->dz_mlp + at->chunk * width;
-    float *act = job->buffers->act + at->chunk * width, *norm = job->buffers->norm2 + at->chunk * width;
-    float *hidden = saved->hidden + at->saved * width, *dact = step_scratch(step, thread);
-    const float *x2 = saved->x2 + at->saved * width, *weight = step->weights + layer->norm2.weight;
+    const Kernels *k = step->kernels;
+    size_t matrix = (size_t)layer->tiles.rows * (size_t)width;
+    float *act = job->buffers->act + at->chunk * width, *dact = step_scratch(step, thread);
+    float *half = dact + token_half_at(layer), *norm = stored_write(job->buffers->norm2, at->chunk * width, half);
+    float *hidden = stored_read(k, saved->hidden, at->saved * width, rows, width, half + matrix);
+    const float *x2 = stored_read(k, saved->x2, at->saved * width, rows, width, half + 2 * matrix),
+                *weight = step->weights + layer->norm2.weight;
     const float *mean = saved->mean2 + at->saved, *rstd = saved->rstd2 + at->saved;
     Branch branch = token_branch(layer, SITE_OUTPUT);
     branch_backward(step, &branch, at->batch, rows, width, stream, width, dz);
@@ -58,6 +62,7 @@ static void t2t_mlp_backward_tile(const BackwardJob *job, const TileAt *at, int 
     linear_backward(step, &layer->fc2, rows, dz, width, 0.0f, dact, width);
     step_lap(step, thread, PART_LINEARS);
     step->kernels->gelu_backward((int64_t)rows * width, hidden, dact, act, hidden);
+    stored_end(k, saved->hidden, at->saved * width, rows, width, hidden);
     step->kernels->column_sums(rows, width, hidden, width, t2t_row_sum(layer, at, layer->fc1.bias));
     step_lap(step, thread, PART_NORMS);
     linear_backward(step, &layer->fc1, rows, hidden, width, 0.0f, dact, width);
@@ -67,6 +72,7 @@ static void t2t_mlp_backward_tile(const BackwardJob *job, const TileAt *at, int 
     step->kernels->layernorm_backward(rows, width, x2, width, mean, rstd, weight, dact, width, true, stream, width,
                                       t2t_row_sum(layer, at, layer->norm2.weight),
                                       t2t_row_sum(layer, at, layer->norm2.bias));
+    stored_end(k, job->buffers->norm2, at->chunk * width, rows, width, norm);
 }
 
 static void performer_tile(const BackwardJob *job, const TileAt *at, int64_t task, float *scratch)
@@ -77,9 +83,11 @@ static void performer_tile(const BackwardJob *job, const TileAt *at, int64_t tas
     size_t size = performer_sums_size(&performer);
     int width = layer->width, ld = 3 * width, slot = job->chunk.slot + at->tile.image;
     int64_t first_sum = layer->tiles.images > 1 ? at->tile.image : task;
+    float *qkv =
+        stored_read(step->kernels, layer->saved.qkv, at->saved * ld, at->rows, ld, scratch + token_half_at(layer));
     for (int i = 0; i < at->tile.images; i++) {
         int64_t row = (int64_t)i * at->each;
-        float *q = layer->saved.qkv + (at->saved + row) * ld + token_q(layer);
+        float *q = qkv + row * ld + token_q(layer);
         float *y = job->buffers->attention + (at->chunk + row) * width;
         const float *sums = layer->saved.sums + (size_t)(slot + i) * size;
         float *dsums = job->buffers->tile_sums + (size_t)(first_sum + i) * size;
@@ -88,6 +96,7 @@ static void performer_tile(const BackwardJob *job, const TileAt *at, int64_t tas
         performer_apply_backward(step->kernels, &performer, at->each, q, ld, sums, y,
                                  job->buffers->dattention + (at->chunk + row) * width, width, q, ld, dsums, scratch);
     }
+    stored_end(step->kernels, layer->saved.qkv, at->saved * ld, at->rows, ld, qkv);
 }
 
 static void t2t_upper_backward_task(void *context, int64_t task, int thread)
@@ -114,7 +123,7 @@ static void t2t_upper_backward_task(void *context, int64_t task, int thread)
  * longer need; a new part needs a buffer of (tokens, width) of its own. */
 static float *queries_part(const TokenBuffers *buffers, int part)
 {
-    float *const parts[] = {buffers->dz_mlp, buffers->dz_attention, buffers->act, buffers->norm2};
+    float *const parts[] = {buffers->dz_mlp, buffers->dz_attention, buffers->act, stored_floats(buffers->norm2)};
     _Static_assert(sizeof parts / sizeof *parts == ATTENTION_PARTS, "a buffer for each part of the keys");
     return parts[part];
 }
@@ -129,7 +138,7 @@ static void t2t_attention_backward_task(void *context, int64_t task, int thread)
     int64_t slot = job->chunk.slot + at.image, first = (job->chunk.attention + at.image) * layer->tokens;
     int64_t row = at.image * layer->tokens;
     AttentionHead head = token_head(layer, slot);
-    float *qkv = layer->saved.qkv + (slot * layer->tokens + at.first) * ld;
+    float *qkv = stored_floats(layer->saved.qkv) + (slot * layer->tokens + at.first) * ld;
     attention_backward(job->step->kernels, &head, at.first, at.count, layer->saved.attention + first * width,
                        job->buffers->dattention + row * width, width, layer->saved.lse + first,
                        queries_part(job->buffers, at.part) + row * width, width, qkv + token_k(layer),
@@ -141,7 +150,7 @@ static void queries_tile(const BackwardJob *job, const TileAt *at)
 {
     const TokenLayer *layer = job->layer;
     int width = layer->width, ld = 3 * width;
-    float *q = layer->saved.qkv + at->saved * ld + token_q(layer);
+    float *q = stored_floats(layer->saved.qkv) + at->saved * ld + token_q(layer);
     for (int r = 0; r < at->rows; r++)
         memcpy(q + (int64_t)r * ld, queries_part(job->buffers, 0) + (at->chunk + r) * width,
                (size_t)width * sizeof(float));
@@ -150,14 +159,13 @@ static void queries_tile(const BackwardJob *job, const TileAt *at)
                                      1.0f, q, ld, q, ld);
 }
 
-/* dk and dv of a tile, and dq of full attention; the performer's is there already. The gradient of x2 enters dv by the
+/* In qkv, the tile's rows: dk and dv of a tile, and dq of full attention; the performer's is there already. The gradient of x2 enters dv by the
  * skip connection. */
-static void values_tile(const BackwardJob *job, const TileAt *at, float *dv, float *scratch)
+static void values_tile(const BackwardJob *job, const TileAt *at, float *qkv, float *dv, float *scratch)
 {
     const TokenLayer *layer = job->layer;
     const Step *step = job->step;
     int width = layer->width, ld = 3 * width;
-    float *qkv = layer->saved.qkv + at->saved * ld;
     const float *stream = job->stream + at->chunk * width;
     if (!layer->performer) {
         float *v = qkv + token_v(layer);
@@ -186,9 +194,12 @@ static void t2t_qkv_backward_task(void *context, int64_t task, int thread)
     int rows = at.rows, in = layer->in, width = layer->width, ld = 3 * width;
     float *split = step_scratch(step, thread), *dnorm = split + (size_t)layer->tiles.rows * (size_t)in;
     float *dv = split, *rest = dv + (size_t)layer->tiles.rows * (size_t)width; /* before split is filled */
-    float *norm = job->buffers->norm1 + at.chunk * in;
-    const float *dqkv = saved->qkv + at.saved * ld, *weight = step->weights + layer->norm1.weight;
-    values_tile(job, &at, dv, rest);
+    float *half = split + token_half_at(layer);
+    float *norm = stored_write(job->buffers->norm1, at.chunk * in, half + (size_t)layer->tiles.rows * (size_t)ld);
+    float *dqkv = stored_read(step->kernels, saved->qkv, at.saved * ld, rows, ld, half);
+    const float *weight = step->weights + layer->norm1.weight;
+    values_tile(job, &at, dqkv, dv, rest);
+    stored_end(step->kernels, saved->qkv, at.saved * ld, rows, ld, dqkv);
     step_lap(step, thread, PART_TOKENS);
     step->kernels->column_sums(rows, ld, dqkv, ld, at.row_sums + layer->qkv_sum_at);
     step_lap(step, thread, PART_NORMS);
@@ -197,6 +208,7 @@ static void t2t_qkv_backward_task(void *context, int64_t task, int thread)
     if (layer->pixels) {
         step->kernels->layernorm_apply(rows, in, split, in, saved->mean1 + at.saved, saved->rstd1 + at.saved,
                                        job->buffers->plain, job->buffers->plain + in, norm, in);
+        stored_end(step->kernels, job->buffers->norm1, at.chunk * in, rows, in, norm);
         step_lap(step, thread, PART_NORMS);
         return;
     }
@@ -208,6 +220,7 @@ static void t2t_qkv_backward_task(void *context, int64_t task, int thread)
                                       dnorm, in, false, job->buffers->dsplit + at.chunk * in, in,
                                       t2t_row_sum(layer, &at, layer->norm1.weight),
                                       t2t_row_sum(layer, &at, layer->norm1.bias));
+    stored_end(step->kernels, job->buffers->norm1, at.chunk * in, rows, in, norm);
     step_lap(step, thread, PART_NORMS);
 }
 
@@ -264,9 +277,10 @@ void token_layer_backward(TokenLayer *layer, const Step *step, const TokenBuffer
     if (layer->performer) token_sum_tiles(layer, step, chunk.images, buffers->tile_sums, buffers->image_sums);
     const float *attention = buffers->attention;
     if (!layer->performer) attention = layer->saved.attention + (int64_t)chunk.attention * layer->tokens * width;
-    WeightGrad upper[] = {{&layer->fc2, rows, buffers->dz_mlp, width, buffers->act, width, NULL},
-                          {&layer->fc1, rows, layer->saved.hidden + first * width, width, buffers->norm2, width, NULL},
-                          {&layer->proj, rows, buffers->dz_attention, width, attention, width, NULL}};
+    WeightGrad upper[] = {
+        {&layer->fc2, rows, stored_of(buffers->dz_mlp), width, stored_of(buffers->act), width, NULL},
+        {&layer->fc1, rows, stored_at(layer->saved.hidden, first * width), width, buffers->norm2, width, NULL},
+        {&layer->proj, rows, stored_of(buffers->dz_attention), width, stored_of(attention), width, NULL}};
     weight_grads(step, upper, 3, add, buffers->weight_sums);
     if (!layer->performer)
         step_run(step, (int64_t)chunk.images * token_attention_parts(layer), t2t_attention_backward_task, &job,
@@ -274,8 +288,8 @@ void token_layer_backward(TokenLayer *layer, const Step *step, const TokenBuffer
     step_run(step, tiles, t2t_qkv_backward_task, &job, PART_LINEARS);
     int sums = layer->pixels ? layer->upper_sum_count : layer->row_sum_count;
     partial_sums(step, buffers->row_sums, tiles, layer->row_sum_size, layer->row_sums, sums, add, step->grads);
-    WeightGrad qkv = {&layer->qkv, rows, layer->saved.qkv + first * 3 * width, 3 * width, buffers->norm1,
-                      layer->in,   NULL};
+    Stored dqkv = stored_at(layer->saved.qkv, first * 3 * width);
+    WeightGrad qkv = {&layer->qkv, rows, dqkv, 3 * width, buffers->norm1, layer->in, NULL};
     if (layer->pixels) qkv.to = buffers->qkv_grad;
     weight_grads(step, &qkv, 1, add && !layer->pixels, buffers->weight_sums);
     if (layer->pixels) {

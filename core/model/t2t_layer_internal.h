@@ -33,6 +33,10 @@ typedef struct AttentionPart {
 int token_attention_parts(const TokenLayer *layer); /* at most ATTENTION_PARTS, for each image */
 AttentionPart token_attention_part(const TokenLayer *layer, int64_t task);
 
+/* Where in a thread's scratch memory the tiles lie of what is half: rows of qkv, then of three matrices as wide as the
+ * layer or its input. */
+size_t token_half_at(const TokenLayer *layer);
+
 Performer token_performer(const TokenLayer *layer, const Step *step);
 AttentionHead token_head(const TokenLayer *layer, int64_t image /* in what is saved */);
 Branch token_branch(const TokenLayer *layer, int site);

@@ -1,10 +1,11 @@
 """Times training and inference steps of PyTorch and of `t2t bench step` in turn, and prints the ratios.
 
     python3 step.py [--models NAME ...] [--batches N ...] [--threads N] [--modes train infer] [--rounds N]
-                    [--steps N] [--settings NAME ...] [--chosen FILE] [--json FILE]
+                    [--steps N] [--precision fp32|bf16] [--settings NAME ...] [--chosen FILE] [--json FILE]
 
 Both sides do the same work: forward, cross-entropy, backward, clipping, AdamW and EMA on random images, with the
-dropouts of the published recipes; or one forward pass without gradients. PyTorch first runs once in each of its settings (eager or
+dropouts of the published recipes; or one forward pass without gradients. --precision bf16 puts `--set precision=bf16`
+beside PyTorch's CPU autocast in bfloat16. PyTorch first runs once in each of its settings (eager or
 torch.compile, attention fused or spelt out); then its fastest and t2t run in turn, A B A B, each time as a new process
 on the same cores. A run's figure is the median of its steps, a side's the median of its runs. Memory is the kernel's
 count of a process's peak; for PyTorch that of its leanest setting, which need not be the fastest.
@@ -52,11 +53,17 @@ def worker(options):
         optimizer = torch.optim.AdamW(groups, lr=5e-4, fused=True)
         average = [p.detach().clone() for p in params]
 
+    half = options.precision == "bf16"
+
+    def forward():
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            return call(images)
+
     def step():
         if not train:
             with torch.inference_mode():
-                return call(images)
-        t2t_torch.loss(call(images), target).backward()
+                return forward()
+        t2t_torch.loss(forward().float(), target).backward()
         torch.nn.utils.clip_grad_norm_(params, 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
@@ -94,12 +101,13 @@ def measure(command, threads):
 def measure_torch(setting, model, batch, mode, options, steps):
     return measure([sys.executable, os.path.abspath(__file__), "--worker", setting, "--models", model, "--batches", str(batch),
                     "--modes", mode, "--threads", str(options.threads), "--warmup", str(options.warmup), "--steps", str(steps),
-                    "--drop-path", str(options.drop_path)], options.threads)
+                    "--drop-path", str(options.drop_path), "--precision", options.precision], options.threads)
 
 
 def measure_t2t(model, batch, mode, options):
     command = [program.T2T, "bench", "step", "--model", model, "--batch", str(batch), "--threads", str(options.threads),
-               "--steps", str(options.steps), "--set", f"drop_path={options.drop_path}", "--json"]
+               "--steps", str(options.steps), "--set", f"drop_path={options.drop_path}", "--set",
+               f"precision={options.precision}", "--json"]
     return measure(command + (["--infer"] if mode == "infer" else []), options.threads)
 
 
@@ -121,6 +129,8 @@ def keep_chosen(path, key, trials):
 def try_settings(model, batch, mode, options):
     """{setting: its trial}, of the settings that run."""
     key = f"{model} batch={batch} {mode} threads={options.threads} drop_path={options.drop_path} torch={metadata.version('torch')}"
+    if options.precision != "fp32":
+        key += f" {options.precision}"
     trials = {setting: trial for setting, trial in read_chosen(options.chosen).get(key, {}).items()
               if setting in options.settings}
     for setting in options.settings:
@@ -182,6 +192,7 @@ def parse():
     parser.add_argument("--warmup", type=int, default=2)
     parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=list(SETTINGS))
     parser.add_argument("--chosen", help="file that keeps the trials of PyTorch's settings")
+    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32", help="of matrix products, on both sides")
     parser.add_argument("--drop-path", type=float, default=0.1)
     parser.add_argument("--json", help="write every row's figures to this file")
     parser.add_argument("--worker", dest="setting", choices=SETTINGS, help=argparse.SUPPRESS)

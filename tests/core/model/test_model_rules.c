@@ -4,12 +4,19 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/kernels/bf16.h"
 #include "core/kernels/kernels.h"
 #include "core/optim/loss.h"
 #include "core/optim/optim.h"
 #include "tests/support/golden.h"
 #include "tests/support/models.h"
 #include "tests/support/trial.h"
+
+/* bf16 by the processor, or by its emulation where it has none. */
+static void emulate_if_needed(void)
+{
+    if (strstr(bf16_at(0)->name, "emulated")) setenv("T2T_KERNELS", "bf16_emulated", 1);
+}
 
 /* Dropout and drop path wherever the model has them. */
 static ModelConfig random_model(const char *name)
@@ -36,10 +43,11 @@ static const uint64_t SAMPLES[] = {11, 7, 100000, 3, 5, 13, 17, 19, 23, 29, 31};
 
 enum { SAMPLE_COUNT = sizeof SAMPLES / sizeof SAMPLES[0] };
 
-Test(model_rules, results_are_the_same_bits_at_any_thread_count)
+static void check_threads(Precision precision)
 {
     for (int m = 0; TINY_MODELS[m]; m++) {
         ModelConfig config = random_model(TINY_MODELS[m]);
+        config.precision = precision;
         Trial one = start_training(&config, SAMPLE_COUNT, 1, SAMPLES);
         trial_forward(&one);
         trial_backward(&one);
@@ -95,10 +103,18 @@ Test(model_rules, training_gives_the_same_bits_with_all_kernels_but_the_generic)
     }
 }
 
-Test(model_rules, evaluation_mode_gives_training_modes_logits)
+Test(model_rules, results_are_the_same_bits_at_any_thread_count)
+{
+    check_threads(PRECISION_FP32);
+    emulate_if_needed();
+    check_threads(PRECISION_BF16);
+}
+
+static void check_evaluation(Precision precision)
 {
     for (int m = 0; TINY_MODELS[m]; m++) {
         ModelConfig config = golden_model(TINY_MODELS[m]);
+        config.precision = precision;
         Trial train = trial_start(&config, 9, MODEL_TRAIN, 2), eval = trial_start(&config, 9, MODEL_EVAL, 2);
         trial_forward(&train);
         trial_forward(&eval);
@@ -107,6 +123,13 @@ Test(model_rules, evaluation_mode_gives_training_modes_logits)
         trial_end(&train);
         trial_end(&eval);
     }
+}
+
+Test(model_rules, evaluation_mode_gives_training_modes_logits)
+{
+    check_evaluation(PRECISION_FP32);
+    emulate_if_needed();
+    check_evaluation(PRECISION_BF16);
 }
 
 Test(model_rules, a_smaller_batch_than_the_largest)
@@ -126,10 +149,11 @@ Test(model_rules, a_smaller_batch_than_the_largest)
     trial_end(&small);
 }
 
-Test(model_rules, what_is_computed_again_has_the_same_bits)
+static void check_again(Precision precision)
 {
     for (int m = 0; TINY_MODELS[m]; m++) {
         ModelConfig config = random_model(TINY_MODELS[m]);
+        config.precision = precision;
         if (config.variant != VARIANT_DENSE) config.depth = 4;
         Trial none = start_training(&config, SAMPLE_COUNT, 2, SAMPLES);
         trial_forward(&none);
@@ -148,6 +172,62 @@ Test(model_rules, what_is_computed_again_has_the_same_bits)
             trial_end(&again);
         }
         trial_end(&none);
+    }
+}
+
+Test(model_rules, what_is_computed_again_has_the_same_bits)
+{
+    check_again(PRECISION_FP32);
+    emulate_if_needed();
+    check_again(PRECISION_BF16);
+}
+
+/* ---- bfloat16 beside float32 */
+
+/* A bfloat16 is off by 2^-9 at most; what is left of it in sums, through a few layers and back, is of that size. */
+Test(model_rules, bf16_is_near_float32)
+{
+    emulate_if_needed();
+    for (int m = 0; TINY_MODELS[m]; m++) {
+        ModelConfig config = random_model(TINY_MODELS[m]);
+        Trial full = start_training(&config, SAMPLE_COUNT, 2, SAMPLES);
+        config.precision = PRECISION_BF16;
+        Trial half = start_training(&config, SAMPLE_COUNT, 2, SAMPLES);
+        trial_forward(&full);
+        trial_backward(&full);
+        trial_forward(&half);
+        trial_backward(&half);
+        double logits = relative_l2(half.logits, full.logits, SAMPLE_COUNT * 10);
+        double grads = relative_l2(half.grads, full.grads, full.table->size);
+        cr_log_info("%s: logits %.2e, gradients %.2e", config.name, logits, grads);
+        cr_expect(logits > 1e-4 && logits < 0.02, "%s: logits are off by %.3g", config.name, logits);
+        cr_expect(grads > 1e-4 && grads < 0.04, "%s: gradients are off by %.3g", config.name, grads);
+        trial_end(&full);
+        trial_end(&half);
+    }
+}
+
+/* Of what a training step holds: activations, and the copies of weights. */
+Test(model_rules, bf16_needs_at_most_six_tenths_of_the_memory)
+{
+    static const char *const NAMES[] = {"t2t_vit_7", "t2t_vit_14"};
+    emulate_if_needed();
+    for (int m = 0; m < 2; m++) {
+        size_t memory[2];
+        for (Precision precision = PRECISION_FP32; precision <= PRECISION_BF16; precision++) {
+            ModelConfig config = golden_model(NAMES[m]);
+            config.precision = precision;
+            Error error = {0};
+            Pool *pool;
+            Model *model;
+            cr_assert_eq(pool_create(&pool, 1, &error), STATUS_OK);
+            cr_assert_eq(model_create(&model, &config, 32, MODEL_TRAIN, pool, &error), STATUS_OK, "%s", error.message);
+            memory[precision] = model_memory(model);
+            model_free(model);
+            pool_free(pool);
+        }
+        double share = (double)memory[PRECISION_BF16] / (double)memory[PRECISION_FP32];
+        cr_expect_leq(share, 0.6, "%s: %.3f", NAMES[m], share);
     }
 }
 
