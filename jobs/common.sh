@@ -216,7 +216,8 @@ finish() {
     if [ -n "$again" ] && [ "$restarts" -lt "${MAX_RESTARTS:-200}" ] && [ -n "${SLURM_JOB_ID:-}" ]; then
         say "requeueing job $SLURM_JOB_ID (restart $((restarts + 1)))"
         # Where requeueing is not allowed, the spooled copy of this script is submitted anew.
-        run scontrol requeue "$SLURM_JOB_ID" || run sbatch "$0" "${ARGUMENTS[@]}"
+        run scontrol requeue "$SLURM_JOB_ID" ||
+            run sbatch ${SLURM_ARRAY_TASK_ID:+--array="$SLURM_ARRAY_TASK_ID"} "$0" "${ARGUMENTS[@]}"
     fi
     exit "$status"
 }

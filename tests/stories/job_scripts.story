@@ -28,6 +28,10 @@ for script in finetune.mpirun finetune.sbatch; do
     expect 0 "best.safetensors" "$jobs/$script" runs/a/best.safetensors configs/quickstart.yaml "runs/$script" \
         "${small[@]}" --set epochs=1
 done
+printf 'lr=0.001\nlr=0.002 drop_path=0\n' >lists
+SEEDS=1 SWEEP=lists expect 0 "drop_path=0,seed=1" "$jobs/sweep.sbatch" --here configs/quickstart.yaml runs/sweep "${small[@]}" \
+    --set epochs=1
+check "the table of a sweep has both runs" test 2 = "$(grep -c 'seed=1/ *done ' runs/sweep/summary.txt)"
 expect 2 "status 2" "$jobs/train.mpirun" configs/quickstart.yaml runs/c --set nonsense=1
 expect 3 "status 3" env DATA=nowhere "$jobs/train.mpirun" configs/quickstart.yaml runs/c
 expect 2 "there is no program" env T2T=/nowhere/t2t "$jobs/train.mpirun"

@@ -103,6 +103,9 @@ Test(jobs, a_dry_run_prints_what_would_run_and_touches_nothing)
          "build/t2t eval --data data/imagenet --weights best.safetensors --crop 0.9"},
         {"jobs/eval.mpirun --dry-run best.safetensors",
          "build/t2t eval --data data/imagenet --weights best.safetensors"},
+        {"SEEDS=4 jobs/sweep.sbatch --dry-run configs/a.yaml runs/s --set epochs=1",
+         "build/t2t train configs/a.yaml --output runs/s/01_lr=0.001\\,seed=4 --resume auto --set data=data/imagenet "
+         "--set lr=0.001 --set seed=4 --set epochs=1"},
         {"jobs/convert.sbatch --dry-run 'my images' data/out", "build/t2t convert my\\ images data/out"},
         {"jobs/convert.mpirun --dry-run images data/out --limit 9", "build/t2t convert images data/out --limit 9"},
     };
@@ -226,6 +229,57 @@ Test(jobs, a_program_that_is_not_there_is_told)
            "/prefix/bin/t2t train", "/prefix/share/t2t/configs/a.yaml --output runs/r");
     EXPECT(job("0\n", "unset T2T_HOME; SLURM_SUBMIT_DIR=/ ../prefix/share/t2t/jobs/train.sbatch --dry-run "), 0,
            "/prefix/bin/t2t train");
+}
+
+/* Stands for Slurm's; it gives the job a number. */
+static const char SUBMITS[] = "#!/bin/sh\necho \"sbatch $*\" >>\"$FAKE/calls\"\necho 77\n";
+
+Test(jobs, a_sweep_is_an_array_and_then_a_table)
+{
+    const char *folder = temporary_folder();
+    char calls[2000];
+    stage_set();
+    file_put("bin/sbatch", SUBMITS);
+    file_put("home/lists", "# two\nlr=0.1  drop_path=0.2\n\n  init_weights=a/b.safetensors # none of ours\n");
+    SUCCEEDS(command_run(SECONDS, "chmod +x %s/bin/sbatch", folder));
+    EXPECT(job("", "AT_ONCE=2 SEEDS='5 6' SWEEP=lists jobs/sweep.sbatch c.yaml runs/s --set epochs=1"), 0,
+           "4 runs: job 77", "runs/s/summary.txt");
+    snprintf(calls, sizeof calls,
+             "sbatch --parsable --array=0-3%%2 %s/home/jobs/sweep.sbatch c.yaml runs/s --set epochs=1\n"
+             "sbatch --parsable --dependency=afterany:77 --nodes=1 --ntasks-per-node=1 --cpus-per-task=1 "
+             "--time=00:10:00 --output=runs/s/summary.log %s/home/jobs/sweep.sbatch --summary runs/s\n",
+             folder, folder);
+    expect_calls(calls);
+
+    /* A task of the array, whatever has become of the lists since. */
+    SUCCEEDS(command_run(SECONDS, "rm %s/home/lists", folder));
+    EXPECT(job("0\n", "SLURM_ARRAY_TASK_ID=3 jobs/sweep.sbatch c.yaml runs/s --set epochs=1"), 0, "done");
+    expect_calls("srun --mpi=pmix --kill-on-bad-exit=1 build/t2t train c.yaml --output "
+                 "runs/s/03_init_weights=a_b.safetensors,seed=6 --resume auto --set data=data/imagenet --set "
+                 "init_weights=a/b.safetensors --set seed=6 --set epochs=1\n");
+    EXPECT(job("0\n", "SLURM_ARRAY_TASK_ID=4 jobs/sweep.sbatch c.yaml runs/s"), 2, "no run number 4");
+    file_put("bin/scontrol", "#!/bin/sh\nexit 1\n"); /* requeueing is not allowed: this task alone is submitted anew */
+    EXPECT(job("75 USR1\n", "SLURM_ARRAY_TASK_ID=1 SLURM_JOB_ID=81 jobs/sweep.sbatch c.yaml runs/s"), 75, "requeueing");
+    SUCCEEDS(command_run(SECONDS, "grep 'sbatch --array=1 ' %s/calls", folder));
+
+    EXPECT(job("", "jobs/sweep.sbatch c.yaml runs/s"), 2, "another sweep");
+    EXPECT(job("", "SWEEP=nowhere jobs/sweep.sbatch c.yaml runs/other"), 2, "no file 'nowhere'");
+    EXPECT(job("", "SEEDS=' ' jobs/sweep.sbatch c.yaml runs/other"), 2, "give no run");
+    EXPECT(job("", "jobs/sweep.sbatch --summary"), 1, "usage");
+}
+
+Test(jobs, a_sweep_without_slurm_is_one_run_after_another)
+{
+    stage_set();
+    EXPECT(job("0\n1\n0\n", "SEEDS='1 2 3' SWEEP=lists; echo lr=1 >lists; export SEEDS SWEEP; "
+                            "RANKS_PER_NODE=1 jobs/sweep.sbatch --here c.yaml runs/s"),
+           0, "status 1");
+    expect_starts("start start start ");
+    EXPECT(job("2\n0\n", "jobs/sweep.sbatch --here c.yaml runs/t"), 2, "status 2"); /* as all others would */
+    expect_starts("start ");
+    EXPECT(job("", "rm ../bin/sbatch; hash -r; PATH=../bin:/usr/bin:/bin; ! command -v sbatch || exit 2; "
+                   "jobs/sweep.sbatch c.yaml runs/u"),
+           2, "--here trains");
 }
 
 Test(jobs, open_mpi_is_told_the_network_in_one_place)
