@@ -7,7 +7,8 @@
 # make net                  the sums over a network of namespaces, free, limited and cut (root)
 # make bench | peer         measurements; checks against PyTorch, Pillow and timm (Python, by hand)
 # make fuzz                 libFuzzer targets, FUZZ_SECONDS each (clang)
-# make install PREFIX=DIR   (DESTDIR is honoured)
+# make install PREFIX=DIR   program, job scripts, configurations, man pages, bash completion (DESTDIR is honoured)
+# make dist                 a tarball that builds without git
 # make format | lint | clean
 #
 # Switches: V=1 shows commands; SANITIZER=address|undefined|thread|address,undefined builds in a folder of its own;
@@ -91,7 +92,7 @@ else
 say = @printf '  %-4s %s\n' $(1) $(2);
 endif
 
-.PHONY: all quickstart test test-full ranks stories net tests bench peer fuzz fuzzers install format lint clean check-libraries FORCE
+.PHONY: all quickstart test test-full ranks stories net tests bench peer fuzz fuzzers install dist format lint clean check-libraries FORCE
 all: $(BUILD)/t2t
 
 $(BUILD)/t2t: $(call objects,$(TOOL_SOURCES)) $(KEEP_LIBRARIES) $(BUILD)/libt2t.a
@@ -110,7 +111,7 @@ $(BUILD)/flags: FORCE
 	  cmp -s $@.new $@ && rm $@.new || mv $@.new $@
 
 $(BUILD)/version.h: FORCE
-	@mkdir -p $(@D); echo "#define T2T_VERSION \"$$(git describe --always --dirty 2>/dev/null || echo unknown)\"" >$@.new; \
+	@mkdir -p $(@D); echo "#define T2T_VERSION \"$$(cat VERSION 2>/dev/null || git describe --always --dirty 2>/dev/null || echo unknown)\"" >$@.new; \
 	  cmp -s $@.new $@ && rm $@.new || mv $@.new $@
 $(call objects,$(wildcard tools/t2t.c dist/checkpoint/checkpoint.c dist/train/same_run.c dist/train/provenance_collect.c tests/tools/test_t2t.c)): $(BUILD)/version.h
 
@@ -179,6 +180,16 @@ install: $(BUILD)/t2t
 	install -d $(DESTDIR)$(PREFIX)/share/t2t/configs $(DESTDIR)$(PREFIX)/share/t2t/jobs
 	install -m 644 configs/*.yaml $(DESTDIR)$(PREFIX)/share/t2t/configs
 	install -m 755 $$(find jobs -maxdepth 1 -type f ! -name README.md) $(DESTDIR)$(PREFIX)/share/t2t/jobs
+	tools/manual man $(BUILD)/t2t $(DESTDIR)$(PREFIX)/share/man/man1
+	install -d $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+	tools/manual completion $(BUILD)/t2t >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/t2t
+	$(BUILD)/t2t train --schema >$(DESTDIR)$(PREFIX)/share/t2t/config.schema.json
+
+# A tarball that builds without git.
+dist:
+	@mkdir -p $(BUILD); version=$$(git describe --always); echo $$version >$(BUILD)/VERSION; \
+	  git archive --prefix=t2t-$$version/ --add-file=$(BUILD)/VERSION -o $(BUILD)/t2t-$$version.tar.gz HEAD && \
+	  echo $(BUILD)/t2t-$$version.tar.gz
 
 C_FILES = $(shell git ls-files '*.c' '*.h')
 format:

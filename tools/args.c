@@ -156,14 +156,14 @@ Status args_parse(const CommandLine *line, int argc, char **argv, Operands *oper
     options[count] = (struct option){"help", no_argument, NULL, 1 + count};
     *operands = (Operands){0};
     optind = 0; /* GNU's way to begin anew */
-    for (int option; (option = getopt_long(argc, argv, ":", options, NULL)) != -1;) {
+    for (int option; (option = getopt_long(argc, argv, ":h", options, NULL)) != -1;) {
         if (option == '?') return refuse_option(line, argv[optind - 1], error);
         if (option == ':') {
             const Arg *arg = &line->args[optopt - 1];
             return error_set(error, STATUS_USAGE, "--%s %s: the value is missing; see `%s --help`", arg->name,
                              arg->value, line->name);
         }
-        if (option == 1 + count) {
+        if (option == 1 + count || option == 'h') {
             print_help(stdout, line);
             operands->helped = true;
             return STATUS_OK;

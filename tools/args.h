@@ -65,7 +65,7 @@ typedef struct CommandLine {
     const char *name;             /* "t2t eval" */
     const char *usage;            /* what the help prints before the options */
     const char *notes;            /* and behind them; may be NULL */
-    const Arg *args;              /* ends with a zeroed one; --help is added */
+    const Arg *args;              /* ends with a zeroed one; --help and -h are added */
     int most_operands;            /* what is beyond is refused; -1: any number */
     void (*more_help)(FILE *out); /* the end of the help; may be NULL */
 } CommandLine;

@@ -33,7 +33,7 @@ typedef struct Arguments {
     TrainOptions options;
     char output[1024];  /* the default one */
     char command[1100]; /* what was typed */
-    bool debug;
+    bool debug, schema;
 } Arguments;
 
 static void default_output(Arguments *arguments)
@@ -61,6 +61,8 @@ static Status train_parse(int argc, char **argv, Arguments *arguments, Operands 
         ARG_TEXT("samples", "FILE", &options->samples, "rank R appends to FILE.R which images each step saw"),
         ARG_TEXT("timeline", "FILE", &options->timeline,
                  "what all ranks do when, for chrome://tracing or ui.perfetto.dev"),
+        ARG_FLAG("schema", &arguments->schema,
+                 "print a JSON schema of the settings, by which editors check CONFIG.yaml"),
         ARG_FLAG("debug", &arguments->debug, "tell more"),
         {0},
     };
@@ -71,7 +73,7 @@ static Status train_parse(int argc, char **argv, Arguments *arguments, Operands 
                               .most_operands = -1,
                               .more_help = config_describe};
     Status status = args_parse(&line, argc, argv, operands, error);
-    if (status || operands->helped) return status;
+    if (status || operands->helped || arguments->schema) return status;
     if (operands->count > 1)
         return error_set(error, STATUS_USAGE, "one CONFIG.yaml is expected, found %s and %s", operands->items[0],
                          operands->items[1]);
@@ -138,6 +140,10 @@ Status tool_train(int argc, char **argv, Error *error)
     join_command(&arguments, argc, argv);
     Status status = train_parse(argc, argv, &arguments, &operands, error);
     if (status || operands.helped) return status;
+    if (arguments.schema) {
+        config_schema(stdout);
+        return STATUS_OK;
+    }
     World world;
     status = world_start(&world, error);
     if (!status) {

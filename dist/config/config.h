@@ -90,6 +90,7 @@ Status config_check(const Config *config, Error *error);
 Status config_text(const Config *config, char **text, Error *error);
 Status config_save(const Config *config, const char *path, Error *error); /* every key; loads back equal */
 void config_describe(FILE *out); /* every key: default, what it takes, meaning */
+void config_schema(FILE *out);   /* the same as a JSON schema, for editors */
 
 /* The keys that differ and matter to the result (every: all keys), as lines "  lr: 0.001, was 0.0005".
  * Returns how many. */

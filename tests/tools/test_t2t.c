@@ -19,3 +19,16 @@ Test(t2t, help_lists_every_command)
     EXPECT(command_run(SECONDS, T2T), 2, "usage: t2t COMMAND");
     EXPECT(command_run(SECONDS, T2T " trian"), 2, "there is no command 'trian'; did you mean 'train'?");
 }
+
+Test(t2t, help_is_found_however_it_is_asked_for)
+{
+    EXPECT(command_run(SECONDS, T2T " -V"), 0, "t2t " T2T_VERSION "\n");
+    EXPECT(command_run(SECONDS, T2T " -h"), 0, "usage: t2t COMMAND");
+    EXPECT(command_run(SECONDS, T2T " eval -h"), 0, "usage: t2t eval", "--weights FILE");
+    EXPECT(command_run(SECONDS, T2T " help eval"), 0, "usage: t2t eval", "--weights FILE");
+    EXPECT(command_run(SECONDS, T2T " help bench step"), 0, "usage: t2t bench step");
+    EXPECT(command_run(SECONDS, T2T " bench -h"), 0, "usage: t2t bench MEASUREMENT");
+    EXPECT(command_run(SECONDS, T2T " help trian"), 2, "there is no command 'trian'; did you mean 'train'?");
+    EXPECT(command_run(SECONDS, T2T " bench laoder"), 2, "there is no measurement 'laoder'; did you mean 'loader'?");
+    EXPECT(command_run(SECONDS, T2T " eval --wieghts x"), 2, "there is no option '--wieghts', did you mean --weights?");
+}

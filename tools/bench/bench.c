@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/base/suggest.h"
+
 typedef struct Bench {
     const char *name;
     ToolMain main;
@@ -26,15 +28,23 @@ static void print_usage(FILE *out)
     fprintf(out, "\n`t2t bench MEASUREMENT --help` tells more.\n");
 }
 
+static const char *bench_name(const void *context, int index)
+{
+    (void)context;
+    return index < BENCH_COUNT ? BENCHES[index].name : NULL;
+}
+
 Status tool_bench(int argc, char **argv, Error *error)
 {
-    if (argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "help") == 0)) {
+    if (argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0)) {
         print_usage(stdout);
         return STATUS_OK;
     }
     for (int i = 0; argc > 1 && i < BENCH_COUNT; i++)
         if (strcmp(argv[1], BENCHES[i].name) == 0) return BENCHES[i].main(argc - 1, argv + 1, error);
     print_usage(stderr);
-    return argc > 1 ? error_set(error, STATUS_USAGE, "there is no measurement '%s'", argv[1])
-                    : error_set(error, STATUS_USAGE, "what is to be measured?");
+    if (argc < 2) return error_set(error, STATUS_USAGE, "what is to be measured?");
+    const char *near = suggest_name(argv[1], bench_name, NULL);
+    return error_set(error, STATUS_USAGE, "there is no measurement '%s'%s%s%s", argv[1], near ? "; did you mean '" : "",
+                     near ? near : "", near ? "'?" : "");
 }

@@ -1,5 +1,6 @@
 #include <criterion/criterion.h>
 #include <glob.h>
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -641,4 +642,33 @@ Test(config, a_base_that_cannot_be_is_told_with_its_place)
     Error error = {0};
     cr_assert_eq(config_parse(&config, "base: root.yaml\n", "weights", NULL, 0, &error), STATUS_USAGE);
     cr_assert(strstr(error.message, "weights:1: base: only a file"), "%s", error.message);
+}
+
+/* The schema is what editors check a file by; the table of keys is what it says. */
+Test(config, the_schema_tells_every_key)
+{
+    char *text = NULL;
+    size_t size;
+    FILE *out = open_memstream(&text, &size);
+    config_schema(out);
+    fclose(out);
+    json_t *schema = json_loads(text, 0, NULL), *keys = json_object_get(schema, "properties");
+    cr_assert(schema && json_is_false(json_object_get(schema, "additionalProperties")));
+    cr_assert_eq((int)json_object_size(keys), config_key_count() + 1);
+    cr_assert(json_object_get(keys, "base"));
+    for (int i = 0; i < config_key_count(); i++) {
+        json_t *key = json_object_get(keys, config_key(i)->name);
+        cr_assert(json_object_get(key, "type") || json_object_get(key, "enum"), "%s", config_key(i)->name);
+        cr_assert_str_eq(json_string_value(json_object_get(key, "description")), config_key(i)->meaning);
+        cr_assert(json_object_get(key, "default"), "%s", config_key(i)->name);
+    }
+    json_t *lr = json_object_get(keys, "lr"), *mean = json_object_get(keys, "mean"),
+           *opt = json_object_get(keys, "opt");
+    cr_assert_eq(json_number_value(json_object_get(lr, "exclusiveMinimum")), 0);
+    cr_assert_null(json_object_get(lr, "maximum"));
+    cr_assert_eq(json_integer_value(json_object_get(mean, "minItems")), 3);
+    cr_assert_eq(json_array_size(json_object_get(mean, "default")), 3);
+    cr_assert_str_eq(json_string_value(json_array_get(json_object_get(opt, "enum"), 1)), "sgd");
+    json_decref(schema);
+    free(text);
 }
