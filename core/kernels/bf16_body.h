@@ -52,17 +52,15 @@ static int bf16_blocks(int k)
     return (k + TILE_DEPTH - 1) / TILE_DEPTH;
 }
 
-/* `count` rows or columns from `first` on as strips, which follow each other; k from p on. */
+/* `count` rows or columns from `first` on as strips, which follow each other; k from p on. Tiles are filled along the
+ * rows of the source, 32 of k after 32: so memory is read in its order. */
 static void bf16_strips(const Bf16Source *from, bool of_b, int first, int count, int p, int depth, uint16_t *out)
 {
-    for (int i = 0; i < count; i += STRIP_SIDE)
-        for (int q = 0; q < depth; q += TILE_DEPTH, out += STRIP_BLOCK)
-            for (int half = 0; half < 2; half++) {
-                int at = i + half * TILE_SIDE;
-                if (at < count)
-                    bf16_tile(from, of_b, first + at, bf16_least(TILE_SIDE, count - at), p + q,
-                              bf16_least(TILE_DEPTH, depth - q), out + half * TILE);
-            }
+    int64_t strip = (int64_t)bf16_blocks(depth) * STRIP_BLOCK;
+    for (int q = 0; q < depth; q += TILE_DEPTH, out += STRIP_BLOCK)
+        for (int i = 0; i < count; i += TILE_SIDE)
+            bf16_tile(from, of_b, first + i, bf16_least(TILE_SIDE, count - i), p + q, bf16_least(TILE_DEPTH, depth - q),
+                      out + i / STRIP_SIDE * strip + i % STRIP_SIDE / TILE_SIDE * TILE);
 }
 
 static void bf16_copy(int rows, int cols, const float *from, int64_t ldf, float *to, int64_t ldt)

@@ -33,7 +33,10 @@ static __m512i bf16_pairs(const Bf16Source *from, int column, int count, int p, 
     __mmask16 low = bf16_first16(count), high = depth > 1 ? low : 0;
     const __m512i interleave = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22,
                                                 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+    const char *ahead = (const char *)from->at + (at + TILE_DEPTH * from->ld) * (from->stored ? 2 : 4);
     __m512i both;
+    __builtin_prefetch(ahead); /* of the next 32 rows: no hardware guesses so far */
+    __builtin_prefetch(ahead + from->ld * (from->stored ? 2 : 4));
     if (from->stored) {
         const uint16_t *x = (const uint16_t *)from->at + at;
         both = _mm512_inserti64x4(_mm512_castsi256_si512(_mm256_maskz_loadu_epi16(low, x)),
