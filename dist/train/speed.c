@@ -3,7 +3,7 @@
 #include <inttypes.h>
 
 #include "core/base/processor.h"
-#include "core/kernels/kernels.h"
+#include "core/kernels/bf16.h"
 #include "core/model/peak.h"
 
 /* The first steps are left out: they touch memory for the first time. */
@@ -14,13 +14,17 @@ void speed_begin(Speed *speed, Log *log, const World *world, const ModelConfig *
 {
     char processor[128];
     const Kernels *kernels = kernels_best();
+    const Bf16Kernels *products = NULL;
+    if (model->precision == PRECISION_BF16) bf16_choose(&products, &(Error){0});
     world_barrier(world->comm);
     double own = peak_measure(kernels, pool, MEASURE_SECONDS);
     *speed = (Speed){.log = log, .work = peak_work(model, true), .peak = world_sum(own, world->comm)};
     processor_name(processor, sizeof processor);
     int threads = pool_threads(pool);
-    log_write(log, LOG_INFO, "%s; kernels %s, %d thread%s: %.4g GFLOP/s at most%s", processor, kernels->name, threads,
-              threads > 1 ? "s" : "", own * 1e-9, world->size > 1 ? " on each rank" : "");
+    log_write(log, LOG_INFO, "%s; kernels %s%s%s, %d thread%s: %.4g GFLOP/s at most%s%s", processor, kernels->name,
+              products ? ", products of bfloat16 by " : "", products ? products->name : "", threads,
+              threads > 1 ? "s" : "", own * 1e-9, world->size > 1 ? " on each rank" : "",
+              products ? " in float32" : "");
 }
 
 void speed_step(Speed *speed, const StepStats *stats)

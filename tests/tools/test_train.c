@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "core/kernels/bf16.h"
 #include "core/base/file.h"
 #include "core/base/rng.h"
 #include "core/base/status.h"
@@ -538,6 +539,20 @@ Test(train, more_threads_than_cores_are_cut_with_a_warning)
 {
     make_data();
     EXPECT(train(1, "run", "--set epochs=1 --set threads=4096"), 0, "warning", "threads: 4096, but ", " compute");
+}
+
+/* Products of bfloat16 by whatever of them runs here; the weights do not know. */
+Test(train, a_run_may_go_on_in_another_precision_if_told)
+{
+    make_data();
+    setenv("T2T_KERNELS", bf16_at(0)->name, 1);
+    SUCCEEDS(train(1, "run", "--set epochs=1"));
+    EXPECT(train(1, "run", "--set epochs=2 --set precision=bf16 --resume auto"), 2, "precision: bf16, was fp32",
+           "--override");
+    EXPECT(train(1, "run", "--set epochs=2 --set precision=bf16 --resume auto --override"), 0, "settings changed",
+           "products of bfloat16 by", "epoch 2 validated");
+    EXPECT(train(1, "run", "--set epochs=3 --resume auto --override"), 0, "precision: fp32, was bf16",
+           "epoch 3 validated");
 }
 
 Test(train, the_folder_of_another_run_is_refused)
