@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "data/dataset/imagenet_classes.h"
+
 /* The file's own configuration, unless another is given. A file from elsewhere tells the number of its classes. */
 static Status configure(const Safetensors *file, const Settings *settings, Config *config, Error *error)
 {
@@ -106,10 +108,22 @@ void classifier_close(Classifier *classifier)
     *classifier = (Classifier){0};
 }
 
+/* ImageNet's classes are called by their WordNet ids, in data sets, or, in weights from elsewhere, by no name at all: then a
+ * thousand classes are taken for those. */
+static const ImagenetClass *imagenet_class_called(const char *name, int class, int classes)
+{
+    if (name) return imagenet_class_of_wnid(name);
+    return classes == IMAGENET_CLASSES ? imagenet_class(class) : NULL;
+}
+
 void classifier_name(const Classifier *classifier, int class, char *text, size_t size)
 {
-    if (classifier->class_names && classifier->class_names[class])
-        snprintf(text, size, "%s", classifier->class_names[class]);
+    const char *name = classifier->class_names ? classifier->class_names[class] : NULL;
+    const ImagenetClass *known = imagenet_class_called(name, class, classifier->config.model.num_classes);
+    if (known)
+        snprintf(text, size, "%s (%s)", known->words, known->wnid);
+    else if (name)
+        snprintf(text, size, "%s", name);
     else
         snprintf(text, size, "class %d", class);
 }

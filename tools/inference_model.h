@@ -38,7 +38,7 @@ Status classifier_open(Classifier *classifier, const ClassifierSource *source, E
 Status classifier_prepare(Classifier *classifier, int batch, int threads, Error *error);
 void classifier_close(Classifier *classifier); /* accepts a zeroed one */
 
-/* "tench", or "class 0" when there are no names. */
+/* "Pullover", "tench, Tinca tinca (n01440764)" for ImageNet's classes, or "class 0" when there are no names. */
 void classifier_name(const Classifier *classifier, int class, char *text, size_t size);
 
 #endif

@@ -55,7 +55,9 @@ static Status info_parse(int argc, char **argv, Arguments *arguments, Operands *
         ARG_FLAG("tensors", &arguments->tensors, "list every tensor"),
         ARG_FLAG("classes", &arguments->classes, "list every class"),
         ARG_TEXT("contact-sheet", "F", &arguments->contact_sheet,
-                 "draw images of a data set, as stored and as training sees them, into the PNG file F"),
+                 "draw images of a data set, as stored and as training sees them, into the PNG file F; training as a "
+                 "RUN does it, "
+                 "or by --config and --set"),
         ARG_FLAG("models", &arguments->models, "all published models: parameters, MACs, published top-1"),
         ARG_FLAG("watch", &arguments->watch, "a run: every two seconds anew, while it trains"),
         ARG_FLAG("json", &arguments->json, "one line of JSON"),
@@ -87,24 +89,21 @@ static InfoOptions options_of(const Arguments *arguments)
 }
 
 /* `name` is a zoo name or NULL; then --config or the defaults say which model the --set change. */
-static Status load_model(const Arguments *arguments, const char *name, ModelConfig *model, Error *error)
+static Status load_config(const Arguments *arguments, const char *name, Config *config, Error *error)
 {
-    Config config;
     Settings settings = arguments->settings; /* which has no --model yet */
     Status status = name ? settings_model(&settings, name, error) : STATUS_OK;
-    if (!status) status = settings_load(&settings, &config, error);
-    if (!status) *model = config.model;
-    return status;
+    return status ? status : settings_load(&settings, config, error);
 }
 
 static Status describe_path(const Arguments *arguments, Error *error)
 {
     InfoOptions options = options_of(arguments);
-    ModelConfig model;
+    Config config;
     if (arguments->settings.config || arguments->settings.count) {
-        Status status = load_model(arguments, NULL, &model, error);
+        Status status = load_config(arguments, NULL, &config, error);
         if (status) return status;
-        options.model = &model;
+        options.config = &config;
     }
     for (int i = 0; i < KIND_COUNT; i++)
         if (KINDS[i].is(arguments->subject)) return KINDS[i].describe(arguments->subject, &options, error);
@@ -114,11 +113,11 @@ static Status describe_path(const Arguments *arguments, Error *error)
 static Status describe_model(const Arguments *arguments, Error *error)
 {
     InfoOptions options = options_of(arguments);
-    ModelConfig model;
-    if (arguments->subject && zoo_find(arguments->subject, &model, error) != STATUS_OK)
+    Config config;
+    if (arguments->subject && zoo_find(arguments->subject, &config.model, error) != STATUS_OK)
         return error_add(error, "  (nor is there a file or folder of that name)");
-    Status status = load_model(arguments, arguments->subject, &model, error);
-    return status ? status : info_model(&model, &options, error);
+    Status status = load_config(arguments, arguments->subject, &config, error);
+    return status ? status : info_model(&config.model, &options, error);
 }
 
 Status tool_info(int argc, char **argv, Error *error)

@@ -148,8 +148,15 @@ Status info_dataset(const char *path, const InfoOptions *options, Error *error)
     else
         print_dataset(path, &manifest, options->classes);
     manifest_free(&manifest);
+    Config defaults;
+    config_defaults(&defaults);
+    return info_contact_sheet(path, options->config ? options->config : &defaults, options, error);
+}
+
+Status info_contact_sheet(const char *dataset, const Config *config, const InfoOptions *options, Error *error)
+{
     if (!options->contact_sheet) return STATUS_OK;
-    status = sheet_write(path, options->contact_sheet, error);
+    Status status = sheet_write(dataset, &config->pipeline, config->seed, options->contact_sheet, error);
     if (!status && !options->json)
         printf("\n%s: upper rows as stored, lower rows as training sees them\n", options->contact_sheet);
     return status;

@@ -238,9 +238,10 @@ static Status show(const char *path, const InfoOptions *options, bool *goes_on, 
     else
         print_run(&state);
     fflush(stdout);
+    status = info_contact_sheet(state.config.data, &state.config, options, error);
     *goes_on = state.phase == RUN_TRAINING || (state.maybe_elsewhere && state.age < WATCH_PATIENCE);
     run_state_free(&state);
-    return STATUS_OK;
+    return status;
 }
 
 Status info_run(const char *path, const InfoOptions *options, Error *error)

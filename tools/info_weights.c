@@ -194,10 +194,10 @@ Status info_weights(const char *path, const InfoOptions *options, Error *error)
 {
     Safetensors file;
     Config own;
-    Fits fits = {.only = options->model};
+    Fits fits = {.only = options->config ? &options->config->model : NULL};
     Status status = safetensors_open(&file, path, error);
     if (status) return status;
-    const char *text = options->model ? NULL : safetensors_metadata(&file, "config");
+    const char *text = options->config ? NULL : safetensors_metadata(&file, "config");
     if (text) status = config_parse(&own, text, path, NULL, 0, error);
     if (text && !status) {
         fits.only = &own.model;

@@ -151,3 +151,24 @@ Test(convert_command, tells_wrong_usage_from_bad_data, .init = make_source)
     run_or_fail("touch %s/file", temporary_folder());
     expect(1, "file", "convert source file");
 }
+
+/* The lower rows are those of the settings at hand: other settings, other pixels; the same settings, the same. */
+Test(convert_command, a_contact_sheet_is_of_the_settings, .init = make_source)
+{
+    expect(0, "", "convert source dest");
+    expect(0, "as training sees them",
+           "info dest --contact-sheet plain.png --set reprob=0 --set mixup=0 --set cutmix=0");
+    expect(0, "", "info dest --contact-sheet again.png --set reprob=0 --set mixup=0 --set cutmix=0");
+    expect(0, "", "info dest --contact-sheet erased.png --set reprob=1 --set mixup=0 --set cutmix=0");
+    expect(0, "", "info dest --contact-sheet mixed.png --set reprob=0 --set mixup=0.8 --set cutmix=0");
+    expect(0, "", "info dest --contact-sheet cut.png --set reprob=0 --set mixup=0 --set cutmix=1");
+    run_or_fail("cd %s && cmp plain.png again.png && for sheet in erased mixed cut; do ! cmp -s plain.png $sheet.png "
+                "|| exit 1; "
+                "done",
+                temporary_folder());
+    /* A run knows its data and its settings. */
+    run_or_fail("cd %s && mkdir run && printf 'data: dest\nreprob: 1\nmixup: 0\ncutmix: 0\n' >run/config.yaml",
+                temporary_folder());
+    expect(0, "as training sees them", "info run --contact-sheet run.png");
+    run_or_fail("cd %s && cmp erased.png run.png", temporary_folder());
+}

@@ -6,6 +6,8 @@
 #include <string.h>
 
 #include "core/model/safetensors.h"
+#include "core/model/weights.h"
+#include "dist/config/config.h"
 #include "core/base/status.h"
 #include "dist/monitor/metrics.h"
 #include "core/base/path.h"
@@ -195,4 +197,27 @@ Test(predict, folders_lists_and_batches)
     EXPECT(command_run(SECONDS, "mkdir %s/none; " T2T " predict --weights %s/run/best.safetensors %s/none", folder,
                        folder, folder),
            3, "no file in it ends with .jpg");
+}
+
+/* Data sets call ImageNet's classes by their WordNet ids; people do not. */
+Test(predict, imagenet_classes_have_words)
+{
+    const char *sets[] = {"model=t2t_vit_7", "depth=2", "img_size=32", "embed_dim=32", "num_heads=2", "num_classes=3"};
+    Config own;
+    ParamTable table;
+    Error error = {0};
+    char *text, path[600];
+    cr_assert_eq(config_load(&own, NULL, sets, 6, &error), STATUS_OK, "%s", error.message);
+    cr_assert_eq(config_text(&own, &text, &error), STATUS_OK);
+    const char *const metadata[] = {"config", text, "class_names", "[\"n01440764\",\"n15075141\",\"my own\"]", NULL};
+    cr_assert_eq(params_build(&table, &own.model, &error), STATUS_OK);
+    float *weights = calloc((size_t)table.size, sizeof *weights);
+    params_init(&table, &own.model, 1, weights);
+    snprintf(path, sizeof path, "%s/w.safetensors", temporary_folder());
+    cr_assert_eq(weights_save(path, &table, weights, metadata, &error), STATUS_OK, "%s", error.message);
+    EXPECT(command_run(SECONDS, T2T " predict --weights %s %s/gray_q80_480x360.JPEG", path, IMAGES), 0,
+           " %  tench, Tinca tinca (n01440764)\n", "toilet paper", "(n15075141)\n", " %  my own\n");
+    free(text);
+    free(weights);
+    params_free(&table);
 }
