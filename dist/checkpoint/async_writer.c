@@ -169,13 +169,18 @@ static Status write_best(CheckpointWriter *writer, Job *job, Error *error)
 {
     const WriterConfig *config = &writer->config;
     char step[24], epoch[24], top1[24];
-    const char *metadata[MAX_METADATA + 9] = {"step", step, "epoch",      epoch,
-                                              "top1", top1, "weights_of", config->ema ? "ema" : "model"};
+    const char *metadata[MAX_METADATA + 11] = {"step", step, "epoch",      epoch,
+                                               "top1", top1, "weights_of", config->ema ? "ema" : "model"};
     CheckpointFile file = {0};
     snprintf(step, sizeof step, "%" PRId64, job->position.step);
     snprintf(epoch, sizeof epoch, "%" PRId64, job->position.best_epoch);
     snprintf(top1, sizeof top1, "%.3f", job->position.best_top1);
-    for (int i = 0; i < MAX_METADATA && config->metadata[i]; i++) metadata[i + 8] = config->metadata[i];
+    int count = 8;
+    for (int i = 0; i < MAX_METADATA && config->metadata[i]; i++) metadata[count++] = config->metadata[i];
+    if (config->provenance) {
+        metadata[count++] = "provenance";
+        metadata[count++] = config->provenance;
+    }
     Status status = checkpoint_write_vector(config->run, "best.safetensors", config->table, writer->best,
                                             job->position.step, metadata, &file, error);
     job->report.bytes = status ? 0 : file.bytes;

@@ -34,6 +34,7 @@ typedef struct WriterConfig { /* borrowed for the writer's life */
     const char *config; /* text of the resolved configuration */
     const char *layout;
     const char *const *metadata; /* of every weights file: key, value, ..., NULL */
+    const char *provenance; /* of best.safetensors besides; NULL: none. Checkpoints are the same whoever wrote them */
     int keep;
     bool ema, moment1, moment2; /* which vectors there are */
     int64_t begin, end;         /* the moments that are here */

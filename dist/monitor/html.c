@@ -50,7 +50,8 @@ static const char STYLE[] =
     "td{text-align:left;vertical-align:top;padding-left:0;overflow-wrap:anywhere;position:static;white-space:normal}\n"
     ".facts th{width:150px}.text{text-align:left}.name{min-width:120px;max-width:340px;"
     "overflow-wrap:anywhere;white-space:normal}\n"
-    "summary{overflow-wrap:anywhere}pre{background:var(--card);padding:14px;border-radius:6px;overflow:auto;font-size:13px}\n"
+    "summary{overflow-wrap:anywhere}pre{background:var(--card);padding:14px;border-radius:6px;overflow:auto;font-size:"
+    "13px}\n"
     "@media(max-width:700px){body{padding:16px}.cards{grid-template-columns:repeat(2,1fr)}"
     ".cards div:last-child:nth-child(n){grid-column:auto}.cards div:last-child:nth-child(odd){grid-column:span 2}"
     ".tick{font-size:19px}.thin{display:none}.facts th{width:122px}}\n";

@@ -45,6 +45,7 @@ typedef struct CoordinatorSetup { /* all borrowed for the coordinator's life */
     Pool *pool;
     const char *output;          /* the run folder; it has config.yaml */
     const char *const *metadata; /* of every weights file: key, value, ..., NULL */
+    const char *provenance_text; /* of best.safetensors besides */
     const Dataset *validation;
     const ParamTable *table;
     RunVectors *vectors; /* not on a server */

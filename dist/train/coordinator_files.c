@@ -31,6 +31,7 @@ WriterConfig coordinator_writer_config(const CoordinatorSetup *setup, const Coor
                           .config = files->config,
                           .layout = files->layout,
                           .metadata = setup->metadata,
+                          .provenance = setup->provenance_text,
                           .keep = setup->config->keep,
                           .ema = setup->config->optim.ema_decay > 0,
                           .moment1 = share->moments,

@@ -22,7 +22,7 @@ typedef struct Trainer {
     Provenance provenance;
     bool begun; /* the first step may have been computed: from here on the run folder stays */
     char *config_text, *class_names, *provenance_text;
-    const char *metadata[10];
+    const char *metadata[8];
     Coordinator *coordinator;
     RunPosition position;
     Timeline *timeline;

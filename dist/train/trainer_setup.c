@@ -73,10 +73,7 @@ static Status metadata_make(Trainer *trainer, Error *error)
     trainer->provenance_text = provenance_json(&trainer->provenance);
     if (!trainer->class_names || !trainer->provenance_text)
         return error_set(error, STATUS_FAILED, "out of memory for the names of the classes");
-    const char *metadata[] = {"format",      "pt",
-                              "config",      trainer->config_text,
-                              "class_names", trainer->class_names,
-                              "provenance",  trainer->provenance_text};
+    const char *metadata[] = {"format", "pt", "config", trainer->config_text, "class_names", trainer->class_names};
     memcpy(trainer->metadata, metadata, sizeof metadata);
     return STATUS_OK;
 }
@@ -147,6 +144,7 @@ CoordinatorSetup trainer_coordinator_setup(Trainer *trainer)
                               .pool = trainer->pool,
                               .output = trainer->options->output,
                               .metadata = trainer->metadata,
+                              .provenance_text = trainer->provenance_text,
                               .validation = trainer->validation,
                               .table = step->table,
                               .vectors = &step->vectors,
