@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/base/memory.h"
 #include "data/dataset/imagenet_classes.h"
 
 /* The file's own configuration, unless another is given. A file from elsewhere tells the number of its classes. */
@@ -43,15 +44,15 @@ static Status read_names(Classifier *classifier, const Safetensors *file, Error 
     int classes = classifier->config.model.num_classes;
     json_t *names = json_loads(text, 0, NULL);
     size_t count = json_array_size(names);
-    classifier->class_names = calloc((size_t)classes, sizeof *classifier->class_names);
+    classifier->class_names = memory_alloc(classes, sizeof *classifier->class_names, "the names of the classes", error);
     bool full = classifier->class_names != NULL;
     for (size_t i = 0; full && i < count && i < (size_t)classes; i++) {
         const char *name = json_string_value(json_array_get(names, i));
-        classifier->class_names[i] = name ? strdup(name) : NULL;
+        classifier->class_names[i] = name ? memory_copy_text(name, "the names of the classes", error) : NULL;
         full = !name || classifier->class_names[i];
     }
     json_decref(names);
-    return full ? STATUS_OK : error_set(error, STATUS_FAILED, "out of memory for the names of the classes");
+    return full ? STATUS_OK : STATUS_FAILED;
 }
 
 static Status load(Classifier *classifier, const ClassifierSource *source, Error *error)
@@ -59,9 +60,8 @@ static Status load(Classifier *classifier, const ClassifierSource *source, Error
     const ModelConfig *model = &classifier->config.model;
     Status status = params_build(&classifier->table, model, error);
     if (status) return status;
-    classifier->weights = calloc((size_t)classifier->table.size, sizeof *classifier->weights);
-    if (!classifier->weights)
-        return error_set(error, STATUS_FAILED, "out of memory for %" PRId64 " weights", classifier->table.size);
+    classifier->weights = memory_alloc(classifier->table.size, sizeof *classifier->weights, "the weights", error);
+    if (!classifier->weights) return STATUS_FAILED;
     params_init(&classifier->table, model, 0, classifier->weights);
     status = weights_load(source->weights, &classifier->table, classifier->weights, &classifier->report, error);
     if (!status && classifier->report.head_dropped)

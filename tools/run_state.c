@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "core/base/file.h"
+#include "core/base/memory.h"
 #include "data/dataset/manifest.h"
 #include "dist/train/run_folder.h"
 
@@ -53,8 +54,8 @@ static Status read_checkpoints(RunState *state, bool verify, Error *error)
     Status status = run_path(folder, sizeof folder, state->folder, "checkpoints", error);
     if (!status) status = checkpoint_list(folder, &steps, &state->count, error);
     if (status) return status;
-    state->checkpoints = calloc((size_t)state->count + 1, sizeof *state->checkpoints);
-    if (!state->checkpoints) status = error_set(error, STATUS_FAILED, "out of memory for %d checkpoints", state->count);
+    state->checkpoints = memory_alloc(state->count, sizeof *state->checkpoints, "the list of checkpoints", error);
+    if (!state->checkpoints) status = STATUS_FAILED;
     int found = 0;
     for (int i = 0; !status && i < state->count; i++) {
         checkpoint_path(path, folder, steps[i]);

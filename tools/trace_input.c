@@ -5,15 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/base/memory.h"
 #include "core/model/safetensors.h"
 #include "core/optim/loss.h"
-
-static float *allocate(int64_t count, Error *error)
-{
-    float *out = calloc((size_t)count, sizeof *out);
-    if (!out) error_set(error, STATUS_FAILED, "out of memory for %" PRId64 " floats", count);
-    return out;
-}
 
 static Status check_shape(const Safetensors *file, const SafetensorsEntry *entry, Dtype dtype, int ndim,
                           const int64_t *shape, Error *error)
@@ -42,7 +36,7 @@ static Status read_images(TraceInput *input, const Safetensors *file, const Mode
         return error_set(error, STATUS_DATA, "%s: 'input' has %" PRId64 " images; 1 to 65536 can be run", file->path,
                          shape[0]);
     input->batch = (int)shape[0];
-    input->images = allocate(entry->numel, error);
+    input->images = memory_alloc(entry->numel, sizeof(float), "the input", error);
     return input->images ? safetensors_read_f32(file, entry, input->images, error) : STATUS_FAILED;
 }
 
@@ -52,8 +46,8 @@ static Status read_labels(TraceInput *input, const Safetensors *file, const Safe
     int64_t shape[] = {input->batch};
     Status status = check_shape(file, entry, DTYPE_I64, 1, shape, error);
     if (status) return status;
-    int64_t *labels = calloc((size_t)input->batch, sizeof *labels);
-    if (!labels) return error_set(error, STATUS_FAILED, "out of memory for %d labels", input->batch);
+    int64_t *labels = memory_alloc(input->batch, sizeof *labels, "the labels", error);
+    if (!labels) return STATUS_FAILED;
     status = safetensors_read(file, entry, labels, error);
     for (int b = 0; !status && b < input->batch; b++)
         if (labels[b] < 0 || labels[b] >= classes)
@@ -70,7 +64,7 @@ static Status read_targets(TraceInput *input, const Safetensors *file, int class
     if (!labels && !soft) return STATUS_OK;
     if (labels && soft)
         return error_set(error, STATUS_DATA, "%s: both 'target' and 'soft_target'; one is needed", file->path);
-    input->targets = allocate((int64_t)input->batch * classes, error);
+    input->targets = memory_alloc((int64_t)input->batch * classes, sizeof(float), "the input", error);
     if (!input->targets) return STATUS_FAILED;
     if (labels) return read_labels(input, file, labels, classes, smoothing, error);
     int64_t shape[] = {input->batch, classes};

@@ -10,6 +10,7 @@
 
 #include "core/base/file.h"
 #include "core/base/clock.h"
+#include "core/base/memory.h"
 
 enum { VECTORS = 4, MAX_METADATA = 32, OWN_FILES = 3 };
 
@@ -238,11 +239,10 @@ static void *writer_main(void *argument)
 static Status vector_allocate(float **vector, bool wanted, int64_t count, Error *error)
 {
     if (!wanted) return STATUS_OK;
-    size_t bytes = ((size_t)count * sizeof **vector + 63) / 64 * 64;
-    *vector = aligned_alloc(64, bytes > 0 ? bytes : 64);
-    if (!*vector)
-        return error_set(error, STATUS_FAILED, "out of memory for a checkpoint's copy of %" PRId64 " floats", count);
-    memset(*vector, 0, bytes); /* its pages are there before the first copy, which a step waits for */
+    *vector = memory_alloc_aligned(64, count, sizeof **vector, "a checkpoint's copy of a vector", error);
+    if (!*vector) return STATUS_FAILED;
+    memset(*vector, 0,
+           (size_t)count * sizeof **vector); /* its pages are there before the first copy, which a step waits for */
     return STATUS_OK;
 }
 
@@ -277,15 +277,13 @@ static void writer_release(CheckpointWriter *writer)
 Status writer_create(CheckpointWriter **out, const WriterConfig *config, Error *error)
 {
     *out = NULL;
-    CheckpointWriter *writer = calloc(1, sizeof *writer);
-    if (!writer) return error_set(error, STATUS_FAILED, "out of memory for the checkpoint writer");
+    CheckpointWriter *writer = memory_alloc(1, sizeof *writer, "the checkpoint writer", error);
+    if (!writer) return STATUS_FAILED;
     writer->config = *config;
     writer->position.step = -1;
-    writer->parts = calloc((size_t)config->others + 1, sizeof *writer->parts);
-    writer->files = calloc((size_t)config->others + OWN_FILES, sizeof *writer->files);
-    Status status = STATUS_OK;
-    if (!writer->parts || !writer->files)
-        status = error_set(error, STATUS_FAILED, "out of memory for a checkpoint of %d files", config->others);
+    writer->parts = memory_alloc(config->others, sizeof *writer->parts, "the checkpoint writer", error);
+    writer->files = memory_alloc(config->others + OWN_FILES, sizeof *writer->files, "the checkpoint writer", error);
+    Status status = writer->parts && writer->files ? STATUS_OK : STATUS_FAILED;
     if (!status) status = run_vectors_allocate(&writer->copy, config->table, config, error);
     if (!status) status = vector_allocate(&writer->best, config->head, config->table->size, error);
     if (status) goto release;

@@ -10,6 +10,7 @@
 #include <xxhash.h>
 
 #include "core/base/file.h"
+#include "core/base/memory.h"
 #include "dist/checkpoint/checkpoint_internal.h"
 #include "version.h"
 
@@ -136,8 +137,8 @@ static Status files_parse(Checkpoint *checkpoint, const char *name, const json_t
 {
     json_error_t where = {.text = ""};
     checkpoint->count = (int)json_array_size(list);
-    checkpoint->files = calloc((size_t)checkpoint->count + 1, sizeof *checkpoint->files);
-    if (!checkpoint->files) return error_set(error, STATUS_FAILED, "out of memory opening %s", name);
+    checkpoint->files = memory_alloc(checkpoint->count, sizeof *checkpoint->files, "a checkpoint's manifest", error);
+    if (!checkpoint->files) return STATUS_FAILED;
     for (int i = 0; i < checkpoint->count; i++) {
         CheckpointFile *file = &checkpoint->files[i];
         const char *file_name, *hash;
@@ -172,8 +173,8 @@ static Status manifest_read(Checkpoint *checkpoint, const char *name, json_t *ob
                          T2T_VERSION, FORMAT_VERSION);
     checkpoint->position = (RunPosition){step, epoch, epoch_step, global_batch, validated, best_epoch, best_top1};
     snprintf(checkpoint->code, sizeof checkpoint->code, "%s", code);
-    checkpoint->config = strdup(config);
-    if (!checkpoint->config) return error_set(error, STATUS_FAILED, "out of memory opening %s", name);
+    checkpoint->config = memory_copy_text(config, "a checkpoint's configuration", error);
+    if (!checkpoint->config) return STATUS_FAILED;
     Status status = position_check(&checkpoint->position, name, error);
     return status ? status : files_parse(checkpoint, name, list, error);
 }

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "core/base/file.h"
+#include "core/base/memory.h"
 #include "dist/checkpoint/checkpoint_internal.h"
 
 void checkpoint_path(char *path, const char *folder, int64_t step)
@@ -256,9 +257,8 @@ static Status collect_step(void *context, int folder, const char *name, Error *e
     if (step < 0 || !has_manifest(folder, name)) return STATUS_OK;
     if (list->count == list->room) {
         int room = list->room ? 2 * list->room : 16;
-        int64_t *steps = realloc(list->steps, (size_t)room * sizeof *steps);
-        if (!steps) return error_set(error, STATUS_FAILED, "out of memory listing %s", list->folder);
-        list->steps = steps;
+        Status status = memory_resize((void **)&list->steps, room, sizeof *list->steps, "a list of checkpoints", error);
+        if (status) return status;
         list->room = room;
     }
     list->steps[list->count++] = step;

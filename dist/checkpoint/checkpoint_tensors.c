@@ -8,6 +8,7 @@
 #include <unistd.h>
 #include <xxhash.h>
 
+#include "core/base/memory.h"
 #include "core/model/safetensors.h"
 #include "core/model/weights.h"
 #include "dist/checkpoint/checkpoint.h"
@@ -137,8 +138,8 @@ static Status write_verified(const char *path, const char *name, const Safetenso
     Status status = safetensors_write(whole, tensors, count, metadata, error);
     if (!status) status = safetensors_open(&written, whole, error);
     if (status) return status;
-    Region *regions = calloc((size_t)count + 1, sizeof *regions);
-    if (!regions) status = error_set(error, STATUS_FAILED, "out of memory reading back %s", whole);
+    Region *regions = memory_alloc(count, sizeof *regions, "reading a checkpoint back", error);
+    if (!regions) status = STATUS_FAILED;
     if (!status) status = find_regions(&written, tensors, count, regions, error);
     if (!status) status = file_read_back(whole, regions, count, file, error);
     free(regions);
@@ -165,8 +166,8 @@ Status checkpoint_write_vector(const char *path, const char *name, const ParamTa
                          "step %" PRId64 ": %s holds %g at element %" PRId64
                          " of %s; not written, and the checkpoints before it stay as they are",
                          step, name, (double)vector[index], index - bad->offset, bad->name);
-    SafetensorsTensor *tensors = calloc((size_t)table->count, sizeof *tensors);
-    if (!tensors) return error_set(error, STATUS_FAILED, "out of memory writing %s", name);
+    SafetensorsTensor *tensors = memory_alloc(table->count, sizeof *tensors, "writing a checkpoint", error);
+    if (!tensors) return STATUS_FAILED;
     for (int i = 0; i < table->count; i++) {
         const Param *param = &table->items[i];
         tensors[i] = (SafetensorsTensor){
@@ -275,10 +276,9 @@ static Status load_moment_part(const Safetensors *file, const Param *param, int 
 static Status load_moments(const Checkpoint *checkpoint, const ParamTable *table, RunVectors *vectors, Error *error)
 {
     float *moments[MOMENTS] = {vectors->moment1, vectors->moment2};
-    int64_t *found = calloc((size_t)table->count * MOMENTS, sizeof *found);
-    float *scratch = malloc((size_t)largest_tensor(table) * sizeof *scratch + 1);
-    Status status = STATUS_OK;
-    if (!found || !scratch) status = error_set(error, STATUS_FAILED, "out of memory loading %s", checkpoint->path);
+    int64_t *found = memory_alloc(table->count * MOMENTS, sizeof *found, "loading moments", error);
+    float *scratch = memory_alloc(largest_tensor(table), sizeof *scratch, "loading moments", error);
+    Status status = found && scratch ? STATUS_OK : STATUS_FAILED;
     for (int i = 0; !status && i < checkpoint->count; i++) {
         if (strncmp(checkpoint->files[i].name, "optimizer", 9) != 0) continue;
         char path[CHECKPOINT_PATH];

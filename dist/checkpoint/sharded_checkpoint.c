@@ -5,6 +5,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "core/base/memory.h"
+
 enum { TAG_PART = 120, IDLE_MICROSECONDS = 1000 };
 
 /* What the head hears. Both are the same program on one kind of machine, so the struct travels as bytes; few enough for
@@ -21,10 +23,9 @@ Status sharded_checkpoint_create(ShardedCheckpoint *sharded, MPI_Comm comm, int 
 {
     *sharded = (ShardedCheckpoint){.comm = comm, .head = head, .others = config->others, .leads = config->head};
     sharded->sending = MPI_REQUEST_NULL;
-    sharded->parts = calloc((size_t)config->others + 1, sizeof *sharded->parts);
-    sharded->message = calloc(1, sizeof *sharded->message);
-    if (!sharded->parts || !sharded->message)
-        return error_set(error, STATUS_FAILED, "out of memory for a checkpoint of %d parts", config->parts);
+    sharded->parts = memory_alloc(config->others, sizeof *sharded->parts, "the parts of a checkpoint", error);
+    sharded->message = memory_alloc(1, sizeof *sharded->message, "the parts of a checkpoint", error);
+    if (!sharded->parts || !sharded->message) return STATUS_FAILED;
     return writer_create(&sharded->writer, config, error);
 }
 

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "core/base/file.h"
+#include "core/base/memory.h"
 #include "dist/monitor/metrics.h"
 
 static const size_t LARGEST_FILE = (size_t)1 << 30;
@@ -185,13 +186,13 @@ Status metrics_parse_all(MetricsHistory *history, const char *text, size_t size,
 {
     *history = (MetricsHistory){0};
     read_lines(history, text, size);
-    history->train = calloc((size_t)history->trains + 1, sizeof *history->train);
-    history->validation = calloc((size_t)history->validations + 1, sizeof *history->validation);
-    history->event = calloc((size_t)history->events + 1, sizeof *history->event);
+    static const char PURPOSE[] = "the records of metrics.jsonl";
+    history->train = memory_alloc(history->trains, sizeof *history->train, PURPOSE, error);
+    history->validation = memory_alloc(history->validations, sizeof *history->validation, PURPOSE, error);
+    history->event = memory_alloc(history->events, sizeof *history->event, PURPOSE, error);
     if (!history->train || !history->validation || !history->event) {
-        int64_t records = history->trains + history->validations + history->events;
         metrics_history_free(history);
-        return error_set(error, STATUS_FAILED, "out of memory for %" PRId64 " records of metrics.jsonl", records);
+        return STATUS_FAILED;
     }
     read_lines(history, text, size);
     return STATUS_OK;

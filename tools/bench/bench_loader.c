@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "core/base/memory.h"
 #include "core/base/thread_pool.h"
 #include "data/loader/loader.h"
 #include "data/augment/sample.h"
@@ -105,8 +106,8 @@ static void decode_task(void *context, int64_t task, int thread)
 static Status measure_decode(const Dataset *dataset, int threads, int64_t images, Figures *figures, Error *error)
 {
     Pool *pool = NULL;
-    DecodeThread *own = calloc((size_t)threads, sizeof *own);
-    if (!own) return error_set(error, STATUS_FAILED, "out of memory: %d threads", threads);
+    DecodeThread *own = memory_alloc(threads, sizeof *own, "the threads", error);
+    if (!own) return STATUS_FAILED;
     Status status = pool_create(&pool, threads, error);
     for (int i = 0; i < threads && !status; i++) {
         own[i].count = dataset_count(dataset);

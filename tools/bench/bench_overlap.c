@@ -4,6 +4,7 @@
 
 #include "core/base/clock.h"
 #include "core/base/median.h"
+#include "core/base/memory.h"
 #include "tools/args.h"
 #include "tools/bench/bench.h"
 #include "tools/bench/bench_model.h"
@@ -133,8 +134,8 @@ Status bench_overlap(int argc, char **argv, Error *error)
     Operands operands;
     Status status = overlap_parse(argc, argv, &arguments, &operands, error);
     if (status || operands.helped) return status;
-    Overlap *overlap = calloc(1, sizeof *overlap);
-    if (!overlap) return error_set(error, STATUS_FAILED, "no memory for the times of %d steps", MAX_STEPS);
+    Overlap *overlap = memory_alloc(1, sizeof *overlap, "the times of the steps", error);
+    if (!overlap) return STATUS_FAILED;
     status = overlap_run(overlap, &arguments, error);
     bench_model_free(&overlap->model);
     timeline_free(overlap->timeline);
