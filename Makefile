@@ -5,6 +5,7 @@
 # make ranks                the quickstart on 1, 2, 3 and 4 ranks: the same losses
 # make stories              the installed program from outside, as README.md and jobs/README.md say it
 # make net                  the sums over a network of namespaces, free, limited and cut (root)
+# make simulate             16 nodes under SimGrid, against what `t2t plan` says
 # make bench | peer         measurements; checks against PyTorch, Pillow and timm (Python, by hand)
 # make fuzz                 libFuzzer targets, FUZZ_SECONDS each (clang)
 # make install PREFIX=DIR   program, job scripts, configurations, man pages, bash completion (DESTDIR is honoured)
@@ -92,7 +93,7 @@ else
 say = @printf '  %-4s %s\n' $(1) $(2);
 endif
 
-.PHONY: all quickstart test test-full ranks stories net tests bench peer fuzz fuzzers install dist format lint clean check-libraries FORCE
+.PHONY: all quickstart test test-full ranks stories net simulate tests bench peer fuzz fuzzers install dist format lint clean check-libraries FORCE
 all: $(BUILD)/t2t
 
 $(BUILD)/t2t: $(call objects,$(TOOL_SOURCES)) $(KEEP_LIBRARIES) $(BUILD)/libt2t.a
@@ -142,6 +143,8 @@ stories:
 	@tests/stories/run
 net:
 	@tests/net/run
+simulate:
+	@tests/simgrid/run
 quickstart:
 	@jobs/quickstart
 bench: $(BENCHES) $(BUILD)/t2t

@@ -6,6 +6,7 @@
 #   config_file NAME         prints where that configuration is: here, or beside the scripts
 #   stage FROM TO            copies a data set to each node's local disk (TO empty: does nothing); sets STAGED
 #   launch COMMAND...        one process per rank by srun or mpirun; signals forwarded; returns the ranks' status
+#   shrink STATUS OUTPUT     after ranks that ended so: true when a node is gone and others are left; launch then uses those
 #   finish STATUS            what follows from it: done, requeue, or stop
 # ==== edit from here: for all scripts of this folder
 # The network of all traffic between ranks and between launchers: names (eth0, ib0) or networks (10.0.0.0/8), with commas.
@@ -16,8 +17,11 @@ NETWORK_INTERFACE=${NETWORK_INTERFACE:-}
 KILL_TIMEOUT=${KILL_TIMEOUT:-3}
 # An mpirun that has lost all its processes, and processes that outlive their mpirun, are ended after so many seconds.
 LINGER=${LINGER:-20}
+# Slurm may notice so many seconds after the ranks that a node is gone (SlurmdTimeout of slurm.conf).
+LOST_WAIT=${LOST_WAIT:-90}
 # ==== to here
 
+LEFT_NODES='' LEFT_RANKS=''
 DRY_RUN='' ARGUMENTS=() STAGED='' SIGNALLED='' CHILD='' TOLD=0
 
 say() { echo "$(date '+%F %T') $*"; }
@@ -76,12 +80,14 @@ launcher() {
     case ${LAUNCH:-srun} in
         srun)
             LAUNCHER=(srun "--mpi=${MPI_TYPE:-pmix}" --kill-on-bad-exit=1)
+            [ -n "$LEFT_NODES" ] && LAUNCHER+=("--nodelist=$LEFT_NODES" "--nodes=$(count "$LEFT_NODES")" "--ntasks=$LEFT_RANKS")
             [ "${1:-}" = node ] && LAUNCHER+=("--ntasks=${SLURM_NNODES:-1}" --ntasks-per-node=1)
             # srun has not inherited the job's --cpus-per-task since Slurm 22.05.
             [ -n "${SLURM_CPUS_PER_TASK:-}" ] && LAUNCHER+=("--cpus-per-task=$SLURM_CPUS_PER_TASK") ;;
         mpirun)
             LAUNCHER=(mpirun -q)
             [ -n "${HOSTFILE:-}" ] && LAUNCHER+=(--hostfile "$HOSTFILE")
+            [ -n "$LEFT_NODES" ] && LAUNCHER+=(--host "$LEFT_NODES" -np "$LEFT_RANKS")
             if [ "${1:-}" = node ]; then
                 LAUNCHER+=(--map-by ppr:1:node --bind-to none)
             elif [ -n "${THREADS_PER_RANK:-${SLURM_CPUS_PER_TASK:-}}" ]; then
@@ -190,6 +196,41 @@ launch() {
     trap - USR1 TERM INT HUP
     say "the ranks ended with status $status"
     return $status
+}
+
+count() { tr ',' '\n' <<<"$1" | grep -c .; }
+
+# The nodes of this job that Slurm can reach, with commas. A star behind the state means that it cannot.
+living_nodes() {
+    sinfo -h -N -n "$SLURM_JOB_NODELIST" -o '%N %t' 2>/dev/null |
+        awk '$2 ~ /^(alloc|mix|idle|comp)[a-z]*$/ && !seen[$1]++ { printf "%s%s", comma, $1; comma = "," }'
+}
+
+# With --no-kill a job outlives its nodes. The run goes on with the ranks that the others have, from the last checkpoint; one
+# that is `reproducible` with the next smaller power of two of ranks that train, so that its bits stay what they were.
+shrink() {
+    local status=$1 setting=$2/config.yaml before=${SLURM_JOB_NUM_NODES:-1} left='' seconds workers train=1 server=0
+    local per_node=${SLURM_NTASKS_PER_NODE:-1}
+    case $status in 0|2|3|75) return 1 ;; esac
+    [ -z "$SIGNALLED" ] && [ -n "${SLURM_JOB_NODELIST:-}" ] && [ "$before" -gt 1 ] || return 1
+    for ((seconds = 0; seconds <= LOST_WAIT; seconds += 5)); do
+        left=$(living_nodes)
+        [ -n "$left" ] && [ "$(count "$left")" -lt "$before" ] && break
+        left=''
+        pause 5
+    done
+    [ -n "$left" ] || return 1
+    per_node=${per_node%%(*}
+    LEFT_RANKS=$(($(count "$left") * per_node))
+    workers=$(sed -n 's/^reproducible: *\([0-9]*\).*/\1/p' "$setting" 2>/dev/null)
+    if [ "${workers:-0}" -gt 0 ]; then
+        grep -q '^coordinator: *dedicated' "$setting" && server=1
+        while [ $((2 * train + server)) -le $LEFT_RANKS ] && [ $((2 * train)) -le "$workers" ]; do train=$((2 * train)); done
+        LEFT_RANKS=$((train + server))
+    fi
+    LEFT_NODES=$(cut -d, -f1-$(((LEFT_RANKS + per_node - 1) / per_node)) <<<"$left")
+    SLURM_JOB_NODELIST=$LEFT_NODES SLURM_JOB_NUM_NODES=$(count "$LEFT_NODES")
+    say "of $before nodes $(count "$left") are left: $left; going on with $LEFT_RANKS ranks on $LEFT_NODES"
 }
 
 stage() {

@@ -24,6 +24,7 @@ static const Tool TOOLS[] = {
     {"verify", tool_verify, "check that a data set is whole, record by record"},
     {"trace", tool_trace, "one forward and backward on given tensors: logits, loss, every gradient"},
     {"bench", tool_bench, "measure a training step, the all-reduce, what it costs a step, or the loader"},
+    {"plan", tool_plan, "what a training takes on many nodes: memory, images/s, hours, efficiency"},
     {"report", tool_report, "one page with the curves of a run, or of several"},
 };
 

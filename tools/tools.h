@@ -19,6 +19,7 @@ Status tool_visualize(int argc, char **argv, Error *error);
 Status tool_trace(int argc, char **argv, Error *error);
 Status tool_info(int argc, char **argv, Error *error);
 Status tool_bench(int argc, char **argv, Error *error);
+Status tool_plan(int argc, char **argv, Error *error);
 Status tool_report(int argc, char **argv, Error *error);
 
 #endif

@@ -14,18 +14,23 @@ enum { MIN_BUCKET = 1 << 16, ADD_BLOCK = 1 << 16 /* floats added between two loo
 
 /* Each bucket takes at most half of what is left, so that the last ones are small: they are ready when backward ends,
  * and nothing hides them. A bucket_mb of the whole vector or more makes one bucket. */
-static Status cut_buckets(BucketPipeline *pipeline, double bucket_mb, Error *error)
+int64_t bucket_next(int64_t count, int64_t left, double bucket_mb)
 {
     double floats = bucket_mb * (1 << 20) / sizeof(float);
-    bool whole = floats >= (double)pipeline->count;
-    int64_t largest = whole ? pipeline->count : (int64_t)fmax(floats, 16) / 16 * 16;
+    bool whole = floats >= (double)count;
+    int64_t largest = whole ? count : (int64_t)fmax(floats, 16) / 16 * 16;
     int64_t smallest = whole || largest < MIN_BUCKET ? largest : MIN_BUCKET;
+    int64_t size = (left / 2 + 15) / 16 * 16;
+    size = size > largest ? largest : size < smallest ? smallest : size;
+    return left > size ? (left - size) / 16 * 16 : 0;
+}
+
+static Status cut_buckets(BucketPipeline *pipeline, double bucket_mb, Error *error)
+{
     for (int pass = 0; pass < 2; pass++) { /* counts, then fills */
         int n = 0;
         for (int64_t left = pipeline->count; left > 0; n++) {
-            int64_t size = (left / 2 + 15) / 16 * 16;
-            size = size > largest ? largest : size < smallest ? smallest : size;
-            int64_t begin = left > size ? (left - size) / 16 * 16 : 0;
+            int64_t begin = bucket_next(pipeline->count, left, bucket_mb);
             if (pass == 1) pipeline->buckets[n] = (RingPart){begin, left};
             left = begin;
         }
@@ -108,6 +113,13 @@ static Status create_grads(BucketPipeline *pipeline, Error *error)
     return STATUS_OK;
 }
 
+/* Whether sums within nodes are subtrees of the tree over all ranks. */
+static bool nodes_are_subtrees(const Topology *topology)
+{
+    int ranks = topology->leaders;
+    return ranks * topology->node_count == topology->size && (ranks & (ranks - 1)) == 0;
+}
+
 /* AUTO and TREE: shared memory where ranks share nodes, unless some node cannot give it. Collective: all ranks choose
  * the same, and fail together. */
 static Status choose_memory(BucketPipeline *pipeline, Error *error)
@@ -115,6 +127,7 @@ static Status choose_memory(BucketPipeline *pipeline, Error *error)
     const Topology *topology = &pipeline->topology;
     bool may = pipeline->kind == ALLREDUCE_AUTO || pipeline->kind == ALLREDUCE_TREE;
     pipeline->shared = pipeline->kind == ALLREDUCE_HIERARCHICAL;
+    if (pipeline->balanced && !nodes_are_subtrees(topology)) may = false;
     if (may && topology->node_count < topology->size) {
         Error refused = {0};
         pipeline->shared = true;
@@ -156,6 +169,7 @@ static float *total_of(const BucketPipeline *pipeline)
  * and nearly the same messages. */
 static Status choose_way(BucketPipeline *pipeline, Error *error)
 {
+    if (pipeline->balanced) pipeline->kind = ALLREDUCE_TREE;
     pipeline->ring_from = pipeline->kind == ALLREDUCE_TREE ? INT64_MAX : 0;
     if (pipeline->kind != ALLREDUCE_AUTO || between_size(pipeline) <= 2) return STATUS_OK;
     int64_t largest = (pipeline->buckets[0].end - pipeline->buckets[0].begin) / leader_count(pipeline);
@@ -179,8 +193,12 @@ static Status allocate_tables(BucketPipeline *pipeline, double bucket_mb, Error 
 
 Status bucket_pipeline_create(BucketPipeline *pipeline, const BucketPipelineConfig *config, int64_t count, Error *error)
 {
-    *pipeline = (BucketPipeline){
-        .comm = config->comm, .timeline = config->timeline, .count = count, .kind = config->kind, .zero = config->zero};
+    *pipeline = (BucketPipeline){.comm = config->comm,
+                                 .timeline = config->timeline,
+                                 .count = count,
+                                 .kind = config->kind,
+                                 .zero = config->zero,
+                                 .balanced = config->balanced};
     if (config->kind == ALLREDUCE_MPI && config->wire != WIRE_FP32)
         return error_set(error, STATUS_USAGE,
                          "wire: bf16 and fp16 need allreduce: ring, tree or hierarchical; MPI's own sums are fp32");

@@ -46,6 +46,7 @@ typedef struct BucketPipeline {
     AllreduceKind kind; /* the caller's */
     bool shared;        /* ranks of a node sum through shared memory */
     bool zero;
+    bool balanced;
     int64_t ring_from; /* floats of a region from which on the ring sums it between nodes, below the tree */
     char measured[PIPELINE_REPORT]; /* what ring_from was chosen by; "": nothing had to be measured */
     int64_t count;
@@ -72,9 +73,13 @@ typedef struct BucketPipelineConfig { /* as ReducerConfig in reducer.h says */
     double bucket_mb;
     WireType wire;
     bool zero;
+    bool balanced;
     int ranks_per_node;
     Timeline *timeline;
 } BucketPipelineConfig;
+
+/* Where the bucket begins that ends at `left`, of a vector of `count` floats: the first one ends at count. */
+int64_t bucket_next(int64_t count, int64_t left, double bucket_mb);
 
 Status bucket_pipeline_create(BucketPipeline *pipeline, const BucketPipelineConfig *config, int64_t count,
                               Error *error);

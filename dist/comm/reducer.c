@@ -132,6 +132,7 @@ Status reducer_create(Reducer **out, const ReducerConfig *config, int64_t count,
                                            .bucket_mb = config->bucket_mb,
                                            .wire = config->wire,
                                            .zero = config->zero,
+                                           .balanced = config->balanced,
                                            .ranks_per_node = config->ranks_per_node,
                                            .timeline = config->timeline};
     if (!status) status = bucket_pipeline_create(&reducer->pipeline, &pipeline, count, error);
@@ -245,6 +246,11 @@ ReducerTimes reducer_times(const Reducer *reducer)
 }
 
 /* ---- between steps */
+
+int reducer_place(const Reducer *reducer)
+{
+    return reducer->pipeline.topology.rank;
+}
 
 void reducer_slice(const Reducer *reducer, int64_t *begin, int64_t *end)
 {

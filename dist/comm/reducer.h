@@ -38,6 +38,7 @@ typedef struct ReducerConfig {
     double bucket_mb;
     WireType wire;      /* between nodes, or round the ring; error feedback is kept locally */
     bool zero;          /* the sum is needed only where reducer_owned says */
+    bool balanced;      /* every sum goes over the one balanced tree of all ranks; with AUTO or TREE, powers of two */
     double watchdog;    /* seconds without progress after which the job is ended; 0: off */
     int ranks_per_node; /* 0: as found; see topology.h */
     Timeline *timeline; /* NULL: none */
@@ -59,6 +60,9 @@ Status reducer_wait(Reducer *reducer, Error *error);
 /* The sum over ranks of the whole vector, or with zero of reducer_owned only. Valid from reducer_wait until
  * backward writes to reducer_grads again; may be memory that all ranks of a node read. */
 const float *reducer_total(const Reducer *reducer);
+
+/* The rank's turn in the order in which ranks are summed: node by node, so not always the rank itself. */
+int reducer_place(const Reducer *reducer);
 
 /* The slice of the flat vectors that is this rank's: the slices of all ranks cover the vector once. */
 void reducer_slice(const Reducer *reducer, int64_t *begin, int64_t *end);

@@ -66,6 +66,43 @@ static Status check_pair(const char *low_name, double low, const char *high_name
     return error_set(error, STATUS_USAGE, "%s: %g must not be more than %s, %g", low_name, low, high_name, high);
 }
 
+/* Each of W logical workers takes batch_size / W images, and their gradients are the leaves of one balanced tree. */
+static Status check_reproducible(const Config *config, Error *error)
+{
+    const int workers = config->reproducible;
+    if (workers == 0) return STATUS_OK;
+    int power = 1;
+    while (power * 2 <= workers) power *= 2;
+    if (power != workers)
+        return error_set(error, STATUS_USAGE, "reproducible: %d is no power of two: take %d, or 0 for off", workers,
+                         power);
+    int fits = workers;
+    while (config->batch_size % fits != 0) fits /= 2;
+    if (fits != workers)
+        return error_set(error, STATUS_USAGE,
+                         "reproducible: %d logical workers cannot share a batch_size of %lld equally: take %d, or a "
+                         "batch_size that is a multiple of %d",
+                         workers, (long long)config->batch_size, fits, workers);
+    if (config->wire != WIRE_FP32)
+        return error_set(error, STATUS_USAGE,
+                         "reproducible: needs wire: fp32; bf16 and fp16 round on the way between ranks, where another "
+                         "number of ranks rounds elsewhere");
+    if (config->allreduce != ALLREDUCE_AUTO && config->allreduce != ALLREDUCE_TREE)
+        return error_set(error, STATUS_USAGE,
+                         "reproducible: needs allreduce: tree, or auto, which then takes it; the other ways add in an "
+                         "order that depends on the number of ranks");
+    if (config->zero == 1 && config->optim.kind == OPT_LAMB)
+        return error_set(
+            error, STATUS_USAGE,
+            "reproducible: with opt: lamb it needs zero: 0; otherwise the norms of tensors are summed over "
+            "slices, which depend on the number of ranks");
+    if (config->accumulate > config->batch_size / workers)
+        return error_set(error, STATUS_USAGE,
+                         "accumulate: %d parts of a logical worker's %lld images: take at most as many",
+                         config->accumulate, (long long)(config->batch_size / workers));
+    return STATUS_OK;
+}
+
 Status config_check(const Config *config, Error *error)
 {
     const ScheduleConfig *schedule = &config->schedule;
@@ -79,6 +116,7 @@ Status config_check(const Config *config, Error *error)
     if (!status && schedule->warmup_epochs > 0)
         status = check_pair("warmup_lr", schedule->warmup_lr, "lr", schedule->lr, error);
     if (!status) status = check_pair("accumulate", config->accumulate, "batch_size", (double)config->batch_size, error);
+    if (!status) status = check_reproducible(config, error);
     ParamTable table = {0};
     if (!status) status = config_params(config, &table, error);
     params_free(&table);

@@ -59,10 +59,12 @@ typedef struct Config {
 
     int threads; /* per rank; 0: the affinity mask */
     AllreduceKind allreduce;
+    int ranks_per_node; /* that share memory; 0: all of a node */
     double bucket_mb;
     WireType wire;
-    int zero;        /* 0 or 1 */
-    double watchdog; /* seconds without progress of a collective before the job is ended; 0: off */
+    int zero;         /* 0 or 1 */
+    int reproducible; /* logical workers, a power of two; 0: off */
+    double watchdog;  /* seconds without progress of a collective before the job is ended; 0: off */
 
     CoordinatorMode coordinator;
     CheckpointUnit checkpoint_unit;

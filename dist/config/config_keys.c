@@ -169,9 +169,13 @@ static const Key KEYS[] = {
      "of what matrix products multiply; bf16 needs AVX512_BF16 or AMX, and keeps weights and sums in float32"},
     {MACHINE, "allreduce", CHOICE(allreduce, ALLREDUCES), FREE,
      "how gradients are summed; auto measures what is faster between nodes"},
+    {MACHINE, "ranks_per_node", INT(ranks_per_node, BETWEEN(0, 1 << 16)), FREE,
+     "ranks that sum through shared memory, such as those of a NUMA domain; 0: all of a node"},
     {MACHINE, "bucket_mb", REAL(bucket_mb, SHARE(1 << 20)), FREE, "gradients go out in buckets of this size"},
     {MACHINE, "wire", CHOICE(wire, WIRES), FIXED, "number format of gradients on the network"},
     {MACHINE, "zero", INT(zero, BETWEEN(0, 1)), FREE, "1: each rank keeps and writes one slice of the optimizer state"},
+    {MACHINE, "reproducible", INT(reproducible, BETWEEN(0, 1 << 16)), FIXED,
+     "the same bits on 1, 2, 4 ... up to this many ranks, a power of two that divides batch_size; 0: off"},
     {MACHINE, "watchdog", DURATION(watchdog, AT_LEAST(0)), FREE,
      "end the job when a collective stands still; 0s: never"},
 

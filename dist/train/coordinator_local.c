@@ -118,6 +118,7 @@ static Status local_validate(Coordinator *coordinator, RunPosition *position, Er
                                  .log = setup->log,
                                  .pipeline = config->pipeline,
                                  .batch = setup->batch,
+                                 .unit = config->reproducible > 0 ? setup->batch : 1,
                                  .workers = config->workers,
                                  .pool = setup->pool,
                                  .stop = asked_to_stop,

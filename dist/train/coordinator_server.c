@@ -7,6 +7,7 @@
 #include "dist/train/coordinator_internal.h"
 #include "dist/train/coordinator_protocol.h"
 #include "dist/train/signals.h"
+#include "dist/train/step.h"
 
 enum { SERVER_BATCH = 32, IDLE_MICROSECONDS = 2000 };
 
@@ -26,6 +27,12 @@ struct CoordinatorServer {
     ShardedCheckpoint sharded;
 };
 
+/* With `reproducible`, in the batches in which ranks that train would validate. */
+static int server_batch(const Config *config)
+{
+    return config->reproducible > 0 ? train_micro_batch(config, 1) : SERVER_BATCH;
+}
+
 static Status create(CoordinatorServer *server, Error *error)
 {
     const CoordinatorSetup *setup = &server->setup;
@@ -44,7 +51,8 @@ static Status create(CoordinatorServer *server, Error *error)
     status = run_vectors_allocate(&server->snapshot, setup->table, &writer, error);
     if (!status) status = run_vectors_allocate(&server->validating, setup->table, &weights, error);
     for (int i = 0; i < server->model_count && !status; i++)
-        status = model_create(&server->models[i], &setup->config->model, SERVER_BATCH, MODEL_EVAL, setup->pool, error);
+        status = model_create(&server->models[i], &setup->config->model, server_batch(setup->config), MODEL_EVAL,
+                              setup->pool, error);
     return status ? status : sharded_checkpoint_create(&server->sharded, setup->job, setup->server, &writer, error);
 }
 
@@ -188,7 +196,7 @@ static void validate(CoordinatorServer *server, const RunPosition *position)
                              .dataset = setup->validation,
                              .log = setup->log,
                              .pipeline = setup->config->pipeline,
-                             .batch = SERVER_BATCH,
+                             .batch = server_batch(setup->config),
                              .workers = setup->config->workers,
                              .pool = setup->pool,
                              .stop = validation_ends,

@@ -22,6 +22,7 @@ typedef struct EvaluateConfig {
     PipelineConfig pipeline;
     Log *log;    /* for records that cannot be used */
     int batch;   /* images at a time per rank; at most the models' max_batch */
+    int unit;    /* ranks' parts begin at multiples of it; 0: anywhere. As `batch`: the same batches on any ranks */
     int workers; /* loader threads */
     Pool *pool;  /* NULL, or the models': a signal then cuts a batch short, and `stop` has to be true from there on */
     /* May be NULL: asked after each batch; true on any rank ends it with STATUS_STOPPED and without results. */
@@ -32,7 +33,7 @@ typedef struct EvaluateConfig {
 
 typedef struct Evaluation {    /* summed over images and ranks */
     int64_t count, top1, top5; /* count: all images but those that cannot be used */
-    double loss;               /* cross-entropy with the plain label, summed */
+    double loss;               /* cross-entropy with the plain label, summed: exactly, over batches */
 } Evaluation;
 
 /* Collective. A failure on another rank has its Status, and no message here: that rank has it. */

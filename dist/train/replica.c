@@ -44,16 +44,17 @@ Status replica_create(Replica *replica, const Config *config, const World *world
         return error_set(error, STATUS_DATA,
                          "%s has %" PRId64 " training images, fewer than batch_size, %" PRId64 ": an epoch has no step",
                          config->data, dataset_count(dataset), config->batch_size);
-    int64_t begin, end;
-    replica_part(config->batch_size, world->rank, world->size, &begin, &end);
-    int64_t largest = (config->batch_size + world->size - 1) / world->size;
     const TrainStepSetup setup = {.config = config,
-                                  .micro_batch = (int)((largest + config->accumulate - 1) / config->accumulate),
+                                  .micro_batch = train_micro_batch(config, world->size),
                                   .pool = pool,
                                   .world = world,
                                   .timeline = timeline};
     Status status = train_step_create(&replica->step, &setup, error);
-    return status ? status : loader_make(replica, dataset, begin, end, error);
+    if (status) return status;
+    /* Images in the order of the sum's leaves, which goes node by node. */
+    int64_t begin, end, place = config->reproducible > 0 ? reducer_place(replica->step.reducer) : world->rank;
+    replica_part(config->batch_size, (int)place, world->size, &begin, &end);
+    return loader_make(replica, dataset, begin, end, error);
 }
 
 void replica_free(Replica *replica)
@@ -95,7 +96,7 @@ static Status next_batch(Replica *replica, const RunPosition *position, Batch **
 
 /* The sum of gradients over ranks. A rank without images adds zeros: its part of the global batch is empty, or it could
  * not read its images, and then all reach the end of the step and stop together. */
-static Status gradients(Replica *replica, const RunPosition *position, double *loss, Error *error)
+static Status gradients(Replica *replica, const RunPosition *position, Error *error)
 {
     TrainStep *step = &replica->step;
     Batch *batch = NULL;
@@ -112,7 +113,7 @@ static Status gradients(Replica *replica, const RunPosition *position, double *l
                                   .samples = batch->samples};
     }
     pool_stop_when(step->pool, signals_flag());
-    *loss = train_step_gradients(step, &work);
+    train_step_gradients(step, &work);
     pool_stop_when(step->pool, NULL);
     if (batch) loader_release(replica->loader, batch);
     Status summed = train_step_sum(step, error);
@@ -120,7 +121,7 @@ static Status gradients(Replica *replica, const RunPosition *position, double *l
 }
 
 typedef struct Agreement { /* summed over ranks: doubles only */
-    double loss, squares, failed, stop, checkpoint, data_wait, comm_wait;
+    double failed, stop, checkpoint, data_wait, comm_wait;
 } Agreement;
 
 /* The first value of the summed gradient that is not finite, by the rank that owns it. */
@@ -169,14 +170,15 @@ static double rate_of(const Replica *replica, const RunPosition *position, doubl
     return schedule_lr(&schedule, (int)position->epoch, (double)position->epoch_step / (double)replica->epoch_steps);
 }
 
-/* Everything that ranks decide together, in one sum. STATUS_OK: *sums says what all saw. */
-static Status agree_on_step(Replica *replica, const StepRequest *request, Agreement *sums, Error *error)
+/* Everything that ranks decide together, in one sum. STATUS_OK: *agreement and *sums say what all saw. */
+static Status agree_on_step(Replica *replica, const StepRequest *request, Agreement *agreement, StepSums *sums,
+                            Error *error)
 {
     Error broken = {0}; /* the message in `error` is that of this rank's failure, which comes later */
-    sums->stop = request->stop || signals_caught(); /* after computing, which a signal cuts short */
-    sums->checkpoint = request->checkpoint;
-    sums->squares = train_step_squares(&replica->step);
-    Status status = train_step_agree(&replica->step, (double *)sums, sizeof *sums / sizeof(double), &broken);
+    agreement->stop = request->stop || signals_caught(); /* after computing, which a signal cuts short */
+    agreement->checkpoint = request->checkpoint;
+    Status status =
+        train_step_agree(&replica->step, sums, (double *)agreement, sizeof *agreement / sizeof(double), &broken);
     if (status) *error = broken;
     return status;
 }
@@ -186,17 +188,18 @@ Status replica_step(Replica *replica, RunPosition *position, const StepRequest *
 {
     const double begin = clock_seconds(), waited = loader_counts(replica->loader).wait_seconds;
     const int ranks = replica->world->size;
-    Agreement sums = {0};
-    Status mine = gradients(replica, position, &sums.loss, error);
+    Agreement agreement = {0};
+    StepSums sums;
+    Status mine = gradients(replica, position, error);
     if (!mine) mine = request->health;
-    sums.failed = mine != STATUS_OK;
-    sums.data_wait = loader_counts(replica->loader).wait_seconds - waited;
-    sums.comm_wait = reducer_times(replica->step.reducer).wait;
-    const double waits = sums.data_wait + sums.comm_wait;
-    Status status = agree_on_step(replica, request, &sums, error);
+    agreement.failed = mine != STATUS_OK;
+    agreement.data_wait = loader_counts(replica->loader).wait_seconds - waited;
+    agreement.comm_wait = reducer_times(replica->step.reducer).wait;
+    const double waits = agreement.data_wait + agreement.comm_wait;
+    Status status = agree_on_step(replica, request, &agreement, &sums, error);
     if (status) return status;
-    if (sums.failed > 0) return world_agree(replica->world->comm, mine, error);
-    *result = (StepResult){.stop = sums.stop > 0, .checkpoint = sums.checkpoint > 0};
+    if (agreement.failed > 0) return world_agree(replica->world->comm, mine, error);
+    *result = (StepResult){.stop = agreement.stop > 0, .checkpoint = agreement.checkpoint > 0};
     if (result->stop) return STATUS_OK;
     if (!isfinite(sums.squares) || !isfinite(sums.loss)) return refuse_nonfinite(replica, position, sums.loss, error);
 
@@ -213,8 +216,8 @@ Status replica_step(Replica *replica, RunPosition *position, const StepRequest *
                                 .grad_norm = norm,
                                 .images = replica->config->batch_size,
                                 .seconds = clock_seconds() - begin,
-                                .data_wait = sums.data_wait / ranks,
-                                .comm_wait = sums.comm_wait / ranks};
+                                .data_wait = agreement.data_wait / ranks,
+                                .comm_wait = agreement.comm_wait / ranks};
     *position = replica_next(replica, position);
     return STATUS_OK;
 }

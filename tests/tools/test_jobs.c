@@ -160,6 +160,30 @@ Test(jobs, what_trying_again_cannot_mend_ends_it)
     expect_starts("start ");
 }
 
+/* Three nodes, of which one does not answer any more: two are left, with two ranks each. */
+Test(jobs, a_lost_node_leaves_the_others)
+{
+    static const char SINFO[] = "#!/bin/sh\necho 'n1 alloc'\necho 'n2 down*'\necho 'n3 alloc'\n";
+    static const char LINE[] =
+        "mkdir -p runs/r; %s > runs/r/config.yaml; SLURM_JOB_ID=42 SLURM_JOB_NODELIST='n[1-3]' "
+        "SLURM_JOB_NUM_NODES=3 SLURM_NTASKS_PER_NODE=%d LOST_WAIT=0 jobs/train.sbatch c.yaml runs/r";
+    char line[400];
+    stage_set();
+    file_put("bin/sinfo", SINFO);
+    SUCCEEDS(command_run(SECONDS, "chmod +x %s/bin/sinfo", temporary_folder()));
+    snprintf(line, sizeof line, LINE, "echo 'reproducible: 0'", 3);
+    EXPECT(job("137\n0\n", line), 0, "of 3 nodes 2 are left: n1,n3; going on with 6 ranks on n1,n3",
+           "--nodelist=n1,n3 --nodes=2 --ntasks=6");
+    snprintf(line, sizeof line, LINE, "echo 'reproducible: 8'", 3);
+    EXPECT(job("137\n0\n", line), 0, "going on with 4 ranks on n1,n3");
+    snprintf(line, sizeof line, LINE, "printf 'reproducible: 8\\ncoordinator: dedicated\\n'", 1);
+    EXPECT(job("137\n0\n", line), 0, "going on with 2 ranks on n1,n3");
+    /* Wrong settings are no lost node, and a second node may be lost as well. */
+    snprintf(line, sizeof line, LINE, "echo 'reproducible: 2'", 1);
+    EXPECT(job("2\n0\n", line), 2, "wrong settings");
+    EXPECT(job("1\n1\n", line), 1, "going on with 2 ranks on n1,n3", "requeueing");
+}
+
 Test(jobs, slurm_requeues_what_can_go_on)
 {
     static const char REQUEUED[] =

@@ -89,7 +89,7 @@ void bench_model_gradients(BenchModel *bench, TrainStep *step)
 
 Status bench_model_update(TrainStep *step, Error *error)
 {
-    double squares = train_step_squares(step);
-    Status status = train_step_agree(step, &squares, 1, error);
-    return status ? status : train_step_update(step, 1e-6, 1e-6, sqrt(squares), error);
+    StepSums sums;
+    Status status = train_step_agree(step, &sums, NULL, 0, error);
+    return status ? status : train_step_update(step, 1e-6, 1e-6, sqrt(sums.squares), error);
 }

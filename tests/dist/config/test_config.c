@@ -554,9 +554,11 @@ Test(config, every_key_reaches_its_field)
     EXPECT("recompute", "mlp", model.recompute, RECOMPUTE_MLP);
     EXPECT("precision", "bf16", model.precision, PRECISION_BF16);
     EXPECT("allreduce", "tree", allreduce, ALLREDUCE_TREE);
+    EXPECT("ranks_per_node", "3", ranks_per_node, 3);
     EXPECT("bucket_mb", "7.5", bucket_mb, 7.5);
     EXPECT("wire", "bf16", wire, WIRE_BF16);
     EXPECT("zero", "1", zero, 1);
+    EXPECT("reproducible", "8", reproducible, 8);
     EXPECT("watchdog", "9min", watchdog, 540);
     EXPECT("coordinator", "dedicated", coordinator, COORDINATOR_DEDICATED);
     EXPECT("checkpoint_every", "70steps", checkpoint_every, 70);
