@@ -1,4 +1,4 @@
-/* inference_model.h: a trained model and what its weights file knows: for eval, predict and trace.
+/* inference_model.h: a trained model and what its weights file knows: for eval, predict and visualize.
  *
  * Weights that t2t wrote carry their configuration and the names of their classes; others need --model or --config.
  * What is given wins over what the file says.

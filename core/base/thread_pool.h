@@ -37,8 +37,8 @@ typedef struct PoolWork {
 
 enum { POOL_WORKS = 2 };
 
-/* At most POOL_WORKS works that do not need each other, one after the other, but nobody waits in between: so the works
- * of long tasks go first. */
+/* Runs at most POOL_WORKS independent works. A thread that finds no task left in one work goes on to the next without
+ * waiting for the others, so the work whose tasks are long should come first. */
 void pool_run_works(Pool *pool, const PoolWork *works, int count);
 
 /* From now on no task is begun while *stop is not zero: the results of the regions are then worthless, and pool_run

@@ -9,7 +9,7 @@
 
 enum { DONE_MARKER_LIMIT = 512 << 20 };
 
-/* Names of files are any bytes; JSON and a table in a text file are not. */
+/* A file's name may hold any bytes, but JSON and a text table may not: others than printable UTF-8 are escaped. */
 static char *copy_printable(const char *text, Error *error)
 {
     size_t size = 4 * strlen(text) + 1;

@@ -67,11 +67,11 @@ bool writer_busy(const CheckpointWriter *writer, WriterJob job); /* under way, o
 void writer_checkpoint(CheckpointWriter *writer, Pool *pool, const RunVectors *vectors, const RunPosition *position);
 /* The checkpoint written last gets the `count` parts of others and its manifest; or, whole being false, is removed. */
 void writer_commit(CheckpointWriter *writer, const CheckpointFile *parts, int count, bool whole);
-/* After a validation of the weights of that position: `best` (NULL: not a better one) becomes best.safetensors, and the
- * newest checkpoint, unless it is older, says what is validated. */
+/* Call it after a validation of the weights of that position. Writes `best` as best.safetensors (NULL: this validation was
+ * not the best), and notes in the newest checkpoint what is validated, unless that checkpoint is older than the position. */
 void writer_validated(CheckpointWriter *writer, Pool *pool, const float *best, const RunPosition *position);
-/* What is to be validated, so that it can still be when this process is killed. Copies nothing: weights and average of
- * `vectors` must stay what they are until the job has ended. */
+/* Writes weights and average that are still to be validated, so that a killed run can validate them when it is resumed.
+ * Copies nothing: the caller must not change them until the job has ended. */
 void writer_pending(CheckpointWriter *writer, const RunVectors *vectors, const RunPosition *position);
 
 bool writer_collect(CheckpointWriter *writer, WriterJob job, WriterReport *report); /* true: it ended; once per job */

@@ -70,7 +70,7 @@ Status topology_create(Topology *topology, MPI_Comm comm, int ranks_per_node, Er
 
 static void free_comm(MPI_Comm *comm)
 {
-    /* A zeroed MPI_Comm is MPI_COMM_NULL nowhere by promise, so `size` tells whether there is anything. */
+    /* MPI does not promise that a zeroed MPI_Comm is MPI_COMM_NULL, so `size` tells whether a communicator was made. */
     if (*comm != MPI_COMM_NULL) MPI_Comm_free(comm);
 }
 

@@ -1,9 +1,8 @@
 /* coordinator.h: what happens between the steps: checkpoints, resuming, validation, and the record of it all.
  *
- * Every rank has a Coordinator and calls it alike. Rank 0's owns the run folder, its log, metrics and progress, and
- * heads the writing of checkpoints (sharded_checkpoint.h), of which with `zero: 1` every rank writes a part; validation is spread
- * over all ranks. Where one does both behind the others' computing, see coordinator_server.h. The trainer computes; when a step
- * ends it tells:
+ * Every rank has a Coordinator and calls it alike. That of rank 0 owns the run folder's log, metrics and progress, and is
+ * the head of each checkpoint (sharded_checkpoint.h), of which every rank writes a part with `zero: 1`. All ranks validate
+ * together. With `coordinator: dedicated` a rank that does not train does both (coordinator_server.h). The trainer calls:
  *
  *     coordinator_create(&coordinator, &setup, error);
  *     coordinator_resume(coordinator, "auto", &position, error);        // vectors and position, if there are any
@@ -17,9 +16,8 @@
  *     coordinator_finish(coordinator, &position, error);                 // the last checkpoint is on disk
  *     coordinator_free(coordinator);
  *
- * What a full or failing disk prevents is told as a warning and tried again at the next checkpoint; training goes on
- * for checkpoint_failures of them in a row, and the checkpoints that are there stay. The last checkpoint of a process
- * has to succeed.
+ * A checkpoint that a full or failing disk prevents is a warning; older checkpoints stay, and the next one is tried as
+ * usual. Training ends after checkpoint_failures failures in a row. The last checkpoint of a process has to succeed.
  */
 #ifndef DIST_TRAIN_COORDINATOR_H
 #define DIST_TRAIN_COORDINATOR_H

@@ -80,8 +80,8 @@ static Status position_fits(const RunPosition *position, int64_t epoch_steps, co
                      path, position->epoch_step, position->epoch + 1, epoch_steps, position->global_batch);
 }
 
-/* Removes what a run leaves that is killed while it writes, or between a manifest and the pruning after it; the next
- * checkpoint would do it, but a run that is done writes none. */
+/* Removes the leftovers of a run that was killed while it wrote, or after a manifest but before the pruning that follows.
+ * The next checkpoint would remove them too, but a run that is done writes none. */
 static void cleanup(const Coordinator *coordinator, const RunPosition *position)
 {
     const Config *config = coordinator->setup.config;

@@ -25,8 +25,8 @@ static bool is_at(int descriptor, const char *path)
     return own.st_dev == there.st_dev && own.st_ino == there.st_ino;
 }
 
-/* One try. Where the file system has no locks, going on is better than not training. The file that is locked must be
- * the one that others will find. */
+/* Tries once. A file system without locks counts as success: better to train than not to. Success also needs the locked
+ * file to be the one that the path still names, since another process may have replaced it. */
 static Status try_lock(RunLock *lock, const char *path, bool *taken, Error *error)
 {
     *taken = false;

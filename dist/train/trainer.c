@@ -133,12 +133,12 @@ static Status train_epoch(Trainer *trainer, Error *error)
     return trainer_log_epoch(trainer, compute, position->step - first, error);
 }
 
-/* The end of a process that trained: whatever could be computed is on disk. After gradients that are not finite nothing
- * is written: resumed there, the run would only fail again, and a better checkpoint would have gone for it. */
+/* Ends a process that trained, with a checkpoint of all that was computed. After gradients that are not finite it writes
+ * none: a run that is resumed there would fail again, and pruning would have removed a better checkpoint for it. */
 static Status finalize(Trainer *trainer, Status status, Error *error)
 {
     if (status == STATUS_FAILED) {
-        coordinator_drain(trainer->coordinator); /* what is under way is of a step that was good */
+        coordinator_drain(trainer->coordinator); /* a checkpoint under way is of an earlier, good step */
         return status;
     }
     if (status == STATUS_STOPPED && signals_caught())
@@ -157,7 +157,7 @@ static Status finalize(Trainer *trainer, Status status, Error *error)
     return finished;
 }
 
-/* The page is a view of what is there anyway: that it cannot be written does not make a run fail. */
+/* The page only shows what the run folder holds, so a run does not fail when the page cannot be written. */
 static void write_report(const Trainer *trainer)
 {
     char path[CHECKPOINT_PATH];
@@ -168,7 +168,7 @@ static void write_report(const Trainer *trainer)
     if (status) log_write(trainer->log, LOG_WARNING, "no report: %s", problem.message);
 }
 
-/* The rank that does not train. Its message of a failure is the others' too. */
+/* The rank that does not train. */
 static Status serve(Trainer *trainer, Error *error)
 {
     ParamTable table = {0};
