@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "dist/comm/world.h"
+#include "dist/train/dry_run.h"
 #include "dist/train/signals.h"
 #include "dist/train/trainer.h"
 #include "tools/args.h"
@@ -33,7 +34,7 @@ typedef struct Arguments {
     TrainOptions options;
     char output[1024];  /* the default one */
     char command[1100]; /* what was typed */
-    bool debug, schema;
+    bool debug, schema, dry_run;
 } Arguments;
 
 static void default_output(Arguments *arguments)
@@ -63,6 +64,8 @@ static Status train_parse(int argc, char **argv, Arguments *arguments, Operands 
                  "what all ranks do when, for chrome://tracing or ui.perfetto.dev"),
         ARG_FLAG("schema", &arguments->schema,
                  "print a JSON schema of the settings, by which editors check CONFIG.yaml"),
+        ARG_FLAG("dry-run", &arguments->dry_run,
+                 "print every setting, steps, parameters and memory of a rank, check the data set; write nothing"),
         ARG_FLAG("debug", &arguments->debug, "tell more"),
         {0},
     };
@@ -115,13 +118,19 @@ static Status train_here(const Arguments *arguments, const World *world, Error *
     Status status = log_open(&log, world->rank, arguments->debug ? LOG_DEBUG : LOG_INFO, error);
     if (status) return status;
     status = settings_load(&arguments->settings, &config, error);
-    if (!status && !config.data[0])
+    if (!status && !arguments->dry_run && !config.data[0])
         status = error_set(error, STATUS_USAGE,
                            "data: missing%s%s: which data set to train on, a folder that `t2t convert` made\n"
                            "  hint: --set data=DIR, or a line `data: DIR` in the configuration",
                            arguments->settings.config ? " in " : "",
                            arguments->settings.config ? arguments->settings.config : "");
+    if (!status && arguments->dry_run && world->rank == 0) status = dry_run(&config, world->size, stdout, error);
     status = world_agree(world->comm, status, error);
+    if (arguments->dry_run) {
+        if (status && world->rank == 0) log_write(&log, LOG_ERROR, "%s", error->message);
+        log_close(&log);
+        return status;
+    }
     if (!status) status = signals_catch(error);
     if (!status) status = train(world, &log, &config, &arguments->options, &result, error);
     if (status && status != STATUS_STOPPED && world->rank == 0) log_write(&log, LOG_ERROR, "%s", error->message);

@@ -222,7 +222,9 @@ static void carve(Model *model, Arena *arena)
         carve_evaluation(model, arena);
 }
 
-Status model_create(Model **out, const ModelConfig *config, int max_batch, ModelMode mode, Pool *pool, Error *error)
+/* All of a model but its memory, whose size arena.used then says. */
+static Status model_lay_out(Model **out, const ModelConfig *config, int max_batch, ModelMode mode, Pool *pool,
+                            Error *error)
 {
     *out = NULL;
     Status status = zoo_check(config, error);
@@ -249,14 +251,39 @@ Status model_create(Model **out, const ModelConfig *config, int max_batch, Model
     if (!status) {
         list_linears(model);
         carve(model, &model->arena);
-        status = arena_allocate(&model->arena, error);
     }
+    if (status) {
+        model_free(model);
+        return status;
+    }
+    *out = model;
+    return STATUS_OK;
+}
+
+Status model_create(Model **out, const ModelConfig *config, int max_batch, ModelMode mode, Pool *pool, Error *error)
+{
+    Model *model;
+    *out = NULL;
+    Status status = model_lay_out(&model, config, max_batch, mode, pool, error);
+    if (status) return status;
+    status = arena_allocate(&model->arena, error);
     if (status) {
         model_free(model);
         return status;
     }
     carve(model, &model->arena);
     *out = model;
+    return STATUS_OK;
+}
+
+Status model_measure(const ModelConfig *config, int max_batch, ModelMode mode, Pool *pool, size_t *bytes, Error *error)
+{
+    Model *model;
+    *bytes = 0;
+    Status status = model_lay_out(&model, config, max_batch, mode, pool, error);
+    if (status) return status;
+    *bytes = model->arena.used;
+    model_free(model);
     return STATUS_OK;
 }
 

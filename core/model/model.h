@@ -42,6 +42,8 @@ typedef struct ModelInput {
 typedef void (*GradsReady)(void *context, int64_t offset, int64_t count);
 
 Status model_create(Model **model, const ModelConfig *config, int max_batch, ModelMode mode, Pool *pool, Error *error);
+/* What model_create would carve, without doing it: model_memory of that model. */
+Status model_measure(const ModelConfig *config, int max_batch, ModelMode mode, Pool *pool, size_t *bytes, Error *error);
 void model_free(Model *model); /* accepts NULL */
 
 const ModelConfig *model_config(const Model *model);

@@ -88,6 +88,7 @@ Test(pth2safetensors, a_training_checkpoint_becomes_the_model_s_weights)
                  "module. is dropped: %s", error.message);
     memset(c.weights, 0, c.bytes);
     cr_assert_eq(memcmp(c.weights, c.loaded, c.bytes), 0, "the raw weights are zeros");
+    convert("official_cifar", "", 0, "1 tensors from net");
     convert("checkpoint", "--key optimizer", 3, "holds no tensors");
     convert("checkpoint", "--key model", 3, "has no dictionary 'model'; its keys: epoch, arch, state_dict");
     release(&c);

@@ -1,9 +1,11 @@
 /* Recipes that are more than a rate: LAMB over slices, transfer with frozen tensors, scaled rates. */
 #include <criterion/criterion.h>
+#include <glob.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "core/model/safetensors.h"
 #include "tests/support/tiny.h"
@@ -107,4 +109,34 @@ Test(train_recipes, a_scaled_rate_is_what_trains)
     int64_t steps = losses_of("plain", plain);
     cr_assert_eq(losses_of("scaled", scaled), steps);
     for (int64_t i = 1; i <= steps; i++) cr_assert_eq(plain[i], scaled[i]);
+}
+
+Test(train_recipes, a_dry_run_of_every_configuration_writes_nothing)
+{
+    glob_t found;
+    char output[600];
+    snprintf(output, sizeof output, "%.500s/never", temporary_folder());
+    cr_assert_eq(glob("configs/*.yaml", 0, NULL, &found), 0);
+    for (size_t i = 0; i < found.gl_pathc; i++) {
+        command_expect(
+            command_run(SECONDS, T2T " train %s --dry-run --set data= --output %s", found.gl_pathv[i], output), 0,
+            (const char *[]){"optimizer and schedule", "parameters", "activations", "nothing was written", NULL});
+        cr_assert_neq(access(output, F_OK), 0, "%s", found.gl_pathv[i]);
+    }
+    globfree(&found);
+}
+
+Test(train_recipes, a_dry_run_counts_steps_and_refuses_what_a_run_would)
+{
+    make_data();
+    command_expect(
+        train(0, "dry", "--dry-run --set epochs=3"), 0,
+        (const char *[]){"97 training and 37 validation images", "36 = 3 epochs of 12; 1 images are left", NULL});
+    command_expect(train(2, "dry", "--dry-run"), 0, (const char *[]){"ranks       2", "4 images of a step", NULL});
+    command_expect(train(0, "dry", "--dry-run --set batch_size=98"), 3,
+                   (const char *[]){"fewer than batch_size", NULL});
+    command_expect(train(0, "dry", "--dry-run --set num_classes=9"), 2, (const char *[]){"num_classes: 9", NULL});
+    char path[600];
+    snprintf(path, sizeof path, "%.500s/dry", temporary_folder());
+    cr_assert_neq(access(path, F_OK), 0);
 }

@@ -158,6 +158,7 @@ CASES = {
     "large_pickle": lambda a, p, _: a.save(p, b"\x80\x02" + b"]" * (5 << 20) + b"."),
     "escape": lambda a, p, _: a.save(p, {"a\x1b[31mb": 1}),
     "checkpoint": checkpoint,
+    "official_cifar": lambda a, p, _: a.save(p, {"net": {"module.w": a.floats(1.0)}, "acc": 98.3, "epoch": 59}),
     "layouts": layouts,
     "call_system": lambda a, p, _: a.save(p, {"w": a.floats(1.0), "x": system("touch %s.called" % p)}),
     "call_eval": lambda a, p, _: a.save(p, {"w": a.floats(1.0), "x": Call(eval, "open('%s.called', 'w')" % p)}),

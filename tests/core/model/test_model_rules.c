@@ -120,6 +120,10 @@ static void check_evaluation(Precision precision)
         trial_forward(&eval);
         cr_assert_arr_eq(eval.logits, train.logits, 90 * sizeof(float), "%s", config.name);
         cr_assert_lt(model_memory(eval.model), model_memory(train.model));
+        size_t measured;
+        Error error = {0};
+        cr_assert_eq(model_measure(&train.config, train.batch, MODEL_TRAIN, train.pool, &measured, &error), STATUS_OK);
+        cr_assert_eq(measured, model_memory(train.model));
         trial_end(&train);
         trial_end(&eval);
     }
