@@ -320,7 +320,8 @@ static Status account(Loader *loader, const Slot *slot, Error *error)
                      "%" PRId64 " of this rank's %" PRId64 " images of epoch %" PRId64
                      " are unusable, more than the share of %g that is "
                      "allowed; `t2t verify` names them all. One of them: %s",
-                     loader->bad_in_epoch, images, slot->batch.epoch, loader->config.max_bad_share, slot->why.message);
+                     loader->bad_in_epoch, images, slot->batch.epoch + 1, loader->config.max_bad_share,
+                     slot->why.message);
 }
 
 /* Evaluation leaves unusable images out: moves the others together. */

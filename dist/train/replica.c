@@ -91,7 +91,7 @@ static Status next_batch(Replica *replica, const RunPosition *position, Batch **
     return error_set(error, STATUS_FAILED,
                      "the loader gave step %" PRId64 " of epoch %" PRId64 "; step %" PRId64 " of epoch %" PRId64
                      " is due",
-                     (*batch)->step, (*batch)->epoch, position->epoch_step, position->epoch);
+                     (*batch)->step, (*batch)->epoch + 1, position->epoch_step, position->epoch + 1);
 }
 
 /* The sum of gradients over ranks. A rank without images adds zeros: its part of the global batch is empty, or it could
@@ -136,7 +136,7 @@ static Status find_nonfinite(const Replica *replica, const RunPosition *position
     while (param->offset + param->numel <= at) param++;
     return error_set(error, STATUS_FAILED,
                      "step %" PRId64 ", epoch %" PRId64 ": the gradient of %s is %g at element %" PRId64,
-                     position->step + 1, position->epoch, param->name, (double)total[at], at - param->offset);
+                     position->step + 1, position->epoch + 1, param->name, (double)total[at], at - param->offset);
 }
 
 static Status refuse_nonfinite(const Replica *replica, const RunPosition *position, double loss, Error *error)
@@ -144,7 +144,7 @@ static Status refuse_nonfinite(const Replica *replica, const RunPosition *positi
     Status status = world_agree(replica->world->comm, find_nonfinite(replica, position, error), error);
     if (!status)
         error_set(error, STATUS_FAILED, "step %" PRId64 ", epoch %" PRId64 ": the loss is %g", position->step + 1,
-                  position->epoch, loss);
+                  position->epoch + 1, loss);
     return error_add(error,
                      "the weights were not changed, and the checkpoints stay as they are\n"
                      "  hint: a lower lr or a smaller clip_grad; --resume auto goes on from the last checkpoint");

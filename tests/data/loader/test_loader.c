@@ -368,7 +368,7 @@ Test(loader, too_many_bad_records_are_an_error)
         if (!status) loader_release(loader, batch);
     }
     cr_assert_eq(status, STATUS_DATA);
-    cr_assert(strstr(error.message, "1 of this rank's 40 images of epoch 0"), "%s", error.message);
+    cr_assert(strstr(error.message, "1 of this rank's 40 images of epoch 1"), "%s", error.message);
     loader_free(loader);
     dataset_close(dataset);
 }
