@@ -3,30 +3,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/utsname.h>
+
+#include "core/base/processor.h"
 
 typedef struct Node { /* what a rank tells of where it is */
     char host[256], processor[128];
     int index, threads;
 } Node;
-
-/* "model name" of the first processor (x86, and some Arm), else the architecture. */
-static void processor_name(char *text, size_t size)
-{
-    char line[512];
-    struct utsname system;
-    FILE *file = fopen("/proc/cpuinfo", "re");
-    text[0] = 0;
-    while (file && !text[0] && fgets(line, sizeof line, file)) {
-        char *colon = strchr(line, ':');
-        if (strncmp(line, "model name", 10) != 0 || !colon) continue;
-        colon += 1 + strspn(colon + 1, " ");
-        colon[strcspn(colon, "\n")] = 0;
-        snprintf(text, size, "%s", colon);
-    }
-    if (file) fclose(file);
-    if (!text[0]) snprintf(text, size, "%s", uname(&system) == 0 ? system.machine : "unknown processor");
-}
 
 /* The first line of what the library says of itself, without what only its developers read. */
 static void mpi_name(char *text, size_t size)
