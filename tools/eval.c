@@ -58,6 +58,37 @@ static void compare_names(const Classifier *classifier, const Dataset *dataset, 
     }
 }
 
+/* Whether the weights say that their first classes are those of the data set. */
+static bool names_agree(const Classifier *classifier, const Dataset *dataset)
+{
+    if (!classifier->class_names) return false;
+    for (int i = 0; i < dataset_classes(dataset) && i < classifier->config.model.num_classes; i++) {
+        const char *here = dataset_class_name(dataset, i), *there = classifier->class_names[i];
+        if (!here || !there || strcmp(here, there) != 0) return false;
+    }
+    return true;
+}
+
+/* A thousand classes judged on ten others give 0 % without a word. */
+static Status check_classes(const Classifier *classifier, const Dataset *dataset, Error *error)
+{
+    const int known = classifier->config.model.num_classes, present = dataset_classes(dataset);
+    if (known == present || names_agree(classifier, dataset)) return STATUS_OK;
+    return error_set(
+        error, STATUS_USAGE,
+        "these weights know %d classes and the data set has %d, so class 3 of the one is not class 3 of the "
+        "other: expected a data set of their classes, or weights that were trained on this one",
+        known, present);
+}
+
+/* Pixels have to be as the weights were trained: a wrong mean or crop costs points and shows nowhere else. */
+static void print_pixels(const PipelineConfig *p)
+{
+    printf("pixels %d x %d, the middle %g of the shorter side (%s), mean %g %g %g, std %g %g %g\n", p->img_size,
+           p->img_size, p->crop_pct, p->interpolation == INTERPOLATION_BICUBIC ? "bicubic" : "bilinear", p->mean[0],
+           p->mean[1], p->mean[2], p->std[0], p->std[1], p->std[2]);
+}
+
 static void eval_print(const Arguments *arguments, const Evaluation *result)
 {
     const char *format = arguments->json ? "{\"count\":%" PRId64 ",\"top1\":%.4f,\"top5\":%.4f,\"loss\":%.6f}\n"
@@ -74,8 +105,10 @@ static Status eval_here(const Arguments *arguments, const World *world, Log *log
     int threads = cores_threads(&world->cores, arguments->threads);
     if (!status) status = classifier_prepare(&classifier, arguments->batch, threads, error);
     if (!status) status = dataset_open(&dataset, arguments->data, arguments->split, error);
+    if (!status) status = check_classes(&classifier, dataset, error);
     status = world_agree(world->comm, status, error);
     if (status) goto release;
+    if (world->rank == 0 && !arguments->json) print_pixels(&classifier.config.pipeline);
     WorldReport report;
     world_report(world, arguments->threads, threads, &report);
     if (report.warning[0]) log_write(log, LOG_WARNING, "%s", report.warning);

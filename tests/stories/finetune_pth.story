@@ -9,7 +9,7 @@ expect 3 "" pth2safetensors "$CHECKOUT/README.md" never.safetensors
 expect 0 "fits t2t_vit_7" t2t info t7.safetensors
 photographs images 3
 expect 0 "8 classes" t2t convert images data
-expect 0 "images 16" t2t eval --model t2t_vit_7 --data data --weights t7.safetensors
+expect 2 "1000 classes and the data set has 8" t2t eval --model t2t_vit_7 --data data --weights t7.safetensors
 expect 0 "%" t2t predict --model t2t_vit_7 --weights t7.safetensors "$IMAGES/gray_q80_480x360.JPEG"
 finetune=(mpirun -q -np 2 t2t train "$PREFIX/share/t2t/configs/finetune_cifar10.yaml" --set data=data --set threads=1
           --set model=t2t_vit_7 --set img_size=64 --set batch_size=8 --set log_interval=1 --set init_weights=t7.safetensors)

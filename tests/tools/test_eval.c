@@ -95,6 +95,36 @@ Test(eval, weights_from_elsewhere_need_a_model)
     command_free(&own);
 }
 
+Test(eval, weights_of_other_classes_are_not_judged)
+{
+    make_run();
+    const char *folder = temporary_folder();
+    char best[600], bare[600], few[600];
+    snprintf(best, sizeof best, "%.500s/run/best.safetensors", folder);
+    snprintf(bare, sizeof bare, "%.500s/bare.safetensors", folder);
+    snprintf(few, sizeof few, "%.500s/few", folder);
+    strip_metadata(best, bare);
+    tiny_dataset(few, 8, 5);
+    EXPECT(command_run(SECONDS, T2T " eval --data %s --weights %s --config %s/run/config.yaml", few, bare, folder), 2,
+           "know 10 classes and the data set has 8");
+    /* These know that their first eight classes are the ones of the data set. */
+    EXPECT(command_run(SECONDS, T2T " eval --data %s --weights %s", few, best), 0, "images 5");
+}
+
+Test(eval, pixels_are_those_of_the_weights_and_told)
+{
+    make_run();
+    const char *folder = temporary_folder();
+    EXPECT(
+        command_run(SECONDS, T2T " eval --data %s/data --weights %s/run/best.safetensors", folder, folder), 0,
+        "pixels 32 x 32, the middle 0.9 of the shorter side (bicubic), mean 0.485 0.456 0.406, std 0.229 0.224 0.225");
+    EXPECT(command_run(SECONDS,
+                       T2T " eval --data %s/data --weights %s/run/best.safetensors --set crop_pct=1 --set "
+                           "'mean=[0.5, 0.5, 0.5]'",
+                       folder, folder),
+           0, "the middle 1 of the shorter side (bicubic), mean 0.5 0.5 0.5");
+}
+
 Test(eval, bad_input_is_refused)
 {
     make_run();
