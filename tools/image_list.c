@@ -8,6 +8,7 @@
 #include <strings.h>
 #include <sys/stat.h>
 
+#include "core/base/memory.h"
 #include "core/base/path.h"
 
 enum { DEEPEST = 32 }; /* a link to a folder above it would go on for ever */
@@ -16,13 +17,13 @@ static Status append(ImageList *list, const char *path, Error *error)
 {
     if (list->count == list->capacity) {
         int capacity = list->capacity ? 2 * list->capacity : 64;
-        char **paths = realloc(list->paths, (size_t)capacity * sizeof *paths);
-        if (!paths) return error_set(error, STATUS_FAILED, "out of memory for %d images", capacity);
-        list->paths = paths;
+        Status status =
+            memory_resize((void **)&list->paths, capacity, sizeof *list->paths, "the list of images", error);
+        if (status) return status;
         list->capacity = capacity;
     }
-    list->paths[list->count] = strdup(path);
-    if (!list->paths[list->count]) return error_set(error, STATUS_FAILED, "out of memory for %d images", list->count);
+    list->paths[list->count] = memory_copy_text(path, "the list of images", error);
+    if (!list->paths[list->count]) return STATUS_FAILED;
     list->count++;
     return STATUS_OK;
 }

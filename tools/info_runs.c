@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/base/memory.h"
 #include "core/base/printable.h"
 #include "dist/config/config_keys.h"
 #include "dist/monitor/progress.h"
@@ -104,9 +105,9 @@ static void print_json(const RunState *states, int count)
 
 Status info_runs(char *const *paths, int count, const InfoOptions *options, Error *error)
 {
-    RunState *states = calloc((size_t)count, sizeof *states);
+    RunState *states = memory_alloc(count, sizeof *states, "the runs", error);
     int runs = 0;
-    if (!states) return error_set(error, STATUS_FAILED, "out of memory for %d runs", count);
+    if (!states) return STATUS_FAILED;
     Status status = STATUS_OK;
     for (int i = 0; i < count; i++) {
         Error problem = {0};

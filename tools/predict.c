@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "core/base/memory.h"
 #include "core/base/printable.h"
 #include "tools/args.h"
 #include "tools/image_input.h"
@@ -75,14 +76,14 @@ static Status predictor_create(Predictor *predictor, const Arguments *arguments,
     Status status = classifier_open(classifier, &arguments->source, error);
     if (!status) status = classifier_prepare(classifier, predictor->batch, arguments->threads, error);
     if (status) return status;
-    const size_t side = (size_t)classifier->config.model.img_size, batch = (size_t)predictor->batch;
+    static const char PURPOSE[] = "a batch of images";
+    const int64_t side = classifier->config.model.img_size, batch = predictor->batch;
     predictor->threads = pool_threads(classifier->pool);
-    predictor->pictures = calloc((size_t)predictor->threads, sizeof *predictor->pictures);
-    predictor->images = calloc(batch * 3 * side * side, sizeof(float));
-    predictor->logits = calloc(batch * (size_t)classifier->config.model.num_classes, sizeof(float));
-    predictor->errors = calloc(batch, sizeof *predictor->errors);
-    if (!predictor->pictures || !predictor->images || !predictor->logits || !predictor->errors)
-        return error_set(error, STATUS_FAILED, "out of memory for %zu images", batch);
+    predictor->pictures = memory_alloc(predictor->threads, sizeof *predictor->pictures, PURPOSE, error);
+    predictor->images = memory_alloc(batch * 3 * side * side, sizeof(float), PURPOSE, error);
+    predictor->logits = memory_alloc(batch * classifier->config.model.num_classes, sizeof(float), PURPOSE, error);
+    predictor->errors = memory_alloc(batch, sizeof *predictor->errors, PURPOSE, error);
+    if (!predictor->pictures || !predictor->images || !predictor->logits || !predictor->errors) return STATUS_FAILED;
     for (int i = 0; i < predictor->threads && !status; i++)
         status = pictures_create(&predictor->pictures[i], &classifier->config.pipeline, error);
     return status;

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "core/base/file.h"
+#include "core/base/memory.h"
 #include "dist/monitor/html.h"
 #include "dist/monitor/progress.h"
 #include "dist/monitor/report_data.h"
@@ -212,8 +213,8 @@ Status report_write(const char *folder, const char *path, Error *error)
 {
     char *page = NULL, *config_file = NULL;
     size_t size = 0;
-    ReportRun *run = calloc(1, sizeof *run);
-    if (!run) return error_set(error, STATUS_FAILED, "%s: out of memory", path);
+    ReportRun *run = memory_alloc(1, sizeof *run, "a run", error);
+    if (!run) return STATUS_FAILED;
     Status status = report_run_read(run, folder, error);
     if (!status) status = config_text(&run->config, &config_file, error);
     if (!status) {

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "core/base/file.h"
+#include "core/base/memory.h"
 
 /* ---- columns */
 
@@ -14,9 +15,9 @@ static Status fill_columns(ReportRun *run, Error *error)
     const MetricsHistory *history = &run->history;
     const double scale = run->summary.epoch_steps > 0 ? 1.0 / (double)run->summary.epoch_steps : 1;
     run->x_name = run->summary.epoch_steps > 0 ? "epoch" : "step";
-    size_t doubles = (size_t)(TRAIN_COLUMNS * history->trains + VALIDATION_COLUMNS * history->validations);
-    run->memory = calloc(doubles + 1, sizeof(double));
-    if (!run->memory) return error_set(error, STATUS_FAILED, "out of memory for %zu figures", doubles);
+    int64_t doubles = TRAIN_COLUMNS * history->trains + VALIDATION_COLUMNS * history->validations;
+    run->memory = memory_alloc(doubles, sizeof(double), "the figures of a run", error);
+    if (!run->memory) return STATUS_FAILED;
     double *next = run->memory;
     for (int i = 0; i < TRAIN_COLUMNS; i++, next += history->trains) run->train[i] = next;
     for (int i = 0; i < VALIDATION_COLUMNS; i++, next += history->validations) run->validation[i] = next;

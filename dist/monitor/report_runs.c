@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/base/file.h"
+#include "core/base/memory.h"
 #include "dist/config/config_keys.h"
 #include "dist/monitor/html.h"
 #include "dist/monitor/progress.h"
@@ -190,10 +191,9 @@ Status report_write_runs(char *const *folders, int count, const char *path, Erro
 {
     if (count < 2 || count > REPORT_RUNS)
         return error_set(error, STATUS_USAGE, "%d runs; 2 to %d fit one page", count, REPORT_RUNS);
-    Comparison comparison = {.runs = calloc((size_t)count, sizeof *comparison.runs),
-                             .names = calloc((size_t)count, sizeof *comparison.names)};
-    Status status =
-        comparison.runs && comparison.names ? STATUS_OK : error_set(error, STATUS_FAILED, "%s: out of memory", path);
+    Comparison comparison = {.runs = memory_alloc(count, sizeof *comparison.runs, "the runs", error),
+                             .names = memory_alloc(count, sizeof *comparison.names, "the runs", error)};
+    Status status = comparison.runs && comparison.names ? STATUS_OK : STATUS_FAILED;
     for (; !status && comparison.count < count; comparison.count += !status)
         status = report_run_read(&comparison.runs[comparison.count], folders[comparison.count], error);
     if (!status) {
