@@ -165,7 +165,7 @@ Test(report, several_runs_on_one_page)
     snprintf(two, sizeof two, "%s", make_run("two<b>", 5, false));
     snprintf(path, sizeof path, "%s/config.yaml", two);
     config_defaults(&config);
-    config.schedule.lr = 0.125;
+    config.lr = 0.125;
     cr_assert_eq(config_save(&config, path, &error), STATUS_OK);
     snprintf(path, sizeof path, "%s/both.html", temporary_folder());
     char *folders[] = {one, two};
