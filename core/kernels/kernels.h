@@ -2,8 +2,8 @@
  *
  * Kernels are serial functions on pointers; they allocate nothing and know nothing of models. Matrices are row-major
  * with a leading dimension ("ld": floats from one row to the next). A model takes the best table of this processor once
- * and calls through it. All tables but the generic one agree in every bit; `kernels_reference` is plain C with libm, and what the tests
- * compare every other table with.
+ * and calls through it. All tables but the generic one agree in every bit; `kernels_reference` is plain C with
+ * libm, and what the tests compare every other table with.
  *
  *     const Kernels *k = kernels_best();
  *     k->layernorm(rows, cols, x, cols, 1e-5f, weight, bias, y, cols, mean, rstd);

@@ -3,9 +3,9 @@
  * KERNELS_TABLEs; it is compiled for one instruction set.
  * A row's last, partial vector goes through a zero-filled copy; lanes past the end never reach memory.
  *
- * Vectors of different width give the same bits where multiply-adds are fused (all but the generic table): what is fused is said
- * (multiply_add; the compiler fuses nothing, see the Makefile), and sums over a row are of 16 lanes whatever the vector
- * (WideSum).
+ * Vectors of different width give the same bits where multiply-adds are fused (all but the generic table): what is fused
+ * is said (multiply_add; the compiler fuses nothing, see the Makefile), and sums over a row are of 16 lanes whatever the
+ * vector (WideSum).
  */
 #include <math.h>
 #include <string.h>

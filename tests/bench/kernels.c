@@ -21,9 +21,11 @@ static double now(void)
     return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
 }
 
-/* GFLOP/s of multiply-adds in registers, for about half a millisecond. */
+/* GFLOP/s of multiply-adds in registers, for about half a millisecond. BLIS (NULL, and the generic table) is held to
+ * what the processor can. */
 static double burst(const Kernels *k)
 {
+    if (!k || k->gemm == gemm) k = kernels_best();
     double begin = now(), operations = (double)k->multiply_add(250000);
     return operations / (now() - begin) * 1e-9;
 }
@@ -70,21 +72,36 @@ static void multiply(const Kernels *k, const Product *p, const Operands *at)
         k->gemm(p->form, p->m, p->n, p->k, at->a, lda, at->b, p->n, 0.0f, at->c, p->n);
 }
 
-/* The share of the peak: best burst against best burst, both in turns, since the clock of a processor changes. */
+/* Shares of the peak, each burst's against the peak just before and just after it, since the clock of a processor
+ * changes; what counts is the median. */
+enum { ROUNDS = 25 };
+
+static int compare(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static double middle(double shares[ROUNDS])
+{
+    qsort(shares, ROUNDS, sizeof *shares, compare);
+    return shares[ROUNDS / 2];
+}
+
 static double measure(const Kernels *k, const Product *p, Operands *at)
 {
-    enum { ROUNDS = 30 };
-    double best = 0, top = 0, work = 2e-9 * p->m * p->n * p->k;
+    double shares[ROUNDS], work = 2e-9 * p->m * p->n * p->k, before = burst(k);
     int repeat = 1 + (int)(0.15 / work);
     at->packed.n = p->n, at->packed.k = p->k;
     if (k) packed_fill(k, &at->packed, GEMM_NN, 0, p->n, at->b, p->n);
     for (int i = 0; i < ROUNDS; i++) {
-        top = fmax(top, burst(k ? k : kernels_best()));
         double begin = now();
         for (int r = 0; r < repeat; r++) multiply(k, p, at);
-        best = fmax(best, repeat * work / (now() - begin));
+        double rate = repeat * work / (now() - begin), after = burst(k);
+        shares[i] = rate / (0.5 * (before + after));
+        before = after;
     }
-    return best / top;
+    return middle(shares);
 }
 
 static void print_products(void)
@@ -122,12 +139,11 @@ static const Attention ATTENTIONS[] = {
 /* The share of the peak of one part of a head; backwards of five products, that of the scores is done again. */
 static void measure_attention(const Attention *shape, const Kernels *k, double *forward, double *backward)
 {
-    enum { TIMES = 20 };
     size_t tokens = (size_t)shape->tokens, width = (size_t)shape->width, ld = (size_t)shape->ld;
     int count = shape->tokens / shape->parts;
     double work = 4e-9 * count * shape->tokens * shape->width;
     int repeat = 1 + (int)(0.15 / work);
-    double top = 0;
+    double forth[ROUNDS], back[ROUNDS];
     float *qkv = calloc(tokens * ld, 4), *dqkv = calloc(tokens * ld, 4), *out = calloc(tokens * ld, 4);
     float *dout = calloc(tokens * ld, 4), *lse = calloc(tokens, 4);
     float *scratch = calloc(attention_scratch(shape->tokens, shape->width), 4);
@@ -135,21 +151,20 @@ static void measure_attention(const Attention *shape, const Kernels *k, double *
     for (size_t i = 0; i < tokens * ld; i++) qkv[i] = sinf((float)(i % 9973)), dout[i] = cosf((float)(i % 9901));
     AttentionHead head = {.tokens = shape->tokens, .width = shape->width, .scale = 0.125f, .ld = shape->ld};
     head.q = qkv, head.k = qkv + width, head.v = qkv + 2 * width;
-    *forward = *backward = 0;
-    for (int i = 0; i < TIMES; i++) {
-        top = fmax(top, burst(k));
-        double times[3] = {now()};
+    for (int i = 0; i < ROUNDS; i++) {
+        double before = burst(k), times[3] = {now()};
         for (int r = 0; r < repeat; r++) attention_forward(k, &head, 0, count, out, shape->width, lse, scratch);
         times[1] = now();
         for (int r = 0; r < repeat; r++)
             attention_backward(k, &head, 0, count, out, dout, shape->width, lse, dqkv, shape->ld, dqkv + width,
                                dqkv + 2 * width, shape->ld, scratch);
         times[2] = now();
-        *forward = fmax(*forward, repeat * work / (times[1] - times[0]));
-        *backward = fmax(*backward, 2.5 * repeat * work / (times[2] - times[1]));
+        double top = 0.5 * (before + burst(k));
+        forth[i] = repeat * work / (times[1] - times[0]) / top;
+        back[i] = 2.5 * repeat * work / (times[2] - times[1]) / top;
     }
-    *forward /= top;
-    *backward /= top;
+    *forward = middle(forth);
+    *backward = middle(back);
     free(qkv);
     free(dqkv);
     free(out);

@@ -32,3 +32,10 @@ Test(t2t, help_is_found_however_it_is_asked_for)
     EXPECT(command_run(SECONDS, T2T " bench laoder"), 2, "there is no measurement 'laoder'; did you mean 'loader'?");
     EXPECT(command_run(SECONDS, T2T " eval --wieghts x"), 2, "there is no option '--wieghts', did you mean --weights?");
 }
+
+Test(t2t, kernels_that_cannot_run_are_an_error_that_lists_what_can)
+{
+    const char *bench = "T2T_KERNELS=avx9 " T2T " bench step --model t2t_vit_7 --batch 1 --steps 1";
+    EXPECT(command_run(SECONDS, bench), 2, "T2T_KERNELS: 'avx9' is none of the kernels that this processor can run: ");
+    EXPECT(command_run(SECONDS, bench), 2, "generic");
+}
