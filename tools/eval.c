@@ -1,8 +1,11 @@
 /* t2t eval: top-1, top-5 and loss of weights on a data set. Alone, or as every rank of an mpirun or srun. */
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "core/base/printable.h"
 #include "dist/comm/world.h"
 #include "dist/train/evaluate.h"
 #include "tools/args.h"
@@ -18,7 +21,8 @@ typedef struct Arguments {
     ClassifierSource source;
     const char *data, *split;
     int batch, threads;
-    bool json;
+    const char *confusion;
+    bool json, per_class;
 } Arguments;
 
 static Status eval_parse(int argc, char **argv, Arguments *arguments, Operands *operands, Error *error)
@@ -36,6 +40,9 @@ static Status eval_parse(int argc, char **argv, Arguments *arguments, Operands *
         ARG_INT("batch", "N", &arguments->batch, "images at a time on each rank (64)", 1, 65536),
         ARG_INT("threads", "N", &arguments->threads, "of each rank (default, and at most: the cores that it may use)",
                 0, 65536),
+        ARG_FLAG("per-class", &arguments->per_class, "also the images and the accuracy of each class"),
+        ARG_TEXT("confusion", "FILE", &arguments->confusion,
+                 "write how many images of each class (row) are taken for which class (column), as CSV"),
         ARG_FLAG("json", &arguments->json, "one line of JSON"),
         {0},
     };
@@ -89,6 +96,62 @@ static void print_pixels(const PipelineConfig *p)
            p->mean[1], p->mean[2], p->std[0], p->std[1], p->std[2]);
 }
 
+static void csv_text(FILE *out, const char *text)
+{
+    fputc('"', out);
+    for (; *text; text++) {
+        if (*text == '"') fputc('"', out);
+        fputc(*text, out);
+    }
+    fputc('"', out);
+}
+
+static const char *name_of(const Dataset *dataset, int class, char *text, size_t size)
+{
+    const char *name = class < dataset_classes(dataset) ? dataset_class_name(dataset, class) : NULL;
+    if (name)
+        snprintf(text, size, "%s", name);
+    else
+        snprintf(text, size, "class %d", class);
+    return text;
+}
+
+/* A heading and one row for each class of the data set; columns are all classes of the model. */
+static Status write_confusion(const char *path, const Dataset *dataset, int classes, const int64_t *confusion,
+                              Error *error)
+{
+    char name[256];
+    FILE *out = fopen(path, "w");
+    if (!out) return error_set(error, STATUS_FAILED, "%s: cannot write: %s", path, strerror(errno));
+    fputs("class", out);
+    for (int c = 0; c < classes; c++) {
+        fputc(',', out);
+        csv_text(out, name_of(dataset, c, name, sizeof name));
+    }
+    fputc('\n', out);
+    for (int r = 0; r < dataset_classes(dataset); r++) {
+        csv_text(out, name_of(dataset, r, name, sizeof name));
+        for (int c = 0; c < classes; c++) fprintf(out, ",%" PRId64, confusion[(size_t)r * (size_t)classes + (size_t)c]);
+        fputc('\n', out);
+    }
+    const bool failed = ferror(out) != 0;
+    if (fclose(out) == 0 && !failed) return STATUS_OK;
+    return error_set(error, STATUS_FAILED, "%s: cannot write: %s", path, strerror(errno));
+}
+
+static void print_accuracies(const Dataset *dataset, int classes, const int64_t *confusion)
+{
+    char name[256], shown[1024];
+    for (int r = 0; r < dataset_classes(dataset); r++) {
+        const int64_t *row = confusion + (size_t)r * (size_t)classes;
+        int64_t images = 0;
+        for (int c = 0; c < classes; c++) images += row[c];
+        const double share = images ? 100.0 * (double)row[r] / (double)images : 0;
+        printf("%7.2f %%  of %6" PRId64 "  %s\n", share, images,
+               printable(shown, sizeof shown, name_of(dataset, r, name, sizeof name)));
+    }
+}
+
 static void eval_print(const Arguments *arguments, const Evaluation *result)
 {
     const char *format = arguments->json ? "{\"count\":%" PRId64 ",\"top1\":%.4f,\"top5\":%.4f,\"loss\":%.6f}\n"
@@ -101,6 +164,7 @@ static Status eval_here(const Arguments *arguments, const World *world, Log *log
     Classifier classifier = {0};
     Dataset *dataset = NULL;
     Evaluation result;
+    int64_t *confusion = NULL;
     Status status = classifier_open(&classifier, &arguments->source, error);
     int threads = cores_threads(&world->cores, arguments->threads);
     if (!status) status = classifier_prepare(&classifier, arguments->batch, threads, error);
@@ -122,9 +186,20 @@ static Status eval_here(const Arguments *arguments, const World *world, Log *log
                              .log = log,
                              .batch = arguments->batch,
                              .workers = classifier.config.workers};
-    status = evaluate(&config, &classifier.model, 1, &result, error);
+    const int classes = classifier.config.model.num_classes;
+    if (arguments->per_class || arguments->confusion) {
+        config.confusion = confusion = calloc((size_t)classes * (size_t)classes, sizeof *confusion);
+        if (!confusion) status = error_set(error, STATUS_FAILED, "out of memory for %d classes", classes);
+        status = world_agree(world->comm, status, error);
+    }
+    if (!status) status = evaluate(&config, &classifier.model, 1, &result, error);
     if (!status && world->rank == 0) eval_print(arguments, &result);
+    if (!status && world->rank == 0 && arguments->per_class && !arguments->json)
+        print_accuracies(dataset, classes, confusion);
+    if (!status && world->rank == 0 && arguments->confusion)
+        status = write_confusion(arguments->confusion, dataset, classes, confusion, error);
 release:
+    free(confusion);
     dataset_close(dataset);
     classifier_close(&classifier);
     return status;

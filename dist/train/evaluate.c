@@ -16,6 +16,7 @@ typedef struct Work { /* one rank's */
     Loader *loader;
     float *logits, *targets; /* (batch, classes) */
     int classes;
+    int64_t *confusion;            /* or NULL */
     double sums[MAX_MODELS][SUMS]; /* count, top1, top5, loss; counts are exact in a double */
 } Work;
 
@@ -43,6 +44,18 @@ static double exactly_summable(double loss)
     return isfinite(loss) ? ldexp(nearbyint(ldexp(loss, 30)), -30) : loss;
 }
 
+/* Ties go to the lower class, as in loss_topk. */
+static void add_confusion(const Work *work, const Batch *batch, int64_t *confusion)
+{
+    for (int i = 0; i < batch->count; i++) {
+        const float *logits = work->logits + (size_t)i * (size_t)work->classes;
+        int best = 0;
+        for (int c = 1; c < work->classes; c++)
+            if (logits[c] > logits[best]) best = c;
+        confusion[batch->labels[i] * work->classes + best]++;
+    }
+}
+
 /* Sums of a batch that a signal cut short are of no use, and not used. */
 static void add_batch(Work *work, Model *const *models, int count, const Batch *batch)
 {
@@ -58,6 +71,7 @@ static void add_batch(Work *work, Model *const *models, int count, const Batch *
         sums[2] += loss_topk(work->logits, batch->labels, batch->count, work->classes, 5);
         sums[3] +=
             exactly_summable(loss_soft_target(work->logits, work->targets, batch->count, work->classes, 1, NULL));
+        if (i == 0 && work->confusion) add_confusion(work, batch, work->confusion);
     }
 }
 
@@ -117,7 +131,7 @@ Status evaluate(const EvaluateConfig *config, Model *const *models, int count, E
         if (end - begin > most) most = end - begin;
     }
     share_range(images, unit, rank, ranks, &begin, &end);
-    Work work = {.pool = config->pool};
+    Work work = {.pool = config->pool, .confusion = config->confusion};
     bool ended = begin == end;
     Status status = work_create(&work, config, model_config(models[0])->num_classes, begin, end, error);
     status = agree(config, status);
@@ -129,6 +143,9 @@ Status evaluate(const EvaluateConfig *config, Model *const *models, int count, E
     }
     if (!status) {
         MPI_Allreduce(MPI_IN_PLACE, work.sums, MAX_MODELS * SUMS, MPI_DOUBLE, MPI_SUM, config->comm);
+        if (config->confusion)
+            MPI_Allreduce(MPI_IN_PLACE, config->confusion, work.classes * work.classes, MPI_INT64_T, MPI_SUM,
+                          config->comm);
         for (int i = 0; i < count; i++)
             results[i] = (Evaluation){(int64_t)work.sums[i][0], (int64_t)work.sums[i][1], (int64_t)work.sums[i][2],
                                       work.sums[i][3]};

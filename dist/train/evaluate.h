@@ -29,6 +29,9 @@ typedef struct EvaluateConfig {
     bool (*stop)(void *context);
     void (*progress)(void *context, int64_t done, int64_t total); /* may be NULL; images of all ranks */
     void *context;
+    /* NULL, or (classes, classes) of the models, zeroed by the caller: images of each class (row) by the class that the
+     * first model finds likeliest (column), summed over ranks; the caller's. */
+    int64_t *confusion;
 } EvaluateConfig;
 
 typedef struct Evaluation {    /* summed over images and ranks */

@@ -8,6 +8,7 @@
 #include "core/model/safetensors.h"
 #include "core/model/weights.h"
 #include "dist/config/config.h"
+#include "core/base/file.h"
 #include "core/base/status.h"
 #include "dist/monitor/metrics.h"
 #include "core/base/path.h"
@@ -123,6 +124,41 @@ Test(eval, pixels_are_those_of_the_weights_and_told)
                            "'mean=[0.5, 0.5, 0.5]'",
                        folder, folder),
            0, "the middle 1 of the shorter side (bicubic), mean 0.5 0.5 0.5");
+}
+
+/* The matrix' rows are the classes' images, its diagonal is what top-1 counts; on any ranks. */
+Test(eval, the_confusion_matrix_adds_up)
+{
+    make_run();
+    const char *folder = temporary_folder();
+    char path[600], *text[2];
+    for (int i = 0; i < 2; i++) {
+        size_t size;
+        Error error = {0};
+        snprintf(path, sizeof path, "%.500s/confusion%d.csv", folder, i);
+        EXPECT(command_run(SECONDS,
+                           MPIRUN "%d " T2T " eval --data %s/data --per-class --threads 1 --weights "
+                                  "%s/run/best.safetensors --confusion %s",
+                           1 + 2 * i, folder, folder, path),
+               0, "images 37", " %  of      4  ", " %  of      3  ");
+        cr_assert_eq(file_read(path, 1 << 20, &text[i], &size, &error), STATUS_OK, "%s", error.message);
+    }
+    cr_assert_str_eq(text[0], text[1]);
+    int images = 0, right = 0, row = 0;
+    for (char *line = strchr(text[0], '\n') + 1; *line; line = strchr(line, '\n') + 1, row++) {
+        char *at = line;
+        for (int column = 0; column < 10; column++) {
+            at = strchr(at, ',') + 1;
+            images += atoi(at);
+            if (column == row) right += atoi(at);
+        }
+    }
+    cr_assert_eq(row, 10);
+    cr_assert_eq(images, 37);
+    char want[64];
+    snprintf(want, sizeof want, "top-1  %.3f", 100.0 * right / 37);
+    EXPECT(command_run(SECONDS, T2T " eval --data %s/data --weights %s/run/best.safetensors", folder, folder), 0, want);
+    free(text[0]), free(text[1]);
 }
 
 Test(eval, bad_input_is_refused)
