@@ -119,11 +119,22 @@ static Status cut_files(Metrics *metrics, const char *lines, const char *summary
 
 /* ---- opening */
 
-static Status write_heading(const Metrics *metrics, const char *summary, Error *error)
+/* Older files have the raw weights' columns first. */
+static bool begins_with_raw(const char *summary)
+{
+    char heading[128] = "";
+    FILE *file = fopen(summary, "r");
+    if (file && !fgets(heading, sizeof heading, file)) heading[0] = '\0';
+    if (file) fclose(file);
+    return strstr(heading, "eval_top1_ema") != NULL;
+}
+
+static Status write_heading(Metrics *metrics, const char *summary, Error *error)
 {
     static const char RAW[] = "epoch,train_loss,eval_loss,eval_top1,eval_top5\n";
     static const char WITH_EMA[] =
-        "epoch,train_loss,eval_loss,eval_top1,eval_top5,eval_loss_ema,eval_top1_ema,eval_top5_ema\n";
+        "epoch,train_loss,eval_loss,eval_top1,eval_top5,eval_loss_raw,eval_top1_raw,eval_top5_raw\n";
+    metrics->raw_first = begins_with_raw(summary);
     if (file_size(summary) > 0) return STATUS_OK;
     const char *heading = metrics->ema ? WITH_EMA : RAW;
     return record_file_append(metrics->summary, heading, strlen(heading), "summary.csv", error);
@@ -266,11 +277,14 @@ Status metrics_train(Metrics *metrics, const TrainRecord *record, Error *error)
 static Status append_row(const Metrics *metrics, const ValidationRecord *record, Error *error)
 {
     char row[4096]; /* the largest double has 309 digits before its point */
+    const double raw[] = {record->loss, record->top1, record->top5};
+    const double averaged[] = {record->loss_ema, record->top1_ema, record->top5_ema};
+    const bool raw_first = !metrics->ema || metrics->raw_first;
+    const double *first = raw_first ? raw : averaged, *second = raw_first ? averaged : raw;
     int size = snprintf(row, sizeof row, "%" PRId64 ",%.6f,%.6f,%.4f,%.4f", record->epoch,
-                        epoch_loss(metrics, record->epoch), record->loss, record->top1, record->top5);
+                        epoch_loss(metrics, record->epoch), first[0], first[1], first[2]);
     if (metrics->ema)
-        size += snprintf(row + size, sizeof row - (size_t)size, ",%.6f,%.4f,%.4f", record->loss_ema, record->top1_ema,
-                         record->top5_ema);
+        size += snprintf(row + size, sizeof row - (size_t)size, ",%.6f,%.4f,%.4f", second[0], second[1], second[2]);
     row[size++] = '\n';
     return record_file_append(metrics->summary, row, (size_t)size, "summary.csv", error);
 }

@@ -11,8 +11,9 @@
  *     {"event":"end", "step":, "state":"done"|"stopped", "core_hours":, "time":}
  * core_hours: of all starts up to here, cut ones included: time of threads that compute. step: updates done. epoch: from 0. loss and grad_norm: means over the interval; a non-finite number is null.
  * time: of writing, in seconds since 1970 (UTC). data_wait, comm_wait: shares (0 .. 1) of the interval's time. top1, top5: percent. *_ema only with an EMA.
- * summary.csv: a row per validation, timm's columns, then those of the EMA:
- *     epoch,train_loss,eval_loss,eval_top1,eval_top5[,eval_loss_ema,eval_top1_ema,eval_top5_ema]
+ * summary.csv: a row per validation, timm's columns, which are the averaged weights' when there is an EMA, as the official
+ * script has them; then those of the raw weights:
+ *     epoch,train_loss,eval_loss,eval_top1,eval_top5[,eval_loss_raw,eval_top1_raw,eval_top5_raw]
  *
  * A resumed run repeats the steps after its checkpoint; metrics_open therefore cuts what lies beyond `step`, and
  * whatever a crash left half written. Rank 0 only.
@@ -83,6 +84,7 @@ const char *core_hours_text(double hours, char text[32]); /* "0.0172", "12.5", "
 typedef struct Metrics {
     int lines, summary; /* file descriptors, appending */
     bool ema;
+    bool raw_first; /* summary.csv was begun when it had the raw weights' columns first: it goes on so */
     TensorBoard board;
     int64_t last_step;       /* of the last train record */
     int64_t validated_epoch; /* the last with a validation record; -1: none */

@@ -100,8 +100,35 @@ Test(metrics, format_is_the_published_one)
         "\"images_per_s\":0.0,\"data_wait\":0.0,\"comm_wait\":0.0}\n");
     /* (4 * 6.96 + 4 * 6.92 + 2 * 6.90) / 10 */
     expect_text(folder, "summary.csv",
-                "epoch,train_loss,eval_loss,eval_top1,eval_top5,eval_loss_ema,eval_top1_ema,eval_top5_ema\n"
-                "0,6.932000,3.500000,1.0000,21.0000,3.250000,2.0000,22.0000\n");
+                "epoch,train_loss,eval_loss,eval_top1,eval_top5,eval_loss_raw,eval_top1_raw,eval_top5_raw\n"
+                "0,6.932000,3.250000,2.0000,22.0000,3.500000,1.0000,21.0000\n");
+}
+
+/* A table that was begun with the raw weights first goes on so: its heading says what its columns are. */
+Test(metrics, an_older_summary_keeps_its_columns)
+{
+    static const char OLD[] =
+        "epoch,train_loss,eval_loss,eval_top1,eval_top5,eval_loss_ema,eval_top1_ema,eval_top5_ema\n";
+    const char *folder = temporary_folder();
+    char path[600], want[300];
+    Metrics metrics;
+    Error error = {0};
+    snprintf(path, sizeof path, "%.500s/summary.csv", folder);
+    cr_assert_eq(file_write(path, OLD, strlen(OLD), &error), STATUS_OK);
+    cr_assert_eq(metrics_open(&metrics, folder, 0, true, &error), STATUS_OK, "%s", error.message);
+    ValidationRecord record = {.step = 5,
+                               .count = 10,
+                               .loss = 1,
+                               .top1 = 50,
+                               .top5 = 90,
+                               .has_ema = true,
+                               .loss_ema = 2,
+                               .top1_ema = 60,
+                               .top5_ema = 95};
+    cr_assert_eq(metrics_validation(&metrics, &record, &error), STATUS_OK);
+    metrics_close(&metrics);
+    snprintf(want, sizeof want, "%s0,nan,1.000000,50.0000,90.0000,2.000000,60.0000,95.0000\n", OLD);
+    expect_text(folder, "summary.csv", want);
 }
 
 Test(metrics, without_an_ema_the_columns_are_timms)
