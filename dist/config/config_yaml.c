@@ -165,7 +165,8 @@ typedef struct Origins {
 
 static void origin_name(const Origins *origins, int key, char *where, size_t size)
 {
-    const Place place = key < 0 ? (Place){0} : origins->places[key];
+    Place place = {0};
+    if (key >= 0) place = origins->places[key];
     if (place.file > 0)
         snprintf(where, size, "%s:%d", origins->files[place.file - 1], place.line);
     else if (place.file < 0)
