@@ -39,12 +39,13 @@ static void check_same(const char *run, const char *options)
         if (i == 2 && strstr(options, "zero=1")) continue; /* in parts, each a file */
         cr_assert(same_tensors(one, other), "%s differ with %s", FILES[i], options);
     }
-    SUCCEEDS(command_run(10,
-                         "cd %s && for run in one %s; do sed "
-                         "'s/\"\\(time\\|seconds\\|images_per_s\\|data_wait\\|comm_wait\\)\":[^,}]*//g' "
-                         "$run/metrics.jsonl | grep 'train\\|validation' | sort | uniq >$run.record; done && "
-                         "test $(grep -c validation one.record) = 2 && diff one.record %s.record",
-                         temporary_folder(), run, run));
+    SUCCEEDS(command_run(
+        10,
+        "cd %s && for run in one %s; do sed "
+        "'s/\"\\(time\\|seconds\\|images_per_s\\|data_wait\\|comm_wait\\)\":[^,}]*//g' "
+        "$run/metrics.jsonl | grep 'event.:.train\\|event.:.validation' | sort | uniq >$run.record; done && "
+        "test $(grep -c event.:.validation one.record) = 2 && diff one.record %s.record",
+        temporary_folder(), run, run));
 }
 
 typedef struct Case {
