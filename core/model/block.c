@@ -31,25 +31,25 @@ static void list_sums(Block *block)
     for (int i = 0; i < 2; i++) block_add_sum(block, block->expand[i], block->dim);
 }
 
-static void find_attention(Block *block, Finder *finder)
+static void find_attention(Block *block, ParamLookup *lookup)
 {
     int dim = block->dim;
     if (!block->ghost) {
-        block->qkv[0] = find_linear(finder, "attn.qkv", dim, 3 * dim);
+        block->qkv[0] = find_linear(lookup, "attn.qkv", dim, 3 * dim);
         block->qkv_parts = 1;
         return;
     }
-    static const char *const PARTS[] = {"attn.q", "attn.k", "attn.v"};
+    static const char *const PHASES[] = {"attn.q", "attn.k", "attn.v"};
     static const char *const FACTORS[] = {"attn.cheap_operation_q.weight", "attn.cheap_operation_k.weight",
                                           "attn.cheap_operation_v.weight"};
     for (int i = 0; i < 3; i++) {
-        block->qkv[i] = find_linear(finder, PARTS[i], dim, dim / 2);
-        block->widen[i] = find_offset(finder, FACTORS[i]);
+        block->qkv[i] = find_linear(lookup, PHASES[i], dim, dim / 2);
+        block->widen[i] = find_offset(lookup, FACTORS[i]);
     }
     block->qkv_parts = 3;
 }
 
-void block_build(Block *block, Finder *finder, const ModelConfig *config, const BlockShape *shape, int layer,
+void block_build(Block *block, ParamLookup *lookup, const ModelConfig *config, const BlockShape *shape, int layer,
                  int tokens)
 {
     int dim = shape->width_in;
@@ -57,7 +57,7 @@ void block_build(Block *block, Finder *finder, const ModelConfig *config, const 
     block->linear.weight = -1;
     if (shape->transition) {
         block->transition = true;
-        block->linear = find_linear(finder, "linear", dim, block->out);
+        block->linear = find_linear(lookup, "linear", dim, block->out);
         list_sums(block);
         return;
     }
@@ -69,21 +69,21 @@ void block_build(Block *block, Finder *finder, const ModelConfig *config, const 
     block->drop = config->drop;
     block->attn_drop = config->attn_drop;
     block->drop_path = shape->drop_path;
-    block->norm1 = find_norm(finder, "norm1", dim, config->norm_eps);
-    block->norm2 = find_norm(finder, "norm2", dim, config->norm_eps);
-    find_attention(block, finder);
-    block->proj = find_linear(finder, "attn.proj", dim, dim);
-    block->fc1 = find_linear(finder, "mlp.fc1", dim, block->ghost ? dim : shape->hidden);
-    block->fc2 = find_linear(finder, "mlp.fc2", shape->hidden, dim);
-    if (block->dense) block->linear = find_linear(finder, "dense_linear", dim, block->out - dim);
+    block->norm1 = find_norm(lookup, "norm1", dim, config->norm_eps);
+    block->norm2 = find_norm(lookup, "norm2", dim, config->norm_eps);
+    find_attention(block, lookup);
+    block->proj = find_linear(lookup, "attn.proj", dim, dim);
+    block->fc1 = find_linear(lookup, "mlp.fc1", dim, block->ghost ? dim : shape->hidden);
+    block->fc2 = find_linear(lookup, "mlp.fc2", shape->hidden, dim);
+    if (block->dense) block->linear = find_linear(lookup, "dense_linear", dim, block->out - dim);
     if (block->se) {
         block->se_hidden = dim / 16;
-        block->se1 = find_offset(finder, "attn.se_layer.fc.0.weight");
-        block->se2 = find_offset(finder, "attn.se_layer.fc.2.weight");
+        block->se1 = find_offset(lookup, "attn.se_layer.fc.0.weight");
+        block->se2 = find_offset(lookup, "attn.se_layer.fc.2.weight");
     }
     if (block->ghost) {
-        block->expand[0] = find_offset(finder, "mlp.cheap_operation2.weight");
-        block->expand[1] = find_offset(finder, "mlp.cheap_operation3.weight");
+        block->expand[0] = find_offset(lookup, "mlp.cheap_operation2.weight");
+        block->expand[1] = find_offset(lookup, "mlp.cheap_operation3.weight");
     }
     list_sums(block);
 }
@@ -124,9 +124,9 @@ void block_carve_saved(Block *block, Arena *arena, int batch)
     }
     saved->attention = stored_carve(arena, later * dim, half);
     saved->lse = arena_floats(arena, later * (size_t)block->heads);
-    saved->x2 = stored_carve(arena, later * dim, half);
-    if (!block->hidden_again) saved->hidden = stored_carve(arena, later * (size_t)block->fc1.out, half);
-    saved->kept_memory = arena_carve(arena, BRANCHES * kept_ints(batch) * sizeof(int));
+    saved->residual_mid = stored_carve(arena, later * dim, half);
+    if (!block->recompute_hidden) saved->hidden = stored_carve(arena, later * (size_t)block->fc1.out, half);
+    saved->kept_memory = arena_carve(arena, BRANCHES * drop_path_ints(batch) * sizeof(int));
     if (block->se) {
         saved->projected = arena_floats(arena, rows * dim);
         saved->squeeze = arena_floats(arena, (size_t)batch * (size_t)(2 * block->dim + block->se_hidden));
@@ -175,7 +175,7 @@ size_t block_scratch(const Block *block)
 
 typedef struct ForwardJob {
     Block *block;
-    const Step *step;
+    const StepContext *step;
     const float *x;
     float *out;
     int64_t rows;
@@ -191,19 +191,19 @@ static void block_qkv_task(void *context, int64_t task, int thread)
 {
     const ForwardJob *job = context;
     const Block *block = job->block;
-    const Step *step = job->step;
+    const StepContext *step = job->step;
     const BlockSaved *saved = &block->saved;
-    const Kept *kept = &saved->kept[BRANCH_ATTENTION];
+    const DropPathMask *kept = &saved->kept[BRANCH_ATTENTION];
     int64_t first = task * ROW_TILE;
     int rows = block_tile_rows(job->rows, task), dim = block->dim;
-    Span span = kept_span(kept, first, rows);
+    Span span = kept_rows(kept, first, rows);
     float *norm = step_scratch(step, thread), *rest = norm + (int64_t)ROW_TILE * dim;
     float *qkv = stored_write(saved->qkv, span.first * 3 * dim, rest);
     const float *x = stored_rounded(step->kernels, saved->x, first * dim, rows, dim, job->x + first * dim, rest);
     if (span.rows == 0) return;
     norm_forward(step, &block->norm1, kept, first, rows, x, dim, norm, saved->mean1 + span.first,
                  saved->rstd1 + span.first);
-    step_lap(step, thread, PART_NORMS);
+    step_charge(step, thread, PHASE_NORMS);
     for (int i = 0; i < block->qkv_parts; i++) {
         const Linear *linear = &block->qkv[i];
         float *part = qkv + (int64_t)i * dim;
@@ -220,7 +220,7 @@ int64_t block_rows(const Block *block, int which)
     return (int64_t)block->saved.kept[which].count * block->tokens;
 }
 
-uint64_t block_head_key(const Block *block, const Step *step, int64_t image, int head)
+uint64_t block_head_key(const Block *block, const StepContext *step, int64_t image, int head)
 {
     int in_batch = block->saved.kept[BRANCH_ATTENTION].images[image];
     Rng rng = {.key = site_key(step, in_batch, block->layer, SITE_ATTENTION)};
@@ -232,7 +232,7 @@ size_t block_head_floats(const Block *block)
     return floats_aligned((size_t)block->tokens * (size_t)(block->dim / block->heads));
 }
 
-AttentionHead block_head(const Block *block, const Step *step, int64_t task, float *scratch)
+AttentionHead block_head(const Block *block, const StepContext *step, int64_t task, float *scratch)
 {
     int64_t image = task / block->heads, head = task % block->heads;
     int width = block->dim / block->heads, ld = 3 * block->dim;
@@ -270,15 +270,15 @@ static void block_attention_task(void *context, int64_t task, int thread)
     stored_end_part(kernels, block->saved.attention, at, head.tokens, head.width, block->dim, out);
 }
 
-Branch block_branch(const Block *block, int which)
+ResidualBranch block_branch(const Block *block, int which)
 {
-    return (Branch){.layer = block->layer,
-                    .site = which == BRANCH_ATTENTION ? SITE_PROJECTION : SITE_OUTPUT,
-                    .drop = block->drop,
-                    .kept = block->saved.kept[which]};
+    return (ResidualBranch){.layer = block->layer,
+                            .site = which == BRANCH_ATTENTION ? SITE_PROJECTION : SITE_OUTPUT,
+                            .drop = block->drop,
+                            .kept = block->saved.kept[which]};
 }
 
-Gate block_gate(const Block *block, const Step *step)
+Gate block_gate(const Block *block, const StepContext *step)
 {
     return (Gate){.tokens = block->tokens,
                   .dim = block->dim,
@@ -322,80 +322,84 @@ static void se_multiply(const Block *block, Span span, float *y)
 }
 
 /* From fc1's output (with its bias) to fc2's input. */
-void block_activate(const Block *block, const Step *step, int64_t first, int rows, const float *hidden, float *act)
+void block_activate(const Block *block, const StepContext *step, int64_t first, int rows, const float *hidden,
+                    float *act)
 {
-    const Kept *kept = &block->saved.kept[BRANCH_MLP];
+    const DropPathMask *kept = &block->saved.kept[BRANCH_MLP];
     if (block->ghost)
-        ghost_expand(step->kernels, kept_span(kept, first, rows).rows, block->dim, hidden, block->dim,
+        ghost_expand(step->kernels, kept_rows(kept, first, rows).rows, block->dim, hidden, block->dim,
                      step->weights + block->expand[0], step->weights + block->expand[1], act, 3 * block->dim);
     dropout_rows(step, block->layer, SITE_HIDDEN, block->drop, kept, first, rows, block->fc2.in, act);
 }
 
-/* From attention's output to x2 (rows, dim). */
-static void attention_end(const ForwardJob *job, int64_t first, int rows, float *x2, float *scratch, int thread)
+/* From attention's output to residual_mid (rows, dim). */
+static void attention_end(const ForwardJob *job, int64_t first, int rows, float *residual_mid, float *scratch,
+                          int thread)
 {
     const Block *block = job->block;
     const BlockSaved *saved = &block->saved;
     int dim = block->dim;
-    Span span = kept_span(&saved->kept[BRANCH_ATTENTION], first, rows);
-    Branch branch = block_branch(block, BRANCH_ATTENTION);
+    Span span = kept_rows(&saved->kept[BRANCH_ATTENTION], first, rows);
+    ResidualBranch branch = block_branch(block, BRANCH_ATTENTION);
     const float *bias = block->se ? NULL : linear_bias(job->step, &block->proj);
     if (block->se)
         se_multiply(block, span, scratch);
     else if (span.rows > 0)
         linear_forward_stored(job->step, &block->proj, span.rows, saved->attention, span.first * dim, dim, scratch,
                               dim);
-    step_lap(job->step, thread, block->se ? PART_NORMS : PART_LINEARS);
-    branch_forward(job->step, &branch, first, rows, dim, scratch, bias, job->x + first * dim, dim, x2, dim);
-    step_lap(job->step, thread, PART_NORMS);
+    step_charge(job->step, thread, block->se ? PHASE_NORMS : PHASE_LINEARS);
+    residual_forward(job->step, &branch, first, rows, dim, scratch, bias, job->x + first * dim, dim, residual_mid, dim);
+    step_charge(job->step, thread, PHASE_NORMS);
 }
 
-/* From x2 (rows, dim) to fc2's output without its bias, in branch_out (kept rows, dim). */
-static void mlp(const ForwardJob *job, int64_t first, int rows, const float *x2, float *branch_out, float *scratch,
-                int thread)
+/* From residual_mid (rows, dim) to fc2's output without its bias, in branch_out (kept rows, dim). */
+static void mlp(const ForwardJob *job, int64_t first, int rows, const float *residual_mid, float *branch_out,
+                float *scratch, int thread)
 {
     const Block *block = job->block;
-    const Step *step = job->step;
+    const StepContext *step = job->step;
     const Kernels *k = step->kernels;
     const BlockSaved *saved = &block->saved;
-    const Kept *kept = &saved->kept[BRANCH_MLP];
+    const DropPathMask *kept = &saved->kept[BRANCH_MLP];
     int dim = block->dim, width = block->fc1.out;
-    Span span = kept_span(kept, first, rows);
+    Span span = kept_rows(kept, first, rows);
     float *norm = scratch, *rounded = norm + (int64_t)ROW_TILE * dim, *act = rounded + (int64_t)ROW_TILE * dim;
     float *hidden = stored_write(saved->hidden, span.first * width, act + (int64_t)ROW_TILE * block->fc2.in);
-    const float *in = stored_rounded(k, saved->x2, first * dim, rows, dim, x2, rounded);
+    const float *in = stored_rounded(k, saved->residual_mid, first * dim, rows, dim, residual_mid, rounded);
     if (span.rows == 0) return;
     norm_forward(step, &block->norm2, kept, first, rows, in, dim, norm, saved->mean2 + span.first,
                  saved->rstd2 + span.first);
-    step_lap(step, thread, PART_NORMS);
+    step_charge(step, thread, PHASE_NORMS);
     linear_forward(step, &block->fc1, span.rows, norm, dim, hidden, width);
-    step_lap(step, thread, PART_LINEARS);
+    step_charge(step, thread, PHASE_LINEARS);
     if (block->ghost)
         k->add_bias(span.rows, width, linear_bias(step, &block->fc1), hidden, width);
     else
         k->bias_gelu(span.rows, width, linear_bias(step, &block->fc1), hidden, width, act, block->fc2.in);
     stored_end(k, saved->hidden, span.first * width, span.rows, width, hidden);
     block_activate(block, step, first, rows, hidden, act);
-    step_lap(step, thread, PART_NORMS);
+    step_charge(step, thread, PHASE_NORMS);
     linear_forward(step, &block->fc2, span.rows, act, block->fc2.in, branch_out, dim);
-    step_lap(step, thread, PART_LINEARS);
+    step_charge(step, thread, PHASE_LINEARS);
 }
 
 static void block_rest_task(void *context, int64_t task, int thread)
 {
     const ForwardJob *job = context;
     const Block *block = job->block;
-    const Step *step = job->step;
+    const StepContext *step = job->step;
     int64_t first = task * ROW_TILE;
     int rows = block_tile_rows(job->rows, task), dim = block->dim;
     float *scratch = step_scratch(step, thread), *y = (block->dense ? block->saved.y : job->out) + first * dim;
-    float *rest = scratch + (int64_t)ROW_TILE * dim, *x2 = stored_write(block->saved.x2, first * dim, rest);
-    Branch branch = block_branch(block, BRANCH_MLP);
+    float *rest = scratch + (int64_t)ROW_TILE * dim,
+          *residual_mid = stored_write(block->saved.residual_mid, first * dim, rest);
+    ResidualBranch branch = block_branch(block, BRANCH_MLP);
     if (block->half) rest += (int64_t)ROW_TILE * dim;
-    attention_end(job, first, rows, x2, scratch, thread);
-    mlp(job, first, rows, x2, scratch, rest, thread);
-    branch_forward(step, &branch, first, rows, dim, scratch, linear_bias(step, &block->fc2), x2, dim, y, dim);
-    step_lap(step, thread, PART_NORMS);
+    attention_end(job, first, rows, residual_mid, scratch, thread);
+    mlp(job, first, rows, residual_mid, scratch, rest, thread);
+    residual_forward(step, &branch, first, rows, dim, scratch, linear_bias(step, &block->fc2), residual_mid, dim, y,
+                     dim);
+    step_charge(step, thread, PHASE_NORMS);
     if (!block->dense) return;
     float *out = job->out + first * block->out;
     for (int r = 0; r < rows; r++)
@@ -417,28 +421,28 @@ static void block_transition_task(void *context, int64_t task, int thread)
                                   job->out + first * block->out, block->out);
 }
 
-void block_forward(Block *block, const Step *step, const float *x, float *out)
+void block_forward(Block *block, const StepContext *step, const float *x, float *out)
 {
     ForwardJob job = {.block = block, .step = step, .x = x, .out = out, .rows = (int64_t)step->batch * block->tokens};
     int64_t tiles = tile_count(job.rows);
     if (block->transition) {
-        step_run(step, tiles, block_transition_task, &job, PART_LINEARS);
+        step_run(step, tiles, block_transition_task, &job, PHASE_LINEARS);
         return;
     }
-    Kept *kept = block->saved.kept;
+    DropPathMask *kept = block->saved.kept;
     for (int i = 0; i < BRANCHES; i++)
-        kept[i] = kept_draw(step, block->layer, i, block->drop_path, block->tokens,
-                            block->saved.kept_memory + (size_t)i * kept_ints(step->batch));
+        kept[i] = drop_path_sample(step, block->layer, i, block->drop_path, block->tokens,
+                                   block->saved.kept_memory + (size_t)i * drop_path_ints(step->batch));
     if (block->class_only) {
         class_block_forward(block, step, x, out);
         return;
     }
     int64_t images = kept[BRANCH_ATTENTION].count;
-    step_run(step, tiles, block_qkv_task, &job, PART_LINEARS);
-    step_run(step, images * block->heads, block_attention_task, &job, PART_ATTENTION);
+    step_run(step, tiles, block_qkv_task, &job, PHASE_LINEARS);
+    step_run(step, images * block->heads, block_attention_task, &job, PHASE_ATTENTION);
     if (block->se) {
-        step_run(step, tile_count(images * block->tokens), se_project_task, &job, PART_LINEARS);
-        step_run(step, images, se_gate_task, &job, PART_NORMS);
+        step_run(step, tile_count(images * block->tokens), se_project_task, &job, PHASE_LINEARS);
+        step_run(step, images, se_gate_task, &job, PHASE_NORMS);
     }
-    step_run(step, tiles, block_rest_task, &job, PART_LINEARS);
+    step_run(step, tiles, block_rest_task, &job, PHASE_LINEARS);
 }

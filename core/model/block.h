@@ -1,14 +1,15 @@
 /* block.h: one entry of the backbone: a transformer block (plain, SE, ghost, dense) or a dense transition. Internal to
  * core/.
  *
- *     x2  = x  + path(drop(proj(attention(qkv(norm1(x))))))     SE: a gate between proj and drop
- *     y   = x2 + path(drop(fc2(drop(gelu(fc1(norm2(x2)))))))    ghost: cheap channels beside qkv's and fc1's
+ *     residual_mid = x + path(drop(proj(attention(qkv(norm1(x))))))     SE: a gate between proj and drop
+ *     y = residual_mid + path(drop(fc2(drop(gelu(fc1(norm2(residual_mid)))))))
+ *                                                               ghost: cheap channels beside qkv's and fc1's
  *     out = y, or for the dense model concat(x, dense_linear(y)); transition: gelu(linear(x))
  *
  * A branch that drop path dropped for an image is not computed for it: see residual.h.
  *
  * Forward is three parallel regions: rows (norm1, qkv), heads (attention), rows (the rest, while a tile is in cache).
- * Backward mirrors it; it keeps x, the norms' statistics, qkv, attention's output and row sums, x2 and fc1's output,
+ * Backward mirrors it; it keeps x, the norms' statistics, qkv, attention's output and row sums, residual_mid and fc1's output,
  * and computes the rest again. The last block of a plain model is one region: see cls_block.c.
  */
 #ifndef CORE_MODEL_BLOCK_H
@@ -30,12 +31,12 @@ typedef struct BlockSaved {
     float *class_context; /* class_only: (images of A, heads, dim): n^T p */
     Stored attention;     /* (A, dim) */
     float *lse;           /* (images of A, heads, tokens) */
-    Stored x2;            /* (R, dim), what norm2 reads */
+    Stored residual_mid;  /* (R, dim), what norm2 reads */
     Stored hidden;        /* (M, fc1.out), before GELU; a transition: (R, out) */
     float *projected;     /* SE: (A, dim), before the gate */
     float *squeeze;       /* SE: (images of A, 2 * dim + se_hidden): mean, gate, squeezed */
     float *y;             /* dense: (R, dim), what dense_linear reads */
-    Kept kept[BRANCHES];
+    DropPathMask kept[BRANCHES];
     int *kept_memory;
 } BlockSaved;
 
@@ -60,9 +61,9 @@ typedef struct Block {
     int layer, tokens, dim, out, heads, se_hidden;
     float scale; /* of the scores */
     bool transition, ghost, se, dense;
-    bool class_only;   /* the model reads only the first row of each image */
-    bool half;         /* what is kept, and what products read, is bfloat16: plain blocks, but for the last */
-    bool hidden_again; /* backward computes hidden a second time; its memory is shared, and the model's to set */
+    bool class_only;       /* the model reads only the first row of each image */
+    bool half;             /* what is kept, and what products read, is bfloat16: plain blocks, but for the last */
+    bool recompute_hidden; /* backward computes hidden a second time; its memory is shared, and the model's to set */
     double drop, attn_drop, drop_path;
     Norm norm1, norm2;
     Linear qkv[3];
@@ -76,7 +77,7 @@ typedef struct Block {
     BlockSaved saved;
 } Block;
 
-void block_build(Block *block, Finder *finder, const ModelConfig *config, const BlockShape *shape, int layer,
+void block_build(Block *block, ParamLookup *lookup, const ModelConfig *config, const BlockShape *shape, int layer,
                  int tokens);
 int block_linears(Block *block, Linear **out); /* fills out (MAX_BLOCK_LINEARS); returns how many */
 
@@ -86,10 +87,10 @@ void block_carve_buffers(Block *block, BlockBuffers *buffers, Arena *arena, int 
 size_t block_scratch(const Block *block); /* floats for each thread */
 
 /* x (R, dim) to out (R, out) */
-void block_forward(Block *block, const Step *step, const float *x, float *out);
+void block_forward(Block *block, const StepContext *step, const float *x, float *out);
 /* From dout (R, out) to dx (R, dim), and the gradients of the block's parameters. Where widths are equal (all but the
  * dense model's blocks) the work is in place: dx must be dout. dout is scratch afterwards. */
-void block_backward(Block *block, const Step *step, const BlockBuffers *buffers, const float *x, float *dout,
+void block_backward(Block *block, const StepContext *step, const BlockBuffers *buffers, const float *x, float *dout,
                     float *dx);
 
 #endif

@@ -6,7 +6,7 @@
 
 typedef struct BackwardJob {
     Block *block;
-    const Step *step;
+    const StepContext *step;
     const BlockBuffers *buffers;
     const float *x;    /* (R, dim) */
     const float *dout; /* (R, out) */
@@ -49,9 +49,9 @@ static void activation_tile(const BackwardJob *job, int64_t tile, int64_t first,
                             float *act, float *scratch)
 {
     const Block *block = job->block;
-    const Step *step = job->step;
-    const Kept *kept = &block->saved.kept[BRANCH_MLP];
-    int width = block->fc2.in, dense = kept_span(kept, first, rows).rows;
+    const StepContext *step = job->step;
+    const DropPathMask *kept = &block->saved.kept[BRANCH_MLP];
+    int width = block->fc2.in, dense = kept_rows(kept, first, rows).rows;
     dropout_rows(step, block->layer, SITE_HIDDEN, block->drop, kept, first, rows, width, dact);
     if (!block->ghost) {
         step->kernels->gelu_backward((int64_t)dense * width, hidden, dact, act, hidden);
@@ -66,13 +66,13 @@ static void activation_tile(const BackwardJob *job, int64_t tile, int64_t first,
 }
 
 /* fc1's output with its bias once more; norm (kept rows, dim) is scratch. */
-static void hidden_tile(const BackwardJob *job, int64_t first, int rows, Span span, const float *x2, float *hidden,
-                        float *norm)
+static void hidden_tile(const BackwardJob *job, int64_t first, int rows, Span span, const float *residual_mid,
+                        float *hidden, float *norm)
 {
     const Block *block = job->block;
     const BlockSaved *saved = &block->saved;
     int dim = block->dim, width = block->fc1.out;
-    norm_forward(job->step, &block->norm2, &saved->kept[BRANCH_MLP], first, rows, x2, dim, norm,
+    norm_forward(job->step, &block->norm2, &saved->kept[BRANCH_MLP], first, rows, residual_mid, dim, norm,
                  saved->mean2 + span.first, saved->rstd2 + span.first);
     linear_forward(job->step, &block->fc1, span.rows, norm, dim, hidden, width);
     job->step->kernels->add_bias(span.rows, width, linear_bias(job->step, &block->fc1), hidden, width);
@@ -81,10 +81,10 @@ static void hidden_tile(const BackwardJob *job, int64_t first, int rows, Span sp
 static void block_mlp_backward_tile(const BackwardJob *job, int64_t tile, int64_t first, int rows, int thread)
 {
     const Block *block = job->block;
-    const Step *step = job->step;
+    const StepContext *step = job->step;
     const BlockSaved *saved = &block->saved;
-    const Kept *kept = &saved->kept[BRANCH_MLP];
-    Span span = kept_span(kept, first, rows);
+    const DropPathMask *kept = &saved->kept[BRANCH_MLP];
+    Span span = kept_rows(kept, first, rows);
     int dim = block->dim, width = block->fc1.out;
     const Kernels *k = step->kernels;
     const BlockBuffers *buffers = job->buffers;
@@ -95,32 +95,32 @@ static void block_mlp_backward_tile(const BackwardJob *job, int64_t tile, int64_
     float *dz = stored_write(buffers->dz_mlp, of_dim, rest), *norm = stored_write(buffers->norm, of_dim, rest + matrix);
     float *act = stored_write(buffers->act, of_act, wide + (int64_t)ROW_TILE * width);
     float *hidden = stored_write(saved->hidden, of_hidden, wide), *stream = job->dx + first * dim;
-    Branch branch = block_branch(block, BRANCH_MLP);
+    ResidualBranch branch = block_branch(block, BRANCH_MLP);
     if (span.rows == 0) return;
-    branch_backward(step, &branch, first, rows, dim, stream, dim, dz);
+    residual_backward(step, &branch, first, rows, dim, stream, dim, dz);
     sum_bias(job, tile, &block->fc2, span.rows, dz, dim);
     stored_end(k, buffers->dz_mlp, of_dim, span.rows, dim, dz);
-    step_lap(step, thread, PART_NORMS);
+    step_charge(step, thread, PHASE_NORMS);
     linear_backward(step, &block->fc2, span.rows, dz, dim, 0.0f, dact, block->fc2.in);
-    const float *x2 = stored_read(k, saved->x2, first * dim, rows, dim, rest + 2 * matrix);
-    if (block->hidden_again) {
-        hidden_tile(job, first, rows, span, x2, hidden, dnorm);
+    const float *residual_mid = stored_read(k, saved->residual_mid, first * dim, rows, dim, rest + 2 * matrix);
+    if (block->recompute_hidden) {
+        hidden_tile(job, first, rows, span, residual_mid, hidden, dnorm);
         stored_end(k, saved->hidden, of_hidden, span.rows, width, hidden);
     }
     stored_read(k, saved->hidden, of_hidden, span.rows, width, hidden);
-    step_lap(step, thread, PART_LINEARS);
+    step_charge(step, thread, PHASE_LINEARS);
     activation_tile(job, tile, first, rows, hidden, dact, act, rest);
     stored_end(k, buffers->act, of_act, span.rows, block->fc2.in, act);
     stored_end(k, saved->hidden, of_hidden, span.rows, width, hidden);
     sum_bias(job, tile, &block->fc1, span.rows, hidden, width);
-    step_lap(step, thread, PART_NORMS);
+    step_charge(step, thread, PHASE_NORMS);
     linear_backward(step, &block->fc1, span.rows, hidden, width, 0.0f, dnorm, dim);
-    step_lap(step, thread, PART_LINEARS);
-    norm_backward(step, &block->norm2, kept, first, rows, x2, dim, saved->mean2 + span.first, saved->rstd2 + span.first,
-                  dnorm, norm, stream, dim, block_row_sum(job, tile, block->norm2.weight),
+    step_charge(step, thread, PHASE_LINEARS);
+    norm_backward(step, &block->norm2, kept, first, rows, residual_mid, dim, saved->mean2 + span.first,
+                  saved->rstd2 + span.first, dnorm, norm, stream, dim, block_row_sum(job, tile, block->norm2.weight),
                   block_row_sum(job, tile, block->norm2.bias));
     stored_end(k, buffers->norm, of_dim, span.rows, dim, norm);
-    step_lap(step, thread, PART_NORMS);
+    step_charge(step, thread, PHASE_NORMS);
 }
 
 /* Rows `first` .. of the kept ones, from dz (rows, dim). */
@@ -146,11 +146,11 @@ static void block_upper_backward_task(void *context, int64_t tile, int thread)
     memset(job->buffers->row_sums + tile * block->row_sum_size, 0, (size_t)block->row_sum_size * sizeof(float));
     if (block->dense) dense_tile(job, tile, first, rows);
     block_mlp_backward_tile(job, tile, first, rows, thread);
-    Branch branch = block_branch(block, BRANCH_ATTENTION);
-    Span span = kept_span(&branch.kept, first, rows);
+    ResidualBranch branch = block_branch(block, BRANCH_ATTENTION);
+    Span span = kept_rows(&branch.kept, first, rows);
     float *scratch = step_scratch(job->step, thread);
     float *dz = stored_write(job->buffers->dz_attention, span.first * dim, scratch);
-    branch_backward(job->step, &branch, first, rows, dim, job->dx + first * dim, dim, dz);
+    residual_backward(job->step, &branch, first, rows, dim, job->dx + first * dim, dim, dz);
     if (!block->se) proj_tile(job, tile, span.first, span.rows, dz, scratch + (int64_t)ROW_TILE * dim);
 }
 
@@ -230,10 +230,10 @@ static void qkv_sums(const BackwardJob *job, int64_t tile, const Linear *linear,
 static void qkv_tile(const BackwardJob *job, int64_t tile, int64_t first, int rows, int thread)
 {
     const Block *block = job->block;
-    const Step *step = job->step;
+    const StepContext *step = job->step;
     const BlockSaved *saved = &block->saved;
-    const Kept *kept = &saved->kept[BRANCH_ATTENTION];
-    Span span = kept_span(kept, first, rows);
+    const DropPathMask *kept = &saved->kept[BRANCH_ATTENTION];
+    Span span = kept_rows(kept, first, rows);
     int dim = block->dim;
     const Kernels *k = step->kernels;
     float *dnorm = step_scratch(step, thread), *rest = dnorm + (int64_t)ROW_TILE * dim;
@@ -247,12 +247,12 @@ static void qkv_tile(const BackwardJob *job, int64_t tile, int64_t first, int ro
         linear_backward_stored(step, &block->qkv[i], span.rows, job->buffers->dqkv, at, 3 * dim, i > 0 ? 1.0f : 0.0f,
                                dnorm, dim);
     }
-    step_lap(step, thread, PART_LINEARS);
+    step_charge(step, thread, PHASE_LINEARS);
     norm_backward(step, &block->norm1, kept, first, rows, x, dim, saved->mean1 + span.first, saved->rstd1 + span.first,
                   dnorm, norm, job->dx + first * dim, dim, block_row_sum(job, tile, block->norm1.weight),
                   block_row_sum(job, tile, block->norm1.bias));
     stored_end(k, job->buffers->norm, span.first * dim, span.rows, dim, norm);
-    step_lap(step, thread, PART_NORMS);
+    step_charge(step, thread, PHASE_NORMS);
 }
 
 static void block_qkv_backward_task(void *context, int64_t tile, int thread)
@@ -312,7 +312,7 @@ static void transition_backward(BackwardJob *job)
     const Block *block = job->block;
     WeightGrad grad = {&block->linear, job->rows, block->saved.hidden, block->out, stored_of(job->x), block->dim, NULL};
     PartialSumJob sums = row_sums_job(job);
-    step_run(job->step, tile_count(job->rows), block_transition_backward_task, job, PART_LINEARS);
+    step_run(job->step, tile_count(job->rows), block_transition_backward_task, job, PHASE_LINEARS);
     run_with_grads(job, &grad, 1, partial_sums_work(&sums));
 }
 
@@ -332,7 +332,7 @@ static void middle_region(BackwardJob *job)
         grads[count++] = (WeightGrad){
             &block->linear, job->rows, stored_of(job->dout + dim), block->out, stored_of(block->saved.y), dim, NULL};
     int64_t heads = (int64_t)block->saved.kept[BRANCH_ATTENTION].count * block->heads;
-    run_with_grads(job, grads, count, (Work){heads, block_attention_backward_task, job, PART_ATTENTION});
+    run_with_grads(job, grads, count, (Work){heads, block_attention_backward_task, job, PHASE_ATTENTION});
 }
 
 static void last_region(const BackwardJob *job)
@@ -349,7 +349,8 @@ static void last_region(const BackwardJob *job)
     run_with_grads(job, grads, block->qkv_parts, partial_sums_work(&sums));
 }
 
-void block_backward(Block *block, const Step *step, const BlockBuffers *buffers, const float *x, float *dout, float *dx)
+void block_backward(Block *block, const StepContext *step, const BlockBuffers *buffers, const float *x, float *dout,
+                    float *dx)
 {
     BackwardJob job = {.block = block,
                        .step = step,
@@ -367,16 +368,16 @@ void block_backward(Block *block, const Step *step, const BlockBuffers *buffers,
         class_block_backward(block, step, buffers, x, dx);
         return;
     }
-    step_run(step, tiles, block_upper_backward_task, &job, PART_LINEARS);
+    step_run(step, tiles, block_upper_backward_task, &job, PHASE_LINEARS);
     if (block->se) {
         int64_t images = block->saved.kept[BRANCH_ATTENTION].count;
         int64_t size = (int64_t)block->dim * block->se_hidden;
         PartialSum sums[] = {{0, size, block->se1}, {size, size, block->se2}};
-        step_run(step, images, se_task, &job, PART_NORMS);
+        step_run(step, images, se_task, &job, PHASE_NORMS);
         partial_sums(step, buffers->gate_sums, images, 2 * size, sums, 2, step->accumulate, step->grads);
-        step_run(step, tile_count(images * block->tokens), proj_task, &job, PART_LINEARS);
+        step_run(step, tile_count(images * block->tokens), proj_task, &job, PHASE_LINEARS);
     }
     middle_region(&job);
-    step_run(step, tiles, block_qkv_backward_task, &job, PART_LINEARS);
+    step_run(step, tiles, block_qkv_backward_task, &job, PHASE_LINEARS);
     last_region(&job);
 }

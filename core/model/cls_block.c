@@ -25,7 +25,7 @@ enum { CLASS_TILE = 4 /* images */ };
 
 typedef struct ClassJob {
     Block *block;
-    const Step *step;
+    const StepContext *step;
     const BlockBuffers *buffers;
     const float *x; /* (R, dim) */
     float *out;     /* forward */
@@ -41,7 +41,7 @@ int64_t class_tile_count(int batch)
     return (batch + CLASS_TILE - 1) / CLASS_TILE;
 }
 
-static Images images_at(const Step *step, int64_t tile)
+static Images images_at(const StepContext *step, int64_t tile)
 {
     int first = (int)tile * CLASS_TILE, left = step->batch - first;
     return (Images){first, left < CLASS_TILE ? left : CLASS_TILE};
@@ -130,20 +130,20 @@ static void gather_heads(const ClassJob *job, int third, int count, const float 
 }
 
 /* One row per image: branches count rows as images. */
-static Branch class_branch(const Block *block, int which)
+static ResidualBranch class_branch(const Block *block, int which)
 {
-    Branch branch = block_branch(block, which);
+    ResidualBranch branch = block_branch(block, which);
     branch.kept.tokens = 1;
     return branch;
 }
 
-static double attention_drop(const Block *block, const Step *step)
+static double attention_drop(const Block *block, const StepContext *step)
 {
     return step->training ? block->attn_drop : 0.0;
 }
 
 /* x (heads, T) times the dropout masks of a kept image's scores. */
-static void drop_scores(const Block *block, const Step *step, int64_t image, float *x)
+static void drop_scores(const Block *block, const StepContext *step, int64_t image, float *x)
 {
     for (int h = 0; h < block->heads; h++, x += block->tokens)
         step->kernels->dropout(block->tokens, block_head_key(block, step, image, h), 0, block->attn_drop, x, x);
@@ -194,14 +194,14 @@ static void add_value_bias(const Block *block, const float *bias, int count, con
         for (int c = 0; c < width; c++) out[i * width + c] += mass[i] * bias[i % block->heads * width + c];
 }
 
-/* From x to x2 of the class rows. */
+/* From x to residual_mid of the class rows. */
 static void attention_rows(const ClassJob *job, Images images, const Scratch *scratch)
 {
     const Block *block = job->block;
     const BlockSaved *saved = &block->saved;
-    const Step *step = job->step;
-    Branch branch = class_branch(block, BRANCH_ATTENTION);
-    Span span = kept_span(&branch.kept, images.first, images.count);
+    const StepContext *step = job->step;
+    ResidualBranch branch = class_branch(block, BRANCH_ATTENTION);
+    Span span = kept_rows(&branch.kept, images.first, images.count);
     int dim = block->dim, heads = block->heads, stride = block->tokens * dim;
     float *q = saved->class_q + span.first * dim, *attention = stored_floats(saved->attention) + span.first * dim;
     float mean[CLASS_TILE], rstd[CLASS_TILE];
@@ -225,33 +225,33 @@ static void attention_rows(const ClassJob *job, Images images, const Scratch *sc
         if (bias) add_value_bias(block, bias + VALUES * dim, span.rows, scratch->mass, attention);
         linear_forward(step, &block->proj, span.rows, attention, dim, scratch->branch, dim);
     }
-    branch_forward(step, &branch, images.first, images.count, dim, scratch->branch, linear_bias(step, &block->proj),
-                   job->x + (int64_t)images.first * stride, stride,
-                   stored_floats(saved->x2) + (int64_t)images.first * dim, dim);
+    residual_forward(step, &branch, images.first, images.count, dim, scratch->branch, linear_bias(step, &block->proj),
+                     job->x + (int64_t)images.first * stride, stride,
+                     stored_floats(saved->residual_mid) + (int64_t)images.first * dim, dim);
 }
 
-/* From x2 to the block's output of the class rows. */
+/* From residual_mid to the block's output of the class rows. */
 static void mlp_rows(const ClassJob *job, Images images, const Scratch *scratch)
 {
     const Block *block = job->block;
-    const Step *step = job->step;
+    const StepContext *step = job->step;
     const BlockSaved *saved = &block->saved;
-    Branch branch = class_branch(block, BRANCH_MLP);
+    ResidualBranch branch = class_branch(block, BRANCH_MLP);
     int64_t first = images.first;
-    Span span = kept_span(&branch.kept, first, images.count);
+    Span span = kept_rows(&branch.kept, first, images.count);
     int dim = block->dim, stride = block->tokens * dim, width = block->fc1.out;
     float *act = scratch->hidden, *hidden = stored_floats(saved->hidden) + span.first * width;
-    const float *x2 = stored_floats(saved->x2) + first * dim;
+    const float *residual_mid = stored_floats(saved->residual_mid) + first * dim;
     if (span.rows > 0) {
-        norm_forward(step, &block->norm2, &branch.kept, first, images.count, x2, dim, scratch->norm,
+        norm_forward(step, &block->norm2, &branch.kept, first, images.count, residual_mid, dim, scratch->norm,
                      saved->mean2 + span.first, saved->rstd2 + span.first);
         linear_forward(step, &block->fc1, span.rows, scratch->norm, dim, hidden, width);
         step->kernels->bias_gelu(span.rows, width, linear_bias(step, &block->fc1), hidden, width, act, width);
         dropout_rows(step, block->layer, SITE_HIDDEN, block->drop, &branch.kept, first, images.count, width, act);
         linear_forward(step, &block->fc2, span.rows, act, width, scratch->branch, dim);
     }
-    branch_forward(step, &branch, first, images.count, dim, scratch->branch, linear_bias(step, &block->fc2), x2, dim,
-                   job->out + first * stride, stride);
+    residual_forward(step, &branch, first, images.count, dim, scratch->branch, linear_bias(step, &block->fc2),
+                     residual_mid, dim, job->out + first * stride, stride);
 }
 
 static void class_task(void *context, int64_t tile, int thread)
@@ -264,10 +264,10 @@ static void class_task(void *context, int64_t tile, int thread)
     mlp_rows(job, images, &scratch);
 }
 
-void class_block_forward(Block *block, const Step *step, const float *x, float *out)
+void class_block_forward(Block *block, const StepContext *step, const float *x, float *out)
 {
     ClassJob job = {.block = block, .step = step, .x = x, .out = out};
-    step_run(step, class_tile_count(step->batch), class_task, &job, PART_LINEARS);
+    step_run(step, class_tile_count(step->batch), class_task, &job, PHASE_LINEARS);
 }
 
 /* ---- backward */
@@ -275,19 +275,19 @@ void class_block_forward(Block *block, const Step *step, const float *x, float *
 static void mlp_rows_backward(const ClassJob *job, Images images, float *sums, const Scratch *scratch)
 {
     const Block *block = job->block;
-    const Step *step = job->step;
+    const StepContext *step = job->step;
     const Kernels *k = step->kernels;
     const BlockSaved *saved = &block->saved;
-    Branch branch = class_branch(block, BRANCH_MLP);
+    ResidualBranch branch = class_branch(block, BRANCH_MLP);
     int64_t first = images.first;
-    Span span = kept_span(&branch.kept, first, images.count);
+    Span span = kept_rows(&branch.kept, first, images.count);
     int dim = block->dim, stride = block->tokens * dim, width = block->fc1.out;
     float *stream = job->dx + first * stride, *dz = stored_floats(job->buffers->dz_mlp) + span.first * dim;
     float *act = stored_floats(job->buffers->act) + span.first * width,
           *hidden = stored_floats(saved->hidden) + span.first * width;
     float *dact = scratch->hidden, *dnorm = scratch->norm;
     if (span.rows == 0) return;
-    branch_backward(step, &branch, first, images.count, dim, stream, stride, dz);
+    residual_backward(step, &branch, first, images.count, dim, stream, stride, dz);
     k->column_sums(span.rows, dim, dz, dim, block_sum(block, sums, block->fc2.bias));
     linear_backward(step, &block->fc2, span.rows, dz, dim, 0.0f, dact, width);
     dropout_rows(step, block->layer, SITE_HIDDEN, block->drop, &branch.kept, first, images.count, width, dact);
@@ -295,10 +295,10 @@ static void mlp_rows_backward(const ClassJob *job, Images images, float *sums, c
     dropout_rows(step, block->layer, SITE_HIDDEN, block->drop, &branch.kept, first, images.count, width, act);
     k->column_sums(span.rows, width, hidden, width, block_sum(block, sums, block->fc1.bias));
     linear_backward(step, &block->fc1, span.rows, hidden, width, 0.0f, dnorm, dim);
-    norm_backward(step, &block->norm2, &branch.kept, first, images.count, stored_floats(saved->x2) + first * dim, dim,
-                  saved->mean2 + span.first, saved->rstd2 + span.first, dnorm,
-                  stored_floats(job->buffers->norm) + span.first * dim, stream, stride,
-                  block_sum(block, sums, block->norm2.weight), block_sum(block, sums, block->norm2.bias));
+    norm_backward(step, &block->norm2, &branch.kept, first, images.count,
+                  stored_floats(saved->residual_mid) + first * dim, dim, saved->mean2 + span.first,
+                  saved->rstd2 + span.first, dnorm, stored_floats(job->buffers->norm) + span.first * dim, stream,
+                  stride, block_sum(block, sums, block->norm2.weight), block_sum(block, sums, block->norm2.bias));
 }
 
 /* From a kept image's sides to the gradients of its scores and of the folded query. The values' bias counts too. */
@@ -307,7 +307,7 @@ static void attend_backward(const ClassJob *job, int64_t image, const float *sid
 {
     const Block *block = job->block;
     const BlockSaved *saved = &block->saved;
-    const Step *step = job->step;
+    const StepContext *step = job->step;
     const Kernels *k = step->kernels;
     int heads = block->heads, dim = block->dim, width = dim / heads, tokens = block->tokens;
     const float *dattention = stored_floats(job->buffers->dattention) + image * dim,
@@ -342,7 +342,7 @@ static void rows_backward(const ClassJob *job, int64_t image, const float *sides
 {
     const Block *block = job->block;
     const BlockSaved *saved = &block->saved;
-    const Step *step = job->step;
+    const StepContext *step = job->step;
     int heads = block->heads, dim = block->dim, tokens = block->tokens;
     int64_t in_batch = (int64_t)saved->kept[BRANCH_ATTENTION].images[image] * tokens * dim;
     float *drows = scratch->rows;
@@ -373,16 +373,16 @@ static void attention_rows_backward(const ClassJob *job, Images images, float *s
     const Block *block = job->block;
     const BlockSaved *saved = &block->saved;
     const BlockBuffers *buffers = job->buffers;
-    const Step *step = job->step;
-    Branch branch = class_branch(block, BRANCH_ATTENTION);
-    Span span = kept_span(&branch.kept, images.first, images.count);
+    const StepContext *step = job->step;
+    ResidualBranch branch = class_branch(block, BRANCH_ATTENTION);
+    Span span = kept_rows(&branch.kept, images.first, images.count);
     int dim = block->dim, heads = block->heads, tokens = block->tokens, side = heads * dim;
     float *dz = stored_floats(buffers->dz_attention) + span.first * dim, *dq = buffers->class_dq + span.first * dim;
     float *dattention = stored_floats(buffers->dattention) + span.first * dim, *dclass = scratch->norm;
     Linear linear = queries(block);
     if (span.rows == 0) return;
-    branch_backward(step, &branch, images.first, images.count, dim, job->dx + (int64_t)images.first * tokens * dim,
-                    tokens * dim, dz);
+    residual_backward(step, &branch, images.first, images.count, dim, job->dx + (int64_t)images.first * tokens * dim,
+                      tokens * dim, dz);
     step->kernels->column_sums(span.rows, dim, dz, dim, block_sum(block, sums, block->proj.bias));
     linear_backward(step, &block->proj, span.rows, dz, dim, 0.0f, dattention, dim);
     through_heads(job, VALUES, span.rows, dattention, scratch->sides + SIDE_DCONTEXT * side, SIDES * side);
@@ -432,7 +432,7 @@ static void head_grad_task(void *context, int64_t task, int thread)
                              dim);
 }
 
-void class_block_backward(Block *block, const Step *step, const BlockBuffers *buffers, const float *x, float *dx)
+void class_block_backward(Block *block, const StepContext *step, const BlockBuffers *buffers, const float *x, float *dx)
 {
     ClassJob job = {.block = block, .step = step, .buffers = buffers, .x = x, .dx = dx};
     int dim = block->dim;
@@ -444,8 +444,8 @@ void class_block_backward(Block *block, const Step *step, const BlockBuffers *bu
         {&block->fc1, mlp, block->saved.hidden, block->fc1.out, buffers->norm, dim, NULL},
         {&block->proj, attention, buffers->dz_attention, dim, block->saved.attention, dim, NULL},
         {&q, attention, stored_of(buffers->class_dq), dim, stored_of(buffers->class_norm), dim, NULL}};
-    step_run(step, tiles, class_backward_task, &job, PART_LINEARS);
-    step_run(step, 2 * block->heads, head_grad_task, &job, PART_LINEARS);
+    step_run(step, tiles, class_backward_task, &job, PHASE_LINEARS);
+    step_run(step, 2 * block->heads, head_grad_task, &job, PHASE_LINEARS);
     weight_grads(step, grads, 4, step->accumulate, buffers->weight_sums);
     partial_sums(step, buffers->row_sums, tiles, block->row_sum_size, block->row_sums, block->row_sum_count,
                  step->accumulate, step->grads);

@@ -4,7 +4,7 @@
 
 #include "core/model/residual.h"
 
-void embed_build(Embed *embed, Finder *finder, const ModelConfig *config)
+void embed_build(Embed *embed, ParamLookup *lookup, const ModelConfig *config)
 {
     bool patch = config->tokens_type == TOKENS_PATCH;
     int last = patch ? 0 : MAX_SPLITS - 1;
@@ -15,9 +15,9 @@ void embed_build(Embed *embed, Finder *finder, const ModelConfig *config)
                                         split->stride, split->padding);
     embed->source_size = (int64_t)embed->split.channels * embed->split.side * embed->split.side;
     embed->in = split_width(&embed->split);
-    embed->project = find_linear(finder, patch ? "patch_embed.proj" : "tokens_to_token.project", embed->in, embed->dim);
-    embed->cls = find_offset(finder, "cls_token");
-    embed->position = find_offset(finder, "pos_embed");
+    embed->project = find_linear(lookup, patch ? "patch_embed.proj" : "tokens_to_token.project", embed->in, embed->dim);
+    embed->cls = find_offset(lookup, "cls_token");
+    embed->position = find_offset(lookup, "pos_embed");
     embed->drop = config->drop;
 }
 
@@ -37,7 +37,7 @@ size_t embed_scratch(const Embed *embed)
 
 typedef struct EmbedJob {
     const Embed *embed;
-    const Step *step;
+    const StepContext *step;
     const EmbedBuffers *buffers;
     TokenChunk chunk;
     bool add;
@@ -50,12 +50,12 @@ static void embed_forward_task(void *context, int64_t image, int thread)
 {
     const EmbedJob *job = context;
     const Embed *embed = job->embed;
-    const Step *step = job->step;
+    const StepContext *step = job->step;
     int dim = embed->dim, tokens = 1 + embed->patches;
-    Kept all = kept_all(tokens);
+    DropPathMask all = drop_path_none(tokens);
     float *rows = step_scratch(step, thread), *out = job->out + image * tokens * dim;
     split_rows(&embed->split, job->source + image * embed->source_size, 0, embed->patches, rows, embed->in);
-    step_lap(step, thread, PART_SPLIT);
+    step_charge(step, thread, PHASE_SPLIT);
     linear_forward(step, &embed->project, embed->patches, rows, embed->in, out + dim, dim);
     step->kernels->add_bias(embed->patches, dim, linear_bias(step, &embed->project), out + dim, dim);
     memcpy(out, step->weights + embed->cls, (size_t)dim * sizeof(float));
@@ -63,10 +63,10 @@ static void embed_forward_task(void *context, int64_t image, int thread)
     dropout_rows(step, 0, SITE_OUTPUT, embed->drop, &all, (job->chunk.first + image) * tokens, tokens, dim, out);
 }
 
-void embed_forward(const Embed *embed, const Step *step, TokenChunk chunk, const float *source, float *out)
+void embed_forward(const Embed *embed, const StepContext *step, TokenChunk chunk, const float *source, float *out)
 {
     EmbedJob job = {.embed = embed, .step = step, .chunk = chunk, .source = source, .out = out};
-    step_run(step, chunk.images, embed_forward_task, &job, PART_LINEARS);
+    step_run(step, chunk.images, embed_forward_task, &job, PHASE_LINEARS);
 }
 
 /* Rows to their places for the weight gradient, and this image's share of the bias. */
@@ -75,9 +75,9 @@ static void rows_task(void *context, int64_t image, int thread)
     (void)thread;
     const EmbedJob *job = context;
     const Embed *embed = job->embed;
-    const Step *step = job->step;
+    const StepContext *step = job->step;
     int dim = embed->dim, tokens = 1 + embed->patches;
-    Kept all = kept_all(tokens);
+    DropPathMask all = drop_path_none(tokens);
     float *dout = job->out + image * tokens * dim, *sums = job->buffers->row_sums + image * dim;
     float *dy = job->buffers->dy + image * embed->patches * dim;
     dropout_rows(step, 0, SITE_OUTPUT, embed->drop, &all, (job->chunk.first + image) * tokens, tokens, dim, dout);
@@ -95,13 +95,13 @@ static void source_task(void *context, int64_t image, int thread)
     float *dsplit = step_scratch(job->step, thread);
     linear_backward(job->step, &embed->project, embed->patches, job->buffers->dy + image * embed->patches * embed->dim,
                     embed->dim, 0.0f, dsplit, embed->in);
-    step_lap(job->step, thread, PART_LINEARS);
+    step_charge(job->step, thread, PHASE_LINEARS);
     split_gather(&embed->split, dsplit, embed->in, 0, embed->split.side * embed->split.side,
                  job->dsource + image * embed->source_size);
 }
 
-void embed_backward(const Embed *embed, const Step *step, const EmbedBuffers *buffers, TokenChunk chunk, bool add,
-                    const float *source, float *dout, float *dsource)
+void embed_backward(const Embed *embed, const StepContext *step, const EmbedBuffers *buffers, TokenChunk chunk,
+                    bool add, const float *source, float *dout, float *dsource)
 {
     EmbedJob job = {embed, step, buffers, chunk, add, source, dout, dsource};
     int64_t stride = (int64_t)(1 + embed->patches) * embed->dim;
@@ -110,9 +110,9 @@ void embed_backward(const Embed *embed, const Step *step, const EmbedBuffers *bu
                        embed->in,       NULL};
     PartialSum bias = {.count = embed->dim, .grad = embed->project.bias};
     PartialSum tokens[] = {{.count = embed->dim, .grad = embed->cls}, {.count = stride, .grad = embed->position}};
-    step_run(step, chunk.images, rows_task, &job, PART_SPLIT);
+    step_run(step, chunk.images, rows_task, &job, PHASE_SPLIT);
     partial_sums(step, dout, chunk.images, stride, tokens, embed->learned ? 2 : 1, add, step->grads);
     partial_sums(step, buffers->row_sums, chunk.images, embed->dim, &bias, 1, add, step->grads);
     weight_grads(step, &grad, 1, add, buffers->weight_sums);
-    if (!embed->pixels) step_run(step, chunk.images, source_task, &job, PART_SPLIT);
+    if (!embed->pixels) step_run(step, chunk.images, source_task, &job, PHASE_SPLIT);
 }

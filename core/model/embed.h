@@ -25,14 +25,14 @@ typedef struct Embed {
     double drop;
 } Embed;
 
-void embed_build(Embed *embed, Finder *finder, const ModelConfig *config);
+void embed_build(Embed *embed, ParamLookup *lookup, const ModelConfig *config);
 void embed_carve_buffers(const Embed *embed, EmbedBuffers *buffers, Arena *arena, int images);
 size_t embed_scratch(const Embed *embed);
 
 /* source: (images, source_size) of the chunk; out: (images, 1 + patches, dim) of the chunk */
-void embed_forward(const Embed *embed, const Step *step, TokenChunk chunk, const float *source, float *out);
+void embed_forward(const Embed *embed, const StepContext *step, TokenChunk chunk, const float *source, float *out);
 /* dout as out; dsource is not written when the source is pixels. */
-void embed_backward(const Embed *embed, const Step *step, const EmbedBuffers *buffers, TokenChunk chunk, bool add,
-                    const float *source, float *dout, float *dsource);
+void embed_backward(const Embed *embed, const StepContext *step, const EmbedBuffers *buffers, TokenChunk chunk,
+                    bool add, const float *source, float *dout, float *dsource);
 
 #endif

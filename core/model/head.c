@@ -4,12 +4,12 @@
 
 enum { HEAD_TILE = 32 /* images */ };
 
-void head_build(Head *head, Finder *finder, const ModelConfig *config)
+void head_build(Head *head, ParamLookup *lookup, const ModelConfig *config)
 {
     int dim = zoo_features(config);
     *head = (Head){.tokens = zoo_tokens(config), .dim = dim, .classes = config->num_classes};
-    head->norm = find_norm(finder, "norm", dim, config->norm_eps);
-    head->linear = find_linear(finder, "head", dim, head->classes);
+    head->norm = find_norm(lookup, "norm", dim, config->norm_eps);
+    head->linear = find_linear(lookup, "head", dim, head->classes);
     int64_t width = (int64_t)floats_aligned((size_t)dim);
     head->sums[0] = (PartialSum){.at = 0, .count = dim, .grad = head->norm.weight};
     head->sums[1] = (PartialSum){.at = width, .count = dim, .grad = head->norm.bias};
@@ -35,7 +35,7 @@ void head_carve(Head *head, Arena *arena, int batch, bool training)
 
 typedef struct HeadJob {
     const Head *head;
-    const Step *step;
+    const StepContext *step;
     const float *x, *dlogits;
     float *logits, *dx;
 } HeadJob;
@@ -51,7 +51,7 @@ static void head_forward_task(void *context, int64_t tile, int thread)
     (void)thread;
     const HeadJob *job = context;
     const Head *head = job->head;
-    const Step *step = job->step;
+    const StepContext *step = job->step;
     int64_t first = tile * HEAD_TILE;
     int images = images_of(job, tile), dim = head->dim;
     float *normal = head->normal + first * dim, *logits = job->logits + first * head->classes;
@@ -62,10 +62,10 @@ static void head_forward_task(void *context, int64_t tile, int thread)
     step->kernels->add_bias(images, head->classes, linear_bias(step, &head->linear), logits, head->classes);
 }
 
-void head_forward(const Head *head, const Step *step, const float *x, float *logits)
+void head_forward(const Head *head, const StepContext *step, const float *x, float *logits)
 {
     HeadJob job = {.head = head, .step = step, .x = x, .logits = logits};
-    step_run(step, head_tiles(step->batch), head_forward_task, &job, PART_LINEARS);
+    step_run(step, head_tiles(step->batch), head_forward_task, &job, PHASE_LINEARS);
 }
 
 static void backward_task(void *context, int64_t tile, int thread)
@@ -73,7 +73,7 @@ static void backward_task(void *context, int64_t tile, int thread)
     (void)thread;
     const HeadJob *job = context;
     const Head *head = job->head;
-    const Step *step = job->step;
+    const StepContext *step = job->step;
     int64_t first = tile * HEAD_TILE;
     int images = images_of(job, tile), dim = head->dim, ld = head->tokens * dim;
     const float *dlogits = job->dlogits + first * head->classes;
@@ -88,12 +88,12 @@ static void backward_task(void *context, int64_t tile, int thread)
                                       sums + head->sums[0].at, sums + head->sums[1].at);
 }
 
-void head_backward(const Head *head, const Step *step, const float *x, const float *dlogits, float *dx)
+void head_backward(const Head *head, const StepContext *step, const float *x, const float *dlogits, float *dx)
 {
     HeadJob job = {.head = head, .step = step, .x = x, .dlogits = dlogits, .dx = dx};
     WeightGrad grad = {&head->linear, step->batch, stored_of(dlogits), head->classes, stored_of(head->normal),
                        head->dim,     NULL};
-    step_run(step, head_tiles(step->batch), backward_task, &job, PART_LINEARS);
+    step_run(step, head_tiles(step->batch), backward_task, &job, PHASE_LINEARS);
     weight_grads(step, &grad, 1, step->accumulate, head->weight_sums);
     partial_sums(step, head->row_sums, head_tiles(step->batch), head->row_sum_size, head->sums, 3, step->accumulate,
                  step->grads);

@@ -16,11 +16,11 @@ typedef struct Head {
     int64_t row_sum_size;
 } Head;
 
-void head_build(Head *head, Finder *finder, const ModelConfig *config);
+void head_build(Head *head, ParamLookup *lookup, const ModelConfig *config);
 void head_carve(Head *head, Arena *arena, int batch, bool training);
 
-void head_forward(const Head *head, const Step *step, const float *x, float *logits);
+void head_forward(const Head *head, const StepContext *step, const float *x, float *logits);
 /* x (batch, tokens, dim) to dx (same): all rows but the class tokens' are zero. */
-void head_backward(const Head *head, const Step *step, const float *x, const float *dlogits, float *dx);
+void head_backward(const Head *head, const StepContext *step, const float *x, const float *dlogits, float *dx);
 
 #endif

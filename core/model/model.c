@@ -10,31 +10,31 @@
 static Status build_layers(Model *model, Error *error)
 {
     const ModelConfig *config = &model->config;
-    Finder finder = {.table = &model->params, .prefix = ""};
+    ParamLookup lookup = {.table = &model->params, .prefix = ""};
     char prefix[64];
     model->tokens = zoo_tokens(config);
     model->token_layers = zoo_splits(config) - 1;
-    embed_build(&model->embed, &finder, config);
-    head_build(&model->head, &finder, config);
-    finder.prefix = prefix;
+    embed_build(&model->embed, &lookup, config);
+    head_build(&model->head, &lookup, config);
+    lookup.prefix = prefix;
     for (int i = 0; i < model->token_layers; i++) {
         snprintf(prefix, sizeof prefix, "tokens_to_token.attention%d.", i + 1);
-        token_layer_build(&model->layers[i], &finder, config, i);
+        t2t_layer_build(&model->layers[i], &lookup, config, i);
         model->layers[i].half = model->kernels.bf16 && model->layers[i].performer && model->mode != MODEL_OBSERVE;
     }
     for (int i = 0; i < model->block_count; i++) {
         BlockShape shape = zoo_block(config, i);
         snprintf(prefix, sizeof prefix, "blocks.%d.", i);
-        block_build(&model->blocks[i], &finder, config, &shape, 1 + TOKEN_LAYERS + i, model->tokens);
+        block_build(&model->blocks[i], &lookup, config, &shape, 1 + TOKEN_LAYERS + i, model->tokens);
         model->blocks[i].class_only =
             config->variant == VARIANT_PLAIN && i == model->block_count - 1 && model->mode != MODEL_OBSERVE;
         model->blocks[i].half = model->kernels.bf16 && config->variant == VARIANT_PLAIN &&
                                 !model->blocks[i].class_only && model->mode != MODEL_OBSERVE;
-        model->blocks[i].hidden_again = model->mode == MODEL_TRAIN && config->recompute == RECOMPUTE_MLP &&
-                                        !shape.transition && !model->blocks[i].class_only;
+        model->blocks[i].recompute_hidden = model->mode == MODEL_TRAIN && config->recompute == RECOMPUTE_MLP &&
+                                            !shape.transition && !model->blocks[i].class_only;
     }
-    if (!finder.missing) return STATUS_OK;
-    return error_set(error, STATUS_FAILED, "%s: the parameter table has no '%s'", config->name, finder.missing);
+    if (!lookup.missing) return STATUS_OK;
+    return error_set(error, STATUS_FAILED, "%s: the parameter table has no '%s'", config->name, lookup.missing);
 }
 
 /* Lists the linear layers whose packed copies stay. In training a block makes its own copies when it runs, in memory
@@ -42,7 +42,7 @@ static Status build_layers(Model *model, Error *error)
 static void list_linears(Model *model)
 {
     Linear **out = model->linears;
-    for (int i = 0; i < model->token_layers; i++) out += token_layer_linears(&model->layers[i], out);
+    for (int i = 0; i < model->token_layers; i++) out += t2t_layer_linears(&model->layers[i], out);
     *out++ = &model->embed.project;
     for (int i = 0; model->mode != MODEL_TRAIN && i < model->block_count; i++)
         out += block_linears(&model->blocks[i], out);
@@ -87,12 +87,12 @@ static size_t widest_stream(const Model *model)
     return widest;
 }
 
-static size_t widest_hidden_again(const Model *model)
+static size_t widest_recomputed_hidden(const Model *model)
 {
     size_t widest = 0;
     for (int i = 0; i < model->block_count; i++) {
         const Block *block = &model->blocks[i];
-        if (block->hidden_again && (size_t)block->fc1.out > widest) widest = (size_t)block->fc1.out;
+        if (block->recompute_hidden && (size_t)block->fc1.out > widest) widest = (size_t)block->fc1.out;
     }
     return widest;
 }
@@ -100,7 +100,7 @@ static size_t widest_hidden_again(const Model *model)
 static void carve_token_layers(Model *model, Arena *arena, int images, int attention_images)
 {
     for (int i = 0; i < model->token_layers; i++) {
-        token_layer_carve_saved(&model->layers[i], arena, images, attention_images);
+        t2t_layer_carve_saved(&model->layers[i], arena, images, attention_images);
         model->layer_out[i] = arena_floats(arena, (size_t)images * layer_floats(model, i));
     }
 }
@@ -131,9 +131,9 @@ static void carve_blocks(Model *model, Arena *arena)
     bool again = model->config.recompute == RECOMPUTE_BLOCKS;
     for (int i = 0; again && i < model->block_count; i++)
         model->x[i + 1] = arena_floats(arena, rows * (size_t)model->blocks[i].out);
-    Stored hidden = stored_carve(arena, widest_hidden_again(model) * rows, model->blocks[0].half);
+    Stored hidden = stored_carve(arena, widest_recomputed_hidden(model) * rows, model->blocks[0].half);
     for (int i = 0; i < model->block_count; i++)
-        if (model->blocks[i].hidden_again) model->blocks[i].saved.hidden = hidden;
+        if (model->blocks[i].recompute_hidden) model->blocks[i].saved.hidden = hidden;
     for (int i = 0; i < model->block_count; i++) {
         size_t start = arena->used, kept;
         block_carve_saved(&model->blocks[i], arena, model->max_batch);
@@ -164,7 +164,7 @@ static void carve_training(Model *model, Arena *arena)
         model->dlayer[i] = arena_floats(arena, (size_t)chunk * layer_floats(model, i));
     Overlay inner = overlay_begin(arena);
     for (int i = 0; i < model->token_layers; i++) {
-        token_layer_carve_buffers(&model->layers[i], &model->layer_buffers[i], arena, chunk, true);
+        t2t_layer_carve_buffers(&model->layers[i], &model->layer_buffers[i], arena, chunk, true);
         overlay_next(&inner, arena);
     }
     embed_carve_buffers(&model->embed, &model->embed_buffers, arena, chunk);
@@ -184,7 +184,7 @@ static void carve_evaluation(Model *model, Arena *arena)
     Overlay overlay = overlay_begin(arena);
     carve_token_layers(model, arena, chunk, chunk);
     for (int i = 0; i < model->token_layers; i++)
-        token_layer_carve_buffers(&model->layers[i], &model->layer_buffers[i], arena, chunk, false);
+        t2t_layer_carve_buffers(&model->layers[i], &model->layer_buffers[i], arena, chunk, false);
     overlay_next(&overlay, arena);
     for (int i = 0; i < model->block_count; i++) {
         block_carve_saved(&model->blocks[i], arena, model->max_batch);
@@ -198,7 +198,7 @@ static size_t scratch_floats(const Model *model)
 {
     size_t most = embed_scratch(&model->embed);
     for (int i = 0; i < model->token_layers; i++) {
-        size_t need = token_layer_scratch(&model->layers[i]);
+        size_t need = t2t_layer_scratch(&model->layers[i]);
         if (need > most) most = need;
     }
     for (int i = 0; i < model->block_count; i++) {
@@ -210,7 +210,7 @@ static size_t scratch_floats(const Model *model)
 
 static void carve(Model *model, Arena *arena)
 {
-    Step *step = &model->step;
+    StepContext *step = &model->step;
     for (int i = 0; i < model->linear_count; i++) linear_carve(model->linears[i], arena, packs_backward(model));
     model->samples = arena_carve(arena, (size_t)model->max_batch * sizeof *model->samples);
     step->scratch_size = scratch_floats(model);
@@ -366,7 +366,7 @@ static const float *forward_token_layers(Model *model, TokenChunk chunk, bool ag
     const float *source = chunk_images(model, chunk);
     for (int i = 0; i < model->token_layers; i++) {
         float *out = chunk_layer(model, chunk, i);
-        token_layer_forward(&model->layers[i], &model->step, &model->layer_buffers[i], chunk, again, source, out);
+        t2t_layer_forward(&model->layers[i], &model->step, &model->layer_buffers[i], chunk, again, source, out);
         observe_token_layer(model, i, chunk, source, out);
         source = out;
     }
@@ -390,7 +390,7 @@ static void forward_block(Model *model, int index)
 
 void model_forward(Model *model, const ModelInput *input, float *logits)
 {
-    Step *step = &model->step;
+    StepContext *step = &model->step;
     step->batch = input->count;
     step->images = input->images;
     step->training = input->training;
@@ -422,16 +422,16 @@ static void backward_chunk(Model *model, int index, float *dx)
                    last >= 0 ? model->dlayer[last] : NULL);
     for (int i = last; i >= 0; i--) {
         source = i > 0 ? chunk_layer(model, chunk, i - 1) : chunk_images(model, chunk);
-        token_layer_backward(&model->layers[i], &model->step, &model->layer_buffers[i], chunk, add, source,
-                             model->dlayer[i], i > 0 ? model->dlayer[i - 1] : NULL);
+        t2t_layer_backward(&model->layers[i], &model->step, &model->layer_buffers[i], chunk, add, source,
+                           model->dlayer[i], i > 0 ? model->dlayer[i - 1] : NULL);
     }
 }
 
 /* What backward of a block needs beside what is kept of it; the last block's is there from forward. */
-static void block_again(Model *model, int index)
+static void recompute_block(Model *model, int index)
 {
     if (model->config.recompute == RECOMPUTE_BLOCKS && index < model->block_count - 1) forward_block(model, index);
-    if (model->blocks[index].hidden_again) pack_block(model, index, false);
+    if (model->blocks[index].recompute_hidden) pack_block(model, index, false);
     pack_block(model, index, true);
 }
 
@@ -462,7 +462,7 @@ static void report(const Model *model, int group, int64_t *end, GradsReady ready
 void model_backward(Model *model, const float *grad_logits, float *grads, bool accumulate, GradsReady ready,
                     void *context)
 {
-    Step *step = &model->step;
+    StepContext *step = &model->step;
     int64_t end = model->params.size;
     float *dx = model->dx[0];
     step->grads = grads;
@@ -472,7 +472,7 @@ void model_backward(Model *model, const float *grad_logits, float *grads, bool a
     for (int i = model->block_count - 1; i >= 0; i--) {
         bool in_place = model->blocks[i].dim == model->blocks[i].out;
         float *next = in_place ? dx : dx == model->dx[0] ? model->dx[1] : model->dx[0];
-        block_again(model, i);
+        recompute_block(model, i);
         block_backward(&model->blocks[i], step, &model->block_buffers[i], model->x[i], dx, next);
         dx = next;
         report(model, i + 1, &end, ready, context);

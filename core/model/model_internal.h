@@ -19,9 +19,9 @@ struct Model {
     int block_count;
     Arena arena;
     Kernels kernels;
-    Step step; /* of the last forward; the rest of it lasts as long as the model */
+    StepContext step; /* of the last forward; the rest of it lasts as long as the model */
 
-    TokenLayer layers[TOKEN_LAYERS];
+    T2TLayer layers[TOKEN_LAYERS];
     Embed embed;
     Block *blocks;
     Head head;
@@ -34,7 +34,7 @@ struct Model {
     float *dx[2];                   /* gradients of the stream; dx[1] only for the dense model */
     float *dlayer[TOKEN_LAYERS];    /* (chunk, tokens, width): gradients of layer_out */
 
-    TokenBuffers layer_buffers[TOKEN_LAYERS];
+    T2TBuffers layer_buffers[TOKEN_LAYERS];
     EmbedBuffers embed_buffers;
     BlockBuffers *block_buffers;
 

@@ -49,7 +49,7 @@ static void tell_split(const Model *model, TokenChunk chunk, const SplitShape *s
 void observe_token_layer(const Model *model, int index, TokenChunk chunk, const float *source, const float *out)
 {
     if (!model->take) return;
-    const TokenLayer *layer = &model->layers[index];
+    const T2TLayer *layer = &model->layers[index];
     const float *qkv = stored_floats(layer->saved.qkv) + (int64_t)chunk.slot * layer->tokens * 3 * layer->width;
     tell_split(model, chunk, &layer->split, layer->source_size, source, index);
     tell(model, chunk, layer->tokens, 3 * layer->width, qkv, "tokens_to_token.attention%d.%s", index + 1,

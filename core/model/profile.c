@@ -6,7 +6,7 @@
 
 typedef struct Clock {
     _Alignas(64) int64_t last; /* a cache line for each thread */
-    int64_t spent[PARTS];      /* nanoseconds */
+    int64_t spent[PHASES];     /* nanoseconds */
 } Clock;
 
 struct Profile {
@@ -50,29 +50,29 @@ void profile_reset(Profile *profile)
     for (int i = 0; i < profile->threads; i++) profile->clocks[i] = (Clock){.last = time};
 }
 
-void profile_lap(Profile *profile, int thread, Part part)
+void profile_charge(Profile *profile, int thread, Phase phase)
 {
     Clock *clock = &profile->clocks[thread];
     int64_t time = now();
-    clock->spent[part] += time - clock->last;
+    clock->spent[phase] += time - clock->last;
     clock->last = time;
 }
 
-void profile_lap_all(Profile *profile, Part part)
+void profile_charge_all(Profile *profile, Phase phase)
 {
-    for (int i = 0; i < profile->threads; i++) profile_lap(profile, i, part);
+    for (int i = 0; i < profile->threads; i++) profile_charge(profile, i, phase);
 }
 
-double profile_seconds(const Profile *profile, Part part)
+double profile_seconds(const Profile *profile, Phase phase)
 {
     int64_t total = 0;
-    for (int i = 0; i < profile->threads; i++) total += profile->clocks[i].spent[part];
+    for (int i = 0; i < profile->threads; i++) total += profile->clocks[i].spent[phase];
     return 1e-9 * (double)total;
 }
 
-const char *profile_part_name(Part part)
+const char *profile_phase_name(Phase phase)
 {
-    static const char *const NAMES[PARTS] = {"soft split", "token attention", "attention", "linears", "norms",
-                                             "loss",       "update",          "other",     "idle"};
-    return NAMES[part];
+    static const char *const NAMES[PHASES] = {"soft split", "token attention", "attention", "linears", "norms",
+                                              "loss",       "update",          "other",     "idle"};
+    return NAMES[phase];
 }

@@ -4,17 +4,17 @@
 
 /* ---- who keeps a branch */
 
-Kept kept_all(int tokens)
+DropPathMask drop_path_none(int tokens)
 {
-    return (Kept){.tokens = tokens, .factor = 1.0f};
+    return (DropPathMask){.tokens = tokens, .factor = 1.0f};
 }
 
-size_t kept_ints(int batch)
+size_t drop_path_ints(int batch)
 {
     return 2 * (size_t)batch + 1;
 }
 
-Kept kept_draw(const Step *step, int layer, int branch, double p, int tokens, int *memory)
+DropPathMask drop_path_sample(const StepContext *step, int layer, int branch, double p, int tokens, int *memory)
 {
     int *before = memory, *images = memory + step->batch + 1, count = 0;
     bool drops = step->training && p > 0.0;
@@ -28,15 +28,15 @@ Kept kept_draw(const Step *step, int layer, int branch, double p, int tokens, in
         images[count++] = b;
     }
     before[step->batch] = count;
-    return (Kept){.tokens = tokens,
-                  .count = count,
-                  .factor = drops ? (float)(1.0 / (1.0 - p)) : 1.0f,
-                  .before = before,
-                  .images = images};
+    return (DropPathMask){.tokens = tokens,
+                          .count = count,
+                          .factor = drops ? (float)(1.0 / (1.0 - p)) : 1.0f,
+                          .before = before,
+                          .images = images};
 }
 
 /* How many kept rows lie before a row of the batch. */
-static int64_t rows_before(const Kept *kept, int64_t row)
+static int64_t rows_before(const DropPathMask *kept, int64_t row)
 {
     if (!kept->before) return row;
     int64_t image = row / kept->tokens, token = row % kept->tokens;
@@ -44,7 +44,7 @@ static int64_t rows_before(const Kept *kept, int64_t row)
     return (int64_t)kept->before[image] * kept->tokens + (within ? token : 0);
 }
 
-Span kept_span(const Kept *kept, int64_t first, int rows)
+Span kept_rows(const DropPathMask *kept, int64_t first, int rows)
 {
     int64_t from = rows_before(kept, first);
     return (Span){from, (int)(rows_before(kept, first + rows) - from)};
@@ -60,7 +60,7 @@ typedef struct Segment {
 } Segment;
 
 /* From {0}, the first segment of a tile, then the next one; false after the last. */
-static bool segment_next(const Kept *kept, int64_t first, int rows, Segment *s)
+static bool segment_next(const DropPathMask *kept, int64_t first, int rows, Segment *s)
 {
     if (s->kept) s->dense += s->rows;
     s->from += s->rows;
@@ -75,8 +75,8 @@ static bool segment_next(const Kept *kept, int64_t first, int rows, Segment *s)
 
 /* ---- along the rows of a tile */
 
-void dropout_rows(const Step *step, int layer, int site, double p, const Kept *kept, int64_t first, int rows, int cols,
-                  float *x)
+void dropout_rows(const StepContext *step, int layer, int site, double p, const DropPathMask *kept, int64_t first,
+                  int rows, int cols, float *x)
 {
     if (!step->training || p <= 0.0) return;
     for (Segment s = {0}; segment_next(kept, first, rows, &s);) {
@@ -87,8 +87,8 @@ void dropout_rows(const Step *step, int layer, int site, double p, const Kept *k
     }
 }
 
-void norm_forward(const Step *step, const Norm *norm, const Kept *kept, int64_t first, int rows, const float *x,
-                  int ldx, float *y, float *mean, float *rstd)
+void norm_forward(const StepContext *step, const Norm *norm, const DropPathMask *kept, int64_t first, int rows,
+                  const float *x, int ldx, float *y, float *mean, float *rstd)
 {
     const float *weight = step->weights + norm->weight, *bias = step->weights + norm->bias;
     int width = norm->width;
@@ -98,9 +98,9 @@ void norm_forward(const Step *step, const Norm *norm, const Kept *kept, int64_t 
                                      y + (int64_t)s.dense * width, width, mean + s.dense, rstd + s.dense);
 }
 
-void norm_backward(const Step *step, const Norm *norm, const Kept *kept, int64_t first, int rows, const float *x,
-                   int ldx, const float *mean, const float *rstd, const float *dy, float *y, float *stream, int lds,
-                   float *dweight, float *dbias)
+void norm_backward(const StepContext *step, const Norm *norm, const DropPathMask *kept, int64_t first, int rows,
+                   const float *x, int ldx, const float *mean, const float *rstd, const float *dy, float *y,
+                   float *stream, int lds, float *dweight, float *dbias)
 {
     const float *weight = step->weights + norm->weight, *bias = step->weights + norm->bias;
     int width = norm->width;
@@ -117,12 +117,12 @@ void norm_backward(const Step *step, const Norm *norm, const Kept *kept, int64_t
 
 /* ---- the end */
 
-void branch_forward(const Step *step, const Branch *branch, int64_t first, int rows, int cols, float *y,
-                    const float *bias, const float *residual, int ldr, float *out, int ldo)
+void residual_forward(const StepContext *step, const ResidualBranch *branch, int64_t first, int rows, int cols,
+                      float *y, const float *bias, const float *residual, int ldr, float *out, int ldo)
 {
-    const Kept *kept = &branch->kept;
+    const DropPathMask *kept = &branch->kept;
     if (step->training && branch->drop > 0.0) {
-        if (bias) step->kernels->add_bias(kept_span(kept, first, rows).rows, cols, bias, y, cols);
+        if (bias) step->kernels->add_bias(kept_rows(kept, first, rows).rows, cols, bias, y, cols);
         bias = NULL;
         dropout_rows(step, branch->layer, branch->site, branch->drop, kept, first, rows, cols, y);
     }
@@ -138,10 +138,10 @@ void branch_forward(const Step *step, const Branch *branch, int64_t first, int r
     }
 }
 
-void branch_backward(const Step *step, const Branch *branch, int64_t first, int rows, int cols, const float *dout,
-                     int lddo, float *dy)
+void residual_backward(const StepContext *step, const ResidualBranch *branch, int64_t first, int rows, int cols,
+                       const float *dout, int lddo, float *dy)
 {
-    const Kept *kept = &branch->kept;
+    const DropPathMask *kept = &branch->kept;
     for (Segment s = {0}; segment_next(kept, first, rows, &s);) {
         if (!s.kept) continue;
         const float *from = dout + (int64_t)s.from * lddo;

@@ -6,47 +6,47 @@
 
 /* ---- finding parameters */
 
-static const Param *find(const Finder *finder, const char *name)
+static const Param *find(const ParamLookup *lookup, const char *name)
 {
     char full[160];
-    snprintf(full, sizeof full, "%s%s", finder->prefix, name);
-    return params_find(finder->table, full);
+    snprintf(full, sizeof full, "%s%s", lookup->prefix, name);
+    return params_find(lookup->table, full);
 }
 
-bool has_param(const Finder *finder, const char *name)
+bool has_param(const ParamLookup *lookup, const char *name)
 {
-    return find(finder, name) != NULL;
+    return find(lookup, name) != NULL;
 }
 
-int64_t find_offset(Finder *finder, const char *name)
+int64_t find_offset(ParamLookup *lookup, const char *name)
 {
-    const Param *param = find(finder, name);
+    const Param *param = find(lookup, name);
     if (param) return param->offset;
-    if (!finder->missing) finder->missing = name;
+    if (!lookup->missing) lookup->missing = name;
     return 0;
 }
 
-static int64_t find_member(Finder *finder, const char *name, const char *member, bool optional)
+static int64_t find_member(ParamLookup *lookup, const char *name, const char *member, bool optional)
 {
     char full[96];
     snprintf(full, sizeof full, "%s.%s", name, member);
-    const Param *param = find(finder, full);
+    const Param *param = find(lookup, full);
     if (param) return param->offset;
-    if (!optional && !finder->missing) finder->missing = name;
+    if (!optional && !lookup->missing) lookup->missing = name;
     return -1;
 }
 
-Linear find_linear(Finder *finder, const char *name, int in, int out)
+Linear find_linear(ParamLookup *lookup, const char *name, int in, int out)
 {
-    return linear_of(in, out, find_member(finder, name, "weight", false), find_member(finder, name, "bias", true));
+    return linear_of(in, out, find_member(lookup, name, "weight", false), find_member(lookup, name, "bias", true));
 }
 
-Norm find_norm(Finder *finder, const char *name, int width, double eps)
+Norm find_norm(ParamLookup *lookup, const char *name, int width, double eps)
 {
     return (Norm){.width = width,
                   .eps = (float)eps,
-                  .weight = find_member(finder, name, "weight", false),
-                  .bias = find_member(finder, name, "bias", false)};
+                  .weight = find_member(lookup, name, "weight", false),
+                  .bias = find_member(lookup, name, "bias", false)};
 }
 
 /* ---- regions */
@@ -59,12 +59,12 @@ typedef struct TimedWork {
 static void timed_task(void *context, int64_t task, int thread)
 {
     const TimedWork *timed = context;
-    profile_lap(timed->profile, thread, PART_IDLE);
+    profile_charge(timed->profile, thread, PHASE_IDLE);
     timed->work.task(timed->work.context, task, thread);
-    profile_lap(timed->profile, thread, timed->work.part);
+    profile_charge(timed->profile, thread, timed->work.phase);
 }
 
-void step_run_works(const Step *step, const Work *works, int count)
+void step_run_works(const StepContext *step, const Work *works, int count)
 {
     TimedWork timed[POOL_WORKS];
     PoolWork run[POOL_WORKS];
@@ -73,14 +73,14 @@ void step_run_works(const Step *step, const Work *works, int count)
         run[i] = step->profile ? (PoolWork){works[i].tasks, timed_task, &timed[i]}
                                : (PoolWork){works[i].tasks, works[i].task, works[i].context};
     }
-    step_lap(step, 0, PART_OTHER);
+    step_charge(step, 0, PHASE_OTHER);
     pool_run_works(step->pool, run, count);
-    step_lap(step, 0, PART_IDLE);
+    step_charge(step, 0, PHASE_IDLE);
 }
 
-void step_run(const Step *step, int64_t tasks, PoolTask task, void *context, Part part)
+void step_run(const StepContext *step, int64_t tasks, PoolTask task, void *context, Phase phase)
 {
-    Work work = {tasks, task, context, part};
+    Work work = {tasks, task, context, phase};
     step_run_works(step, &work, 1);
 }
 
@@ -106,7 +106,7 @@ void linear_carve(Linear *linear, Arena *arena, bool backward)
 enum { PACK_COLS = 96 };
 
 typedef struct PackJob {
-    const Step *step;
+    const StepContext *step;
     Linear *const *linears;
     bool backward;
 } PackJob;
@@ -132,21 +132,21 @@ static void pack_task(void *context, int64_t task, int thread)
                 weight + (job->backward ? first : (int64_t)first * linear->in), linear->in);
 }
 
-void linears_pack(const Step *step, Linear *const *linears, int count, bool backward)
+void linears_pack(const StepContext *step, Linear *const *linears, int count, bool backward)
 {
     PackJob job = {step, linears, backward};
     int64_t tasks = 0;
     for (int i = 0; i < count; i++) tasks += pack_tasks(&job, linears[i]);
-    if (tasks > 0) step_run(step, tasks, pack_task, &job, PART_LINEARS);
+    if (tasks > 0) step_run(step, tasks, pack_task, &job, PHASE_LINEARS);
 }
 
-void linear_forward(const Step *step, const Linear *linear, int rows, const float *x, int ldx, float *y, int ldy)
+void linear_forward(const StepContext *step, const Linear *linear, int rows, const float *x, int ldx, float *y, int ldy)
 {
     packed_gemm(step->kernels, rows, &linear->forward, 0, linear->out, x, ldx, 0.0f, y, ldy);
 }
 
-void linear_backward(const Step *step, const Linear *linear, int rows, const float *dy, int lddy, float beta, float *dx,
-                     int lddx)
+void linear_backward(const StepContext *step, const Linear *linear, int rows, const float *dy, int lddy, float beta,
+                     float *dx, int lddx)
 {
     if (linear->backward.at)
         packed_gemm(step->kernels, rows, &linear->backward, 0, linear->in, dy, lddy, beta, dx, lddx);
@@ -155,8 +155,8 @@ void linear_backward(const Step *step, const Linear *linear, int rows, const flo
                             linear->in, beta, dx, lddx);
 }
 
-void linear_forward_stored(const Step *step, const Linear *linear, int rows, Stored x, int64_t at, int ldx, float *y,
-                           int ldy)
+void linear_forward_stored(const StepContext *step, const Linear *linear, int rows, Stored x, int64_t at, int ldx,
+                           float *y, int ldy)
 {
     Stored from = stored_at(x, at);
     if (from.half)
@@ -165,7 +165,7 @@ void linear_forward_stored(const Step *step, const Linear *linear, int rows, Sto
         linear_forward(step, linear, rows, from.at, ldx, y, ldy);
 }
 
-void linear_backward_stored(const Step *step, const Linear *linear, int rows, Stored dy, int64_t at, int lddy,
+void linear_backward_stored(const StepContext *step, const Linear *linear, int rows, Stored dy, int64_t at, int lddy,
                             float beta, float *dx, int lddx)
 {
     Stored from = stored_at(dy, at);
@@ -243,9 +243,10 @@ static void grad_task(void *context, int64_t task, int thread)
         job->step->kernels->gemm(GEMM_TN, m, n, k, dy.at, grad->lddy, x.at, grad->ldx, beta, to, in);
 }
 
-Work weight_grads_work(GradJob *job, const Step *step, const WeightGrad *items, int count, bool add, float *partials)
+Work weight_grads_work(GradJob *job, const StepContext *step, const WeightGrad *items, int count, bool add,
+                       float *partials)
 {
-    Work work = {.task = grad_task, .context = job, .part = PART_LINEARS};
+    Work work = {.task = grad_task, .context = job, .phase = PHASE_LINEARS};
     int64_t partial = 0;
     *job = (GradJob){.step = step, .items = items, .count = count, .add = add, .partials = partials};
     for (int i = 0; i < count; i++) {
@@ -270,7 +271,7 @@ void weight_grads_end(const GradJob *job)
     }
 }
 
-void weight_grads(const Step *step, const WeightGrad *items, int count, bool add, float *partials)
+void weight_grads(const StepContext *step, const WeightGrad *items, int count, bool add, float *partials)
 {
     GradJob job;
     Work work = weight_grads_work(&job, step, items, count, add, partials);
@@ -297,12 +298,12 @@ static void sum_task(void *context, int64_t task, int thread)
 
 Work partial_sums_work(PartialSumJob *job)
 {
-    Work work = {.task = sum_task, .context = job, .part = PART_LINEARS};
+    Work work = {.task = sum_task, .context = job, .phase = PHASE_LINEARS};
     for (int i = 0; i < job->count; i++) work.tasks += ceil_div(job->sums[i].count, SUM_CHUNK);
     return work;
 }
 
-void partial_sums(const Step *step, const float *partials, int64_t slots, int64_t stride, const PartialSum *sums,
+void partial_sums(const StepContext *step, const float *partials, int64_t slots, int64_t stride, const PartialSum *sums,
                   int count, bool add, float *to)
 {
     PartialSumJob job = {step, partials, slots, stride, sums, count, add, to};
@@ -312,7 +313,7 @@ void partial_sums(const Step *step, const float *partials, int64_t slots, int64_
 
 /* ---- randomness */
 
-uint64_t site_key(const Step *step, int image, int layer, int site)
+uint64_t site_key(const StepContext *step, int image, int layer, int site)
 {
     Rng rng = rng_make(step->seed, RNG_DROPOUT, step->epoch, step->samples[image]);
     return rng_split(rng, (uint64_t)(layer * SITES_PER_LAYER + site)).key;

@@ -1,6 +1,6 @@
 /* step_context.h: what the layers of a model share while a step runs. Internal to core/.
  *
- * A Step names the weights, the gradients and the randomness of the moment, the pool and the scratch memory. Layers
+ * A StepContext names the weights, the gradients and the randomness of the moment, the pool and the scratch memory. Layers
  * are described by offsets into flat vectors, so they hold no pointers that could go stale.
  *
  * The rows of a batch (images x tokens) are worked on in tiles of fixed size. Sums over all rows are made of the tiles'
@@ -36,7 +36,7 @@ typedef struct Norm {
     int64_t weight, bias;
 } Norm;
 
-typedef struct Step {
+typedef struct StepContext {
     const Kernels *kernels;
     Pool *pool;
     const float *weights;
@@ -50,31 +50,31 @@ typedef struct Step {
     float *scratch;          /* one piece for each thread */
     size_t scratch_size;     /* floats of a piece */
     Profile *profile;        /* NULL: none */
-} Step;
+} StepContext;
 
-static inline float *step_scratch(const Step *step, int thread)
+static inline float *step_scratch(const StepContext *step, int thread)
 {
     return step->scratch + (size_t)thread * step->scratch_size;
 }
 
-/* In a task: what this thread did since its last lap was this part of the work. */
-static inline void step_lap(const Step *step, int thread, Part part)
+/* Charges the time since the thread's last call to a phase of the work. For tasks, when they are done with the phase. */
+static inline void step_charge(const StepContext *step, int thread, Phase phase)
 {
-    if (step->profile) profile_lap(step->profile, thread, part);
+    if (step->profile) profile_charge(step->profile, thread, phase);
 }
 
-/* pool_run; what tasks do after their last lap is `part`. */
-void step_run(const Step *step, int64_t tasks, PoolTask task, void *context, Part part);
+/* pool_run; what tasks do after their last charge is `phase`. */
+void step_run(const StepContext *step, int64_t tasks, PoolTask task, void *context, Phase phase);
 
 typedef struct Work {
     int64_t tasks;
     PoolTask task;
     void *context;
-    Part part;
+    Phase phase;
 } Work;
 
 /* pool_run_works: at most POOL_WORKS of them. */
-void step_run_works(const Step *step, const Work *works, int count);
+void step_run_works(const StepContext *step, const Work *works, int count);
 
 static inline size_t floats_aligned(size_t floats)
 {
@@ -88,34 +88,35 @@ static inline int64_t tile_count(int64_t rows)
 
 /* ---- finding parameters; a name that is not there is a fault of the table */
 
-typedef struct Finder {
+typedef struct ParamLookup {
     const ParamTable *table;
     const char *prefix;
     const char *missing; /* the first name that was not found */
-} Finder;
+} ParamLookup;
 
-int64_t find_offset(Finder *finder, const char *name);
-Linear find_linear(Finder *finder, const char *name, int in, int out); /* bias if there is one */
-Norm find_norm(Finder *finder, const char *name, int width, double eps);
-bool has_param(const Finder *finder, const char *name);
+int64_t find_offset(ParamLookup *lookup, const char *name);
+Linear find_linear(ParamLookup *lookup, const char *name, int in, int out); /* bias if there is one */
+Norm find_norm(ParamLookup *lookup, const char *name, int width, double eps);
+bool has_param(const ParamLookup *lookup, const char *name);
 
 /* ---- linear layers on a tile of rows; serial */
 
 Linear linear_of(int in, int out, int64_t weight, int64_t bias);
 void linear_carve(Linear *linear, Arena *arena, bool backward);
 /* Fills the copies of each in parallel: those for forward, or those for backward that it has. */
-void linears_pack(const Step *step, Linear *const *linears, int count, bool backward);
+void linears_pack(const StepContext *step, Linear *const *linears, int count, bool backward);
 /* y (rows, out) = x (rows, in) W^T, without bias */
-void linear_forward(const Step *step, const Linear *linear, int rows, const float *x, int ldx, float *y, int ldy);
+void linear_forward(const StepContext *step, const Linear *linear, int rows, const float *x, int ldx, float *y,
+                    int ldy);
 /* dx (rows, in) = dy (rows, out) W + beta * dx */
-void linear_backward(const Step *step, const Linear *linear, int rows, const float *dy, int lddy, float beta, float *dx,
-                     int lddx);
+void linear_backward(const StepContext *step, const Linear *linear, int rows, const float *dy, int lddy, float beta,
+                     float *dx, int lddx);
 /* The same of x or dy that may be half, from an element on. */
-void linear_forward_stored(const Step *step, const Linear *linear, int rows, Stored x, int64_t at, int ldx, float *y,
-                           int ldy);
-void linear_backward_stored(const Step *step, const Linear *linear, int rows, Stored dy, int64_t at, int lddy,
+void linear_forward_stored(const StepContext *step, const Linear *linear, int rows, Stored x, int64_t at, int ldx,
+                           float *y, int ldy);
+void linear_backward_stored(const StepContext *step, const Linear *linear, int rows, Stored dy, int64_t at, int lddy,
                             float beta, float *dx, int lddx);
-static inline const float *linear_bias(const Step *step, const Linear *linear)
+static inline const float *linear_bias(const StepContext *step, const Linear *linear)
 {
     return linear->bias < 0 ? NULL : step->weights + linear->bias;
 }
@@ -142,7 +143,7 @@ typedef struct GradPlan {
 } GradPlan;
 
 typedef struct GradJob {
-    const Step *step;
+    const StepContext *step;
     const WeightGrad *items;
     GradPlan plans[MAX_GRADS];
     int count;
@@ -150,11 +151,12 @@ typedef struct GradJob {
     float *partials;
 } GradJob;
 
-void weight_grads(const Step *step, const WeightGrad *items, int count, bool add, float *partials);
+void weight_grads(const StepContext *step, const WeightGrad *items, int count, bool add, float *partials);
 size_t weight_grads_partials(int64_t rows, const Linear *linear); /* floats that one item needs */
 
 /* weight_grads in two parts: the work, to run among others, and what follows it. */
-Work weight_grads_work(GradJob *job, const Step *step, const WeightGrad *items, int count, bool add, float *partials);
+Work weight_grads_work(GradJob *job, const StepContext *step, const WeightGrad *items, int count, bool add,
+                       float *partials);
 void weight_grads_end(const GradJob *job);
 
 /* ---- partial sums: `slots` pieces of `stride` floats. Part `at` .. `at + count` of each is summed, in order of the
@@ -165,7 +167,7 @@ typedef struct PartialSum {
 } PartialSum;
 
 typedef struct PartialSumJob {
-    const Step *step;
+    const StepContext *step;
     const float *partials;
     int64_t slots, stride;
     const PartialSum *sums;
@@ -174,7 +176,7 @@ typedef struct PartialSumJob {
     float *to;
 } PartialSumJob;
 
-void partial_sums(const Step *step, const float *partials, int64_t slots, int64_t stride, const PartialSum *sums,
+void partial_sums(const StepContext *step, const float *partials, int64_t slots, int64_t stride, const PartialSum *sums,
                   int count, bool add, float *to);
 Work partial_sums_work(PartialSumJob *job); /* the same, to run among others */
 
@@ -182,6 +184,6 @@ Work partial_sums_work(PartialSumJob *job); /* the same, to run among others */
 
 enum { SITE_ATTENTION, SITE_PROJECTION, SITE_HIDDEN, SITE_OUTPUT, SITES_PER_LAYER };
 
-uint64_t site_key(const Step *step, int image, int layer, int site);
+uint64_t site_key(const StepContext *step, int image, int layer, int site);
 
 #endif

@@ -5,9 +5,9 @@
 
 /* ---- tiles */
 
-TokenTiles token_tiles(int tokens)
+T2TTiles t2t_tiles(int tokens)
 {
-    TokenTiles tiles = {.tokens = tokens, .per_image = 1, .images = 1, .rows = tokens};
+    T2TTiles tiles = {.tokens = tokens, .per_image = 1, .images = 1, .rows = tokens};
     if (tokens > ROW_TILE + ROW_TILE / 4) { /* 196 tokens are one tile */
         tiles.per_image = (tokens + ROW_TILE / 2) / ROW_TILE;
         tiles.rows = (tokens + tiles.per_image - 1) / tiles.per_image;
@@ -18,14 +18,14 @@ TokenTiles token_tiles(int tokens)
     return tiles;
 }
 
-int64_t token_tiles_count(const TokenTiles *tiles, int images)
+int64_t t2t_tiles_count(const T2TTiles *tiles, int images)
 {
     return tiles->per_image > 1 ? (int64_t)images * tiles->per_image : (images + tiles->images - 1) / tiles->images;
 }
 
-TokenTile token_tile(const TokenTiles *tiles, int images, int64_t tile)
+T2TTile t2t_tile(const T2TTiles *tiles, int images, int64_t tile)
 {
-    TokenTile at = {.images = 1};
+    T2TTile at = {.images = 1};
     if (tiles->per_image > 1) {
         at.image = (int)(tile / tiles->per_image);
         at.row = (int)(tile % tiles->per_image) * tiles->rows;
@@ -41,42 +41,42 @@ TokenTile token_tile(const TokenTiles *tiles, int images, int64_t tile)
 
 /* ---- building */
 
-static void t2t_add_sum(TokenLayer *layer, int64_t grad, int64_t count)
+static void t2t_add_sum(T2TLayer *layer, int64_t grad, int64_t count)
 {
     if (grad < 0) return;
     layer->row_sums[layer->row_sum_count++] = (PartialSum){.at = layer->row_sum_size, .count = count, .grad = grad};
     layer->row_sum_size += (int64_t)floats_aligned((size_t)count);
 }
 
-void token_layer_build(TokenLayer *layer, Finder *finder, const ModelConfig *config, int index)
+void t2t_layer_build(T2TLayer *layer, ParamLookup *lookup, const ModelConfig *config, int index)
 {
     int width = config->token_dim, in = zoo_split_width(config, index), side = zoo_split_side(config, index);
     const SoftSplit *split = &config->splits[index];
     bool performer = config->tokens_type == TOKENS_PERFORMER;
-    *layer = (TokenLayer){.layer = 1 + index, .tokens = side * side, .in = in, .width = width, .performer = performer};
+    *layer = (T2TLayer){.layer = 1 + index, .tokens = side * side, .in = in, .width = width, .performer = performer};
     layer->pixels = index == 0;
     layer->split =
         index == 0
             ? split_image(config->in_chans, config->img_size, split->kernel, split->stride, split->padding)
             : split_tokens(width, zoo_split_side(config, index - 1), split->kernel, split->stride, split->padding);
     layer->source_size = (int64_t)layer->split.channels * layer->split.side * layer->split.side;
-    layer->tiles = token_tiles(layer->tokens);
+    layer->tiles = t2t_tiles(layer->tokens);
     layer->scale = (float)(1.0 / sqrt(in)); /* of the width before the projection, as in the reference */
-    layer->norm1 = find_norm(finder, "norm1", in, 1e-5);
-    layer->norm2 = find_norm(finder, "norm2", width, 1e-5);
+    layer->norm1 = find_norm(lookup, "norm1", in, 1e-5);
+    layer->norm2 = find_norm(lookup, "norm2", width, 1e-5);
     if (performer) {
         layer->drop = config->token_dropout;
-        layer->w = find_offset(finder, "w");
+        layer->w = find_offset(lookup, "w");
         layer->features = linear_of(width, zoo_performer_features(config), layer->w, -1);
-        layer->qkv = find_linear(finder, "kqv", in, 3 * width);
-        layer->proj = find_linear(finder, "proj", width, width);
-        layer->fc1 = find_linear(finder, "mlp.0", width, width);
-        layer->fc2 = find_linear(finder, "mlp.2", width, width);
+        layer->qkv = find_linear(lookup, "kqv", in, 3 * width);
+        layer->proj = find_linear(lookup, "proj", width, width);
+        layer->fc1 = find_linear(lookup, "mlp.0", width, width);
+        layer->fc2 = find_linear(lookup, "mlp.2", width, width);
     } else {
-        layer->qkv = find_linear(finder, "attn.qkv", in, 3 * width);
-        layer->proj = find_linear(finder, "attn.proj", width, width);
-        layer->fc1 = find_linear(finder, "mlp.fc1", width, width);
-        layer->fc2 = find_linear(finder, "mlp.fc2", width, width);
+        layer->qkv = find_linear(lookup, "attn.qkv", in, 3 * width);
+        layer->proj = find_linear(lookup, "attn.proj", width, width);
+        layer->fc1 = find_linear(lookup, "mlp.fc1", width, width);
+        layer->fc2 = find_linear(lookup, "mlp.fc2", width, width);
     }
     t2t_add_sum(layer, layer->fc2.bias, width);
     t2t_add_sum(layer, layer->fc1.bias, width);
@@ -91,7 +91,7 @@ void token_layer_build(TokenLayer *layer, Finder *finder, const ModelConfig *con
     if (layer->qkv.bias < 0) layer->row_sum_size += (int64_t)floats_aligned(3 * (size_t)width);
 }
 
-int token_layer_linears(TokenLayer *layer, Linear **out)
+int t2t_layer_linears(T2TLayer *layer, Linear **out)
 {
     int count = 0;
     out[count++] = &layer->qkv;
@@ -102,7 +102,7 @@ int token_layer_linears(TokenLayer *layer, Linear **out)
     return count;
 }
 
-Performer token_performer(const TokenLayer *layer, const Step *step)
+Performer token_performer(const T2TLayer *layer, const StepContext *step)
 {
     return (Performer){.width = layer->width,
                        .features = layer->features.out,
@@ -110,15 +110,15 @@ Performer token_performer(const TokenLayer *layer, const Step *step)
                        .w_packed = layer->features.forward};
 }
 
-void token_layer_carve_saved(TokenLayer *layer, Arena *arena, int images, int attention_images)
+void t2t_layer_carve_saved(T2TLayer *layer, Arena *arena, int images, int attention_images)
 {
-    TokenSaved *saved = &layer->saved;
+    T2TSaved *saved = &layer->saved;
     Performer performer = token_performer(layer, NULL);
     size_t rows = (size_t)images * (size_t)layer->tokens, width = (size_t)layer->width;
     float **statistics[] = {&saved->mean1, &saved->rstd1, &saved->mean2, &saved->rstd2};
     for (int i = 0; i < 4; i++) *statistics[i] = arena_floats(arena, rows);
     saved->qkv = stored_carve(arena, rows * 3 * width, layer->half);
-    saved->x2 = stored_carve(arena, rows * width, layer->half);
+    saved->residual_mid = stored_carve(arena, rows * width, layer->half);
     saved->hidden = stored_carve(arena, rows * width, layer->half);
     if (layer->performer) {
         saved->sums = arena_floats(arena, (size_t)images * performer_sums_size(&performer));
@@ -129,10 +129,10 @@ void token_layer_carve_saved(TokenLayer *layer, Arena *arena, int images, int at
     }
 }
 
-void token_layer_carve_buffers(TokenLayer *layer, TokenBuffers *buffers, Arena *arena, int images, bool training)
+void t2t_layer_carve_buffers(T2TLayer *layer, T2TBuffers *buffers, Arena *arena, int images, bool training)
 {
     Performer performer = token_performer(layer, NULL);
-    size_t tiles = (size_t)token_tiles_count(&layer->tiles, images), matrix, sums = 0;
+    size_t tiles = (size_t)t2t_tiles_count(&layer->tiles, images), matrix, sums = 0;
     matrix = (size_t)images * (size_t)layer->tokens * (size_t)layer->width;
     if (layer->performer) /* a tile of whole images has a sum for each */
         buffers->tile_sums = arena_floats(arena, tiles * (size_t)layer->tiles.images * performer_sums_size(&performer));
@@ -152,12 +152,12 @@ void token_layer_carve_buffers(TokenLayer *layer, TokenBuffers *buffers, Arena *
         buffers->dsplit = arena_floats(arena, (size_t)images * (size_t)layer->tokens * (size_t)layer->in);
     buffers->row_sums = arena_floats(arena, tiles * (size_t)layer->row_sum_size);
     Linear *linears[5];
-    int count = token_layer_linears(layer, linears);
+    int count = t2t_layer_linears(layer, linears);
     for (int i = 0; i < count; i++) sums += weight_grads_partials((int64_t)images * layer->tokens, linears[i]);
     buffers->weight_sums = arena_floats(arena, sums);
 }
 
-size_t token_half_at(const TokenLayer *layer)
+size_t token_half_at(const T2TLayer *layer)
 {
     Performer performer = token_performer(layer, NULL);
     size_t rows = (size_t)layer->tiles.rows;
@@ -167,7 +167,7 @@ size_t token_half_at(const TokenLayer *layer)
     return floats_aligned(tile > attention ? tile : attention) + floats_aligned(features);
 }
 
-size_t token_layer_scratch(const TokenLayer *layer)
+size_t t2t_layer_scratch(const T2TLayer *layer)
 {
     size_t tiles = (size_t)layer->tiles.rows * (size_t)(5 * layer->width + layer->in);
     return token_half_at(layer) + (layer->half ? tiles : 0);
@@ -176,15 +176,15 @@ size_t token_layer_scratch(const TokenLayer *layer)
 /* ---- forward */
 
 typedef struct ForwardJob {
-    const TokenLayer *layer;
-    const Step *step;
-    const TokenBuffers *buffers;
+    const T2TLayer *layer;
+    const StepContext *step;
+    const T2TBuffers *buffers;
     TokenChunk chunk;
     const float *source;
     float *out;
 } ForwardJob;
 
-void token_split(const TokenLayer *layer, const TokenTile *tile, const float *source, float *out)
+void token_split(const T2TLayer *layer, const T2TTile *tile, const float *source, float *out)
 {
     int rows = tile->rows / tile->images;
     for (int i = 0; i < tile->images; i++)
@@ -195,23 +195,23 @@ void token_split(const TokenLayer *layer, const TokenTile *tile, const float *so
 static void t2t_qkv_task(void *context, int64_t task, int thread)
 {
     const ForwardJob *job = context;
-    const TokenLayer *layer = job->layer;
-    const Step *step = job->step;
-    const TokenSaved *saved = &layer->saved;
-    TokenTile tile = token_tile(&layer->tiles, job->chunk.images, task);
+    const T2TLayer *layer = job->layer;
+    const StepContext *step = job->step;
+    const T2TSaved *saved = &layer->saved;
+    T2TTile tile = t2t_tile(&layer->tiles, job->chunk.images, task);
     int64_t at = (int64_t)job->chunk.slot * layer->tokens + tile.first;
     int in = layer->in, ld = 3 * layer->width;
     float *rows = step_scratch(step, thread), *half = rows + token_half_at(layer);
     float *qkv = stored_write(saved->qkv, at * ld, half);
     token_split(layer, &tile, job->source, rows);
-    step_lap(step, thread, PART_SPLIT);
+    step_charge(step, thread, PHASE_SPLIT);
     step->kernels->layernorm(tile.rows, in, rows, in, layer->norm1.eps, step->weights + layer->norm1.weight,
                              step->weights + layer->norm1.bias, rows, in, saved->mean1 + at, saved->rstd1 + at);
-    step_lap(step, thread, PART_NORMS);
+    step_charge(step, thread, PHASE_NORMS);
     linear_forward(step, &layer->qkv, tile.rows, rows, in, qkv, ld);
     if (layer->qkv.bias >= 0) step->kernels->add_bias(tile.rows, ld, step->weights + layer->qkv.bias, qkv, ld);
     stored_rounded(step->kernels, saved->qkv, at * ld, tile.rows, ld, qkv, qkv);
-    step_lap(step, thread, PART_LINEARS);
+    step_charge(step, thread, PHASE_LINEARS);
     if (!layer->performer) return;
     Performer performer = token_performer(layer, step);
     size_t size = performer_sums_size(&performer);
@@ -222,11 +222,11 @@ static void t2t_qkv_task(void *context, int64_t task, int thread)
         memset(sums, 0, size * sizeof(float));
         performer_sums(step->kernels, &performer, each, qkv + token_k(layer), qkv + token_v(layer), ld, sums, rows);
     }
-    step_lap(step, thread, PART_TOKENS);
+    step_charge(step, thread, PHASE_TOKENS);
 }
 
 typedef struct SumJob {
-    const TokenLayer *layer;
+    const T2TLayer *layer;
     const Kernels *kernels;
     const float *tile_sums;
     float *total;
@@ -243,14 +243,14 @@ static void t2t_sum_task(void *context, int64_t image, int thread)
     job->kernels->column_sums(tiles, job->size, job->tile_sums + image * tiles * job->size, job->size, total);
 }
 
-void token_sum_tiles(const TokenLayer *layer, const Step *step, int images, const float *tile_sums, float *total)
+void token_sum_tiles(const T2TLayer *layer, const StepContext *step, int images, const float *tile_sums, float *total)
 {
     Performer performer = token_performer(layer, step);
     SumJob job = {layer, step->kernels, tile_sums, total, (int)performer_sums_size(&performer)};
-    step_run(step, images, t2t_sum_task, &job, PART_TOKENS);
+    step_run(step, images, t2t_sum_task, &job, PHASE_TOKENS);
 }
 
-AttentionHead token_head(const TokenLayer *layer, int64_t image)
+AttentionHead token_head(const T2TLayer *layer, int64_t image)
 {
     const float *qkv = stored_floats(layer->saved.qkv) + image * layer->tokens * 3 * layer->width;
     return (AttentionHead){.tokens = layer->tokens,
@@ -262,17 +262,17 @@ AttentionHead token_head(const TokenLayer *layer, int64_t image)
                            .ld = 3 * layer->width};
 }
 
-static int part_tokens(const TokenLayer *layer)
+static int part_tokens(const T2TLayer *layer)
 {
     return (int)floats_aligned((size_t)(layer->tokens + ATTENTION_PARTS - 1) / ATTENTION_PARTS);
 }
 
-int token_attention_parts(const TokenLayer *layer)
+int token_attention_parts(const T2TLayer *layer)
 {
     return (layer->tokens + part_tokens(layer) - 1) / part_tokens(layer);
 }
 
-AttentionPart token_attention_part(const TokenLayer *layer, int64_t task)
+AttentionPart token_attention_part(const T2TLayer *layer, int64_t task)
 {
     int parts = token_attention_parts(layer), most = part_tokens(layer);
     AttentionPart at = {.image = task / parts, .part = (int)(task % parts)};
@@ -284,7 +284,7 @@ AttentionPart token_attention_part(const TokenLayer *layer, int64_t task)
 static void t2t_attention_task(void *context, int64_t task, int thread)
 {
     const ForwardJob *job = context;
-    const TokenLayer *layer = job->layer;
+    const T2TLayer *layer = job->layer;
     AttentionPart at = token_attention_part(layer, task);
     int64_t first = (job->chunk.attention + at.image) * layer->tokens;
     AttentionHead head = token_head(layer, job->chunk.slot + at.image);
@@ -292,25 +292,26 @@ static void t2t_attention_task(void *context, int64_t task, int thread)
                       layer->width, layer->saved.lse + first, step_scratch(job->step, thread));
 }
 
-Branch token_branch(const TokenLayer *layer, int site)
+ResidualBranch token_branch(const T2TLayer *layer, int site)
 {
-    return (Branch){.layer = layer->layer, .site = site, .drop = layer->drop, .kept = kept_all(layer->tokens)};
+    return (ResidualBranch){
+        .layer = layer->layer, .site = site, .drop = layer->drop, .kept = drop_path_none(layer->tokens)};
 }
 
 static void t2t_rest_task(void *context, int64_t task, int thread)
 {
     const ForwardJob *job = context;
-    const TokenLayer *layer = job->layer;
-    const Step *step = job->step;
-    const TokenSaved *saved = &layer->saved;
-    TokenTile tile = token_tile(&layer->tiles, job->chunk.images, task);
+    const T2TLayer *layer = job->layer;
+    const StepContext *step = job->step;
+    const T2TSaved *saved = &layer->saved;
+    T2TTile tile = t2t_tile(&layer->tiles, job->chunk.images, task);
     int rows = tile.rows, width = layer->width, ld = 3 * width, each = rows / tile.images;
     int64_t at = (int64_t)job->chunk.slot * layer->tokens + tile.first;
     int64_t row = (int64_t)job->chunk.first * layer->tokens + tile.first; /* in the batch: keys the dropout */
     size_t matrix = (size_t)layer->tiles.rows * (size_t)width;
     float *y = step_scratch(step, thread), *branch_out = y + matrix, *norm = branch_out + matrix, *act = norm + matrix;
     float *scratch = act + matrix, *half = y + token_half_at(layer);
-    float *x2 = stored_write(saved->x2, at * width, half + 3 * matrix);
+    float *residual_mid = stored_write(saved->residual_mid, at * width, half + 3 * matrix);
     float *hidden = stored_write(saved->hidden, at * width, half + 4 * matrix);
     const float *qkv = stored_read(step->kernels, saved->qkv, at * ld, rows, ld, half), *attention = y;
     if (layer->performer) {
@@ -322,40 +323,40 @@ static void t2t_rest_task(void *context, int64_t task, int thread)
     } else {
         attention = saved->attention + ((int64_t)job->chunk.attention * layer->tokens + tile.first) * width;
     }
-    step_lap(step, thread, PART_TOKENS);
-    Branch projection = token_branch(layer, SITE_PROJECTION), mlp = token_branch(layer, SITE_OUTPUT);
+    step_charge(step, thread, PHASE_TOKENS);
+    ResidualBranch projection = token_branch(layer, SITE_PROJECTION), mlp = token_branch(layer, SITE_OUTPUT);
     linear_forward(step, &layer->proj, rows, attention, width, branch_out, width);
-    step_lap(step, thread, PART_LINEARS);
-    branch_forward(step, &projection, row, rows, width, branch_out, linear_bias(step, &layer->proj),
-                   qkv + token_v(layer), ld, x2, width);
-    const float *in = stored_rounded(step->kernels, saved->x2, at * width, rows, width, x2, norm);
+    step_charge(step, thread, PHASE_LINEARS);
+    residual_forward(step, &projection, row, rows, width, branch_out, linear_bias(step, &layer->proj),
+                     qkv + token_v(layer), ld, residual_mid, width);
+    const float *in = stored_rounded(step->kernels, saved->residual_mid, at * width, rows, width, residual_mid, norm);
     step->kernels->layernorm(rows, width, in, width, layer->norm2.eps, step->weights + layer->norm2.weight,
                              step->weights + layer->norm2.bias, norm, width, saved->mean2 + at, saved->rstd2 + at);
-    step_lap(step, thread, PART_NORMS);
+    step_charge(step, thread, PHASE_NORMS);
     linear_forward(step, &layer->fc1, rows, norm, width, hidden, width);
-    step_lap(step, thread, PART_LINEARS);
+    step_charge(step, thread, PHASE_LINEARS);
     step->kernels->bias_gelu(rows, width, linear_bias(step, &layer->fc1), hidden, width, act, width);
     stored_end(step->kernels, saved->hidden, at * width, rows, width, hidden);
-    step_lap(step, thread, PART_NORMS);
+    step_charge(step, thread, PHASE_NORMS);
     linear_forward(step, &layer->fc2, rows, act, width, branch_out, width);
-    step_lap(step, thread, PART_LINEARS);
-    branch_forward(step, &mlp, row, rows, width, branch_out, linear_bias(step, &layer->fc2), x2, width,
-                   job->out + tile.first * width, width);
-    step_lap(step, thread, PART_NORMS);
+    step_charge(step, thread, PHASE_LINEARS);
+    residual_forward(step, &mlp, row, rows, width, branch_out, linear_bias(step, &layer->fc2), residual_mid, width,
+                     job->out + tile.first * width, width);
+    step_charge(step, thread, PHASE_NORMS);
 }
 
-void token_layer_forward(TokenLayer *layer, const Step *step, const TokenBuffers *buffers, TokenChunk chunk, bool again,
-                         const float *source, float *out)
+void t2t_layer_forward(T2TLayer *layer, const StepContext *step, const T2TBuffers *buffers, TokenChunk chunk,
+                       bool again, const float *source, float *out)
 {
     ForwardJob job = {layer, step, buffers, chunk, source, out};
-    int64_t tiles = token_tiles_count(&layer->tiles, chunk.images);
-    step_run(step, tiles, t2t_qkv_task, &job, PART_LINEARS);
+    int64_t tiles = t2t_tiles_count(&layer->tiles, chunk.images);
+    step_run(step, tiles, t2t_qkv_task, &job, PHASE_LINEARS);
     if (layer->performer) {
         Performer performer = token_performer(layer, step);
         token_sum_tiles(layer, step, chunk.images, buffers->tile_sums,
                         layer->saved.sums + (size_t)chunk.slot * performer_sums_size(&performer));
     } else if (!again) {
-        step_run(step, (int64_t)chunk.images * token_attention_parts(layer), t2t_attention_task, &job, PART_TOKENS);
+        step_run(step, (int64_t)chunk.images * token_attention_parts(layer), t2t_attention_task, &job, PHASE_TOKENS);
     }
-    step_run(step, tiles, t2t_rest_task, &job, PART_LINEARS);
+    step_run(step, tiles, t2t_rest_task, &job, PHASE_LINEARS);
 }

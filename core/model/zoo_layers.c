@@ -8,7 +8,7 @@ int64_t macs_total(Macs macs)
     return macs.linear + macs.attention + macs.conv;
 }
 
-static Macs token_layer_macs(const ModelConfig *config, int split)
+static Macs t2t_layer_macs(const ModelConfig *config, int split)
 {
     int64_t side = zoo_split_side(config, split), tokens = side * side, width = config->token_dim;
     int64_t in = zoo_split_width(config, split), m = zoo_performer_features(config);
@@ -50,7 +50,7 @@ static Layer embedding_layer(const ModelConfig *config, int split)
     if (split < zoo_splits(config) - 1) {
         snprintf(layer.name, sizeof layer.name, "tokens_to_token.attention%d", split + 1);
         layer.width = config->token_dim;
-        layer.macs = token_layer_macs(config, split);
+        layer.macs = t2t_layer_macs(config, split);
         return layer;
     }
     bool patch = config->tokens_type == TOKENS_PATCH;

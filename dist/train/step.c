@@ -102,10 +102,10 @@ void train_step_free(TrainStep *step)
 
 /* ---- a step */
 
-/* All threads' time since their last lap went to this part, or to waiting for it. */
-static void lap(const TrainStep *step, Part part)
+/* Charges all threads' time since their last charge to this phase, or to waiting for it. */
+static void charge(const TrainStep *step, Phase phase)
 {
-    if (step->profile) profile_lap_all(step->profile, part);
+    if (step->profile) profile_charge_all(step->profile, phase);
 }
 
 typedef struct Pass { /* over some images of a batch, whose gradient goes to one place */
@@ -128,13 +128,13 @@ static double micro_batch(TrainStep *step, const StepBatch *batch, const Pass *p
 
     double start = clock_seconds();
     model_forward(step->model, &input, step->logits);
-    lap(step, PART_IDLE);
+    charge(step, PHASE_IDLE);
     double middle = clock_seconds();
     double loss = loss_soft_target(step->logits, targets, count, model->num_classes, batch->scale, step->grad_logits);
-    lap(step, PART_LOSS);
+    charge(step, PHASE_LOSS);
     model_backward(step->model, step->grad_logits, pass->grads, begin > pass->begin, count == left ? pass->ready : NULL,
                    step);
-    lap(step, PART_IDLE);
+    charge(step, PHASE_IDLE);
     timeline_add(step->timeline, TIMELINE_COMPUTE, "forward", batch->number, start, middle);
     timeline_add(step->timeline, TIMELINE_COMPUTE, "backward", batch->number, middle, clock_seconds());
     return loss;
@@ -267,7 +267,7 @@ Status train_step_update(TrainStep *step, double lr, double lr_body, double norm
     Status status = optim.kind == OPT_LAMB ? lamb_norms(step, &flat, &update, error) : STATUS_OK;
     if (status) return status;
     optim_step(&optim, step->table, step->pool, &flat, vectors->begin, vectors->end, &update);
-    lap(step, PART_UPDATE);
+    charge(step, PHASE_UPDATE);
     if (step->reducer) status = reducer_gather(step->reducer, vectors->weights, error);
     if (status) return status;
     model_set_weights(step->model, vectors->weights);

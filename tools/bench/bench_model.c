@@ -84,7 +84,7 @@ void bench_model_gradients(BenchModel *bench, TrainStep *step)
         return;
     }
     model_forward(step->model, &batch->input, step->logits);
-    if (bench->profile) profile_lap_all(bench->profile, PART_IDLE);
+    if (bench->profile) profile_charge_all(bench->profile, PHASE_IDLE);
 }
 
 Status bench_model_update(TrainStep *step, Error *error)

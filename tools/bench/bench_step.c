@@ -82,7 +82,7 @@ static Status measure_steps(BenchModel *bench, int steps, Timing *timing, Error 
 }
 
 /* The threads' mean of what a step spends on a part, in milliseconds. */
-static double part_ms(const BenchModel *bench, Timing timing, Part part)
+static double part_ms(const BenchModel *bench, Timing timing, Phase part)
 {
     return 1e3 * profile_seconds(bench->profile, part) / pool_threads(bench->pool) / timing.count;
 }
@@ -91,12 +91,12 @@ static void print_profile(const BenchModel *bench, bool json, Timing timing)
 {
     double mean = 1e3 * timing.total / timing.count;
     if (json) printf(", \"mean_ms\": %.5g, \"parts_ms\": {", mean);
-    for (Part part = 0; part < PARTS; part++) {
+    for (Phase part = 0; part < PHASES; part++) {
         double ms = part_ms(bench, timing, part);
         if (json)
-            printf("%s\"%s\": %.5g", part ? ", " : "", profile_part_name(part), ms);
+            printf("%s\"%s\": %.5g", part ? ", " : "", profile_phase_name(part), ms);
         else
-            printf("  %-16s %9.2f ms %5.1f %%\n", profile_part_name(part), ms, 100 * ms / mean);
+            printf("  %-16s %9.2f ms %5.1f %%\n", profile_phase_name(part), ms, 100 * ms / mean);
     }
     if (json) printf("}");
 }

@@ -31,8 +31,9 @@ static void scale_tensor(const ParamTable *table, const char *name, float factor
 static float factor_of(const ModelConfig *config, int block, int branch, uint64_t sample)
 {
     int memory[3];
-    Step step = {.training = true, .seed = 3, .samples = &sample, .batch = 1};
-    Kept kept = kept_draw(&step, 1 + TOKEN_LAYERS + block, branch, zoo_block(config, block).drop_path, 1, memory);
+    StepContext step = {.training = true, .seed = 3, .samples = &sample, .batch = 1};
+    DropPathMask kept =
+        drop_path_sample(&step, 1 + TOKEN_LAYERS + block, branch, zoo_block(config, block).drop_path, 1, memory);
     return kept.count ? kept.factor : 0.0f;
 }
 
@@ -128,13 +129,13 @@ Test(drop_path, a_batch_whose_every_image_drops_the_last_block_has_no_gradient_t
 Test(drop_path, spans_of_tiles_cover_the_kept_rows_once)
 {
     int memory[2 * IMAGES + 1];
-    Step step = {.training = true, .seed = 5, .samples = SAMPLES, .batch = IMAGES};
+    StepContext step = {.training = true, .seed = 5, .samples = SAMPLES, .batch = IMAGES};
     for (int tokens = 1; tokens < 300; tokens += 1 + tokens / 3)
         for (int tile = 1; tile < 400; tile += 1 + tile / 2) {
-            Kept kept = kept_draw(&step, 1, 0, 0.5, tokens, memory);
+            DropPathMask kept = drop_path_sample(&step, 1, 0, 0.5, tokens, memory);
             int64_t next = 0, rows = (int64_t)IMAGES * tokens;
             for (int64_t first = 0; first < rows; first += tile) {
-                Span span = kept_span(&kept, first, (int)(rows - first < tile ? rows - first : tile));
+                Span span = kept_rows(&kept, first, (int)(rows - first < tile ? rows - first : tile));
                 cr_assert_eq(span.first, next);
                 cr_assert(span.rows >= 0 && span.rows <= tile);
                 next += span.rows;

@@ -25,7 +25,7 @@ typedef struct Fixture {
     ParamTable table;
     float *weights, *x, *dy, *y, *dx;
     Arena arena;
-    Step step;
+    StepContext step;
 } Fixture;
 
 enum { IMAGES = 2 };
@@ -62,7 +62,7 @@ static Fixture open_layer(const char *name)
     layer.dy = keep(golden_floats(&layer.file, "grad_out", &y_size));
     layer.y = keep(calloc((size_t)y_size, sizeof(float)));
     layer.dx = keep(calloc((size_t)x_size, sizeof(float)));
-    layer.step = (Step){.kernels = kernels_best(), .weights = layer.weights, .batch = IMAGES};
+    layer.step = (StepContext){.kernels = kernels_best(), .weights = layer.weights, .batch = IMAGES};
     layer.step.grads = keep(calloc((size_t)layer.table.size, sizeof(float)));
     cr_assert_eq(pool_create(&layer.step.pool, 2, &error), STATUS_OK);
     return layer;
@@ -115,10 +115,10 @@ static void carve_block(Fixture *layer, Block *block, BlockBuffers *buffers)
 static void start_block(Fixture *layer, Block *block, BlockBuffers *buffers, const char *prefix,
                         const ModelConfig *config, BlockShape shape)
 {
-    Finder finder = {.table = &layer->table, .prefix = prefix};
+    ParamLookup lookup = {.table = &layer->table, .prefix = prefix};
     Error error = {0};
-    block_build(block, &finder, config, &shape, 3, 9);
-    cr_assert_null(finder.missing, "no %s%s", prefix, finder.missing);
+    block_build(block, &lookup, config, &shape, 3, 9);
+    cr_assert_null(lookup.missing, "no %s%s", prefix, lookup.missing);
     layer->arena = (Arena){0};
     carve_block(layer, block, buffers);
     cr_assert_eq(arena_allocate(&layer->arena, &error), STATUS_OK);
@@ -171,7 +171,7 @@ Test(layers, dense_block_then_transition)
     enum { ROWS = IMAGES * 9 };
     float *between = keep(calloc(ROWS * 48, sizeof(float))), *dbetween = keep(calloc(ROWS * 48, sizeof(float)));
     start_block(&layer, &block, &buffers, "0.", &DENSE, (BlockShape){.width_in = 32, .width_out = 48, .hidden = 64});
-    Step step = layer.step; /* its scratch goes with this block */
+    StepContext step = layer.step; /* its scratch goes with this block */
     start_block(&layer, &transition, &transition_buffers, "1.", &DENSE,
                 (BlockShape){.width_in = 48, .width_out = 24, .transition = true});
     block_forward(&block, &step, layer.x, between);
@@ -183,14 +183,14 @@ Test(layers, dense_block_then_transition)
 
 /* ---- token layers */
 
-static void carve_token_layer(Fixture *layer, TokenLayer *token, TokenBuffers *buffers)
+static void carve_token_layer(Fixture *layer, T2TLayer *token, T2TBuffers *buffers)
 {
     Linear *linears[5];
-    int count = token_layer_linears(token, linears);
+    int count = t2t_layer_linears(token, linears);
     for (int i = 0; i < count; i++) linear_carve(linears[i], &layer->arena, layer->step.kernels->gemm_packed);
-    token_layer_carve_saved(token, &layer->arena, IMAGES, IMAGES);
-    token_layer_carve_buffers(token, buffers, &layer->arena, IMAGES, true);
-    carve_scratch(layer, token_layer_scratch(token));
+    t2t_layer_carve_saved(token, &layer->arena, IMAGES, IMAGES);
+    t2t_layer_carve_buffers(token, buffers, &layer->arena, IMAGES, true);
+    carve_scratch(layer, t2t_layer_scratch(token));
     if (layer->arena.base) {
         linears_pack(&layer->step, linears, count, false);
         linears_pack(&layer->step, linears, count, true);
@@ -201,17 +201,17 @@ static void carve_token_layer(Fixture *layer, TokenLayer *token, TokenBuffers *b
 static void check_token_layer(const char *name, TokensType type, int channels, int kernel, int side, int width)
 {
     Fixture layer = open_layer(name);
-    Finder finder = {.table = &layer.table, .prefix = ""};
+    ParamLookup lookup = {.table = &layer.table, .prefix = ""};
     Error error = {0};
     ModelConfig config = {.img_size = side * kernel,
                           .in_chans = channels,
                           .tokens_type = type,
                           .token_dim = width,
                           .splits = {{kernel, kernel, 0}}};
-    TokenLayer token;
-    TokenBuffers buffers = {0};
-    token_layer_build(&token, &finder, &config, 0);
-    cr_assert_null(finder.missing, "no %s", finder.missing);
+    T2TLayer token;
+    T2TBuffers buffers = {0};
+    t2t_layer_build(&token, &lookup, &config, 0);
+    cr_assert_null(lookup.missing, "no %s", lookup.missing);
     token.split = split_tokens(token.in, side, 1, 1, 0);
     token.pixels = false;
     token.source_size = (int64_t)token.in * side * side;
@@ -219,8 +219,8 @@ static void check_token_layer(const char *name, TokensType type, int channels, i
     cr_assert_eq(arena_allocate(&layer.arena, &error), STATUS_OK);
     carve_token_layer(&layer, &token, &buffers);
     TokenChunk chunk = {.images = IMAGES};
-    token_layer_forward(&token, &layer.step, &buffers, chunk, false, layer.x, layer.y);
-    token_layer_backward(&token, &layer.step, &buffers, chunk, false, layer.x, layer.dy, layer.dx);
+    t2t_layer_forward(&token, &layer.step, &buffers, chunk, false, layer.x, layer.y);
+    t2t_layer_backward(&token, &layer.step, &buffers, chunk, false, layer.x, layer.dy, layer.dx);
     expect_all(&layer);
 }
 
@@ -238,14 +238,14 @@ Test(layers, token_transformer)
 
 /* ---- tiles */
 
-Test(layers, token_tiles_cover_every_row_once)
+Test(layers, t2t_tiles_cover_every_row_once)
 {
     for (int tokens = 1; tokens < 1000; tokens += 1 + tokens / 7)
         for (int images = 1; images <= TOKEN_CHUNK; images++) {
-            TokenTiles tiles = token_tiles(tokens);
+            T2TTiles tiles = t2t_tiles(tokens);
             int64_t next = 0;
-            for (int64_t i = 0; i < token_tiles_count(&tiles, images); i++) {
-                TokenTile tile = token_tile(&tiles, images, i);
+            for (int64_t i = 0; i < t2t_tiles_count(&tiles, images); i++) {
+                T2TTile tile = t2t_tile(&tiles, images, i);
                 cr_assert_eq(tile.first, next, "%d tokens, tile %d", tokens, (int)i);
                 cr_assert(tile.rows > 0 && tile.rows <= tiles.rows && tile.rows % tile.images == 0);
                 next += tile.rows;

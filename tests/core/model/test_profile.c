@@ -33,17 +33,17 @@ Test(profile, parts_add_up_to_the_time_of_all_threads_and_change_no_bit)
         profile_reset(profile);
         trial_forward(&timed);
         trial_backward(&timed);
-        profile_lap_all(profile, PART_IDLE);
+        profile_charge_all(profile, PHASE_IDLE);
         double elapsed = now() - begin, total = 0;
-        for (Part part = 0; part < PARTS; part++) {
-            cr_assert_geq(profile_seconds(profile, part), 0, "%s", profile_part_name(part));
+        for (Phase part = 0; part < PHASES; part++) {
+            cr_assert_geq(profile_seconds(profile, part), 0, "%s", profile_phase_name(part));
             total += profile_seconds(profile, part);
         }
         cr_assert_leq(total, THREADS * elapsed);
-        cr_assert_gt(profile_seconds(profile, PART_LINEARS), 0, "%s", config.name);
-        cr_assert_gt(profile_seconds(profile, PART_ATTENTION), 0);
-        cr_assert_gt(profile_seconds(profile, PART_NORMS), 0);
-        cr_assert_eq(profile_seconds(profile, PART_UPDATE), 0);
+        cr_assert_gt(profile_seconds(profile, PHASE_LINEARS), 0, "%s", config.name);
+        cr_assert_gt(profile_seconds(profile, PHASE_ATTENTION), 0);
+        cr_assert_gt(profile_seconds(profile, PHASE_NORMS), 0);
+        cr_assert_eq(profile_seconds(profile, PHASE_UPDATE), 0);
         cr_assert_arr_eq(timed.logits, plain.logits, 90 * sizeof(float), "%s", config.name);
         cr_assert_arr_eq(timed.grads, plain.grads, (size_t)plain.table->size * sizeof(float), "%s", config.name);
         profile_free(profile);
