@@ -107,11 +107,12 @@ typedef struct Place {
     int j, cols;  /* the panel of columns */
 } Place;
 
-/* What to fetch while a panel is computed: the block after it; of TN also a share of the next block of A. */
-static PrefetchStream *plan_streams(int vectors, GemmForm form, Place at, const float *a, int lda, const float *b,
-                                    int ldb, PrefetchStream wanted[STREAMS])
+/* What to fetch while a panel is computed: the block after it; of TN also a share of the next block of A. False: so
+ * little is computed meanwhile that nothing is fetched. */
+static bool plan_streams(int vectors, GemmForm form, Place at, const float *a, int lda, const float *b, int ldb,
+                         PrefetchStream wanted[STREAMS])
 {
-    if (at.depth < STREAM_DEPTH || form == GEMM_NT) return NULL;
+    if (at.depth < STREAM_DEPTH || form == GEMM_NT) return false;
     int left = at.k - at.p - at.depth, end = at.j + at.cols, most = MICRO[vectors - 1][0].rows;
     int rounds = (at.m + most - 1) / most * ((at.depth + ROUND - 1) / ROUND);
     if (left > at.depth) left = at.depth;
@@ -128,7 +129,7 @@ static PrefetchStream *plan_streams(int vectors, GemmForm form, Place at, const 
         int64_t first = (int64_t)left * at.j / at.n, next = (int64_t)left * end / at.n;
         wanted[1] = stream_make(a + (at.p + at.depth + first) * lda, lda, (int)(next - first), at.m, rounds);
     }
-    return wanted;
+    return true;
 }
 
 /* Of k at a time: nearly equal parts of at most DEPTH. */
@@ -147,12 +148,14 @@ static void gemm_block(const Shape *shape, int vectors, GemmForm form, Place at,
     const float *from = b + (form == GEMM_NT ? at.p + (int64_t)at.j * ldb : (int64_t)at.p * ldb + at.j);
     Operand block = {a + (form == GEMM_TN ? (int64_t)at.p * lda : at.p), form == GEMM_TN ? 1 : lda,
                      form == GEMM_TN ? lda : 1};
-    PrefetchStream memory[STREAMS], *wanted = plan_streams(vectors, form, at, a, lda, b, ldb, memory);
+    PrefetchStream wanted[STREAMS];
+    const bool fetches = plan_streams(vectors, form, at, a, lda, b, ldb, wanted);
     if (form == GEMM_NT || at.cols % LANES != 0 || at.m >= shape->pack_rows) {
         ld = pack_panel(form == GEMM_NT, at.cols, at.depth, from, ldb, panel);
         from = panel;
     }
-    gemm_panel(at.m, at.cols, at.depth, block, strips, from, ld, at.p > 0 ? 1.0f : beta, c + at.j, ldc, wanted);
+    gemm_panel(at.m, at.cols, at.depth, block, strips, from, ld, at.p > 0 ? 1.0f : beta, c + at.j, ldc,
+               fetches ? wanted : NULL);
 }
 
 /* Panel by panel, so that C stays near between its blocks. */
