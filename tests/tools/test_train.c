@@ -592,7 +592,9 @@ Test(train, a_start_that_fails_leaves_no_folder)
     char path[1000];
     make_data();
     for (size_t i = 0; i < sizeof WRONG / sizeof WRONG[0]; i++) {
-        cr_expect_neq(train(2, "run", WRONG[i]).exit_status, 0, "%s", WRONG[i]);
+        Command command = train(2, "run", WRONG[i]);
+        cr_expect_neq(command.exit_status, 0, "%s", WRONG[i]);
+        command_free(&command);
         cr_expect_not(file_exists(path_to(path, "run")), "%s", WRONG[i]);
     }
 }
