@@ -24,6 +24,7 @@
 #define DIST_COMM_REDUCER_H
 
 #include <mpi.h>
+#include <stddef.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include "core/base/status.h"
