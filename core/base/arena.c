@@ -3,18 +3,6 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
-void *arena_carve(Arena *arena, size_t bytes)
-{
-    size_t at = arena->used;
-    arena->used += (bytes + 63) / 64 * 64;
-    return arena->base ? arena->base + at : NULL;
-}
-
-float *arena_floats(Arena *arena, size_t count)
-{
-    return arena_carve(arena, count * sizeof(float));
-}
-
 Status arena_allocate(Arena *arena, Error *error)
 {
     arena->size = arena->used ? arena->used : 64;

@@ -22,8 +22,19 @@ typedef struct Arena {
     size_t size;
 } Arena;
 
-void *arena_carve(Arena *arena, size_t bytes); /* aligned to 64; NULL while counting */
-float *arena_floats(Arena *arena, size_t count);
+/* Aligned to 64; NULL while counting. */
+static inline void *arena_carve(Arena *arena, size_t bytes)
+{
+    size_t at = arena->used;
+    arena->used += (bytes + 63) / 64 * 64;
+    return arena->base ? arena->base + at : NULL;
+}
+
+static inline float *arena_floats(Arena *arena, size_t count)
+{
+    return (float *)arena_carve(arena, count * sizeof(float));
+}
+
 Status arena_allocate(Arena *arena, Error *error); /* memory for all that was counted; then `used` is 0 again */
 void arena_free(Arena *arena);                     /* accepts a zeroed arena */
 

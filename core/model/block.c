@@ -11,7 +11,7 @@ static void block_add_sum(Block *block, int64_t grad, int64_t count)
 {
     if (grad < 0) return;
     block->row_sums[block->row_sum_count++] = (PartialSum){.at = block->row_sum_size, .count = count, .grad = grad};
-    block->row_sum_size += (int64_t)floats_aligned((size_t)count);
+    block->row_sum_size += (int64_t)floats_padded((size_t)count);
 }
 
 static void list_sums(Block *block)
@@ -168,7 +168,7 @@ size_t block_scratch(const Block *block)
     size_t heads = attention_scratch(block->tokens, block->dim / block->heads);
     if (block->half) heads += HEAD_MATRICES * block_head_floats(block);
     size_t gate = 2 * dim + (size_t)block->se_hidden;
-    return floats_aligned(rows > heads ? rows : heads) + floats_aligned(gate);
+    return floats_padded(rows > heads ? rows : heads) + floats_padded(gate);
 }
 
 /* ---- forward */
@@ -229,7 +229,7 @@ uint64_t block_head_key(const Block *block, const StepContext *step, int64_t ima
 
 size_t block_head_floats(const Block *block)
 {
-    return floats_aligned((size_t)block->tokens * (size_t)(block->dim / block->heads));
+    return floats_padded((size_t)block->tokens * (size_t)(block->dim / block->heads));
 }
 
 AttentionHead block_head(const Block *block, const StepContext *step, int64_t task, float *scratch)

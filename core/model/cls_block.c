@@ -86,7 +86,7 @@ static size_t scratch_carve(Scratch *scratch, const Block *block, float *base)
                  {&scratch->dmass, heads}};
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
         *parts[i].at = base ? base + used : NULL;
-        used += floats_aligned(parts[i].floats);
+        used += floats_padded(parts[i].floats);
     }
     return used;
 }

@@ -10,11 +10,11 @@ void head_build(Head *head, ParamLookup *lookup, const ModelConfig *config)
     *head = (Head){.tokens = zoo_tokens(config), .dim = dim, .classes = config->num_classes};
     head->norm = find_norm(lookup, "norm", dim, config->norm_eps);
     head->linear = find_linear(lookup, "head", dim, head->classes);
-    int64_t width = (int64_t)floats_aligned((size_t)dim);
+    int64_t width = (int64_t)floats_padded((size_t)dim);
     head->sums[0] = (PartialSum){.at = 0, .count = dim, .grad = head->norm.weight};
     head->sums[1] = (PartialSum){.at = width, .count = dim, .grad = head->norm.bias};
     head->sums[2] = (PartialSum){.at = 2 * width, .count = head->classes, .grad = head->linear.bias};
-    head->row_sum_size = 2 * width + (int64_t)floats_aligned((size_t)head->classes);
+    head->row_sum_size = 2 * width + (int64_t)floats_padded((size_t)head->classes);
 }
 
 static int64_t head_tiles(int batch)

@@ -205,7 +205,7 @@ static size_t scratch_floats(const Model *model)
         size_t need = block_scratch(&model->blocks[i]);
         if (need > most) most = need;
     }
-    return floats_aligned(most);
+    return floats_padded(most);
 }
 
 static void carve(Model *model, Arena *arena)

@@ -214,7 +214,7 @@ static GradPlan plan_grad(int64_t rows, const Linear *linear)
 size_t weight_grads_partials(int64_t rows, const Linear *linear)
 {
     GradPlan plan = plan_grad(rows, linear);
-    return plan.chunks > 1 ? (size_t)plan.chunks * floats_aligned((size_t)linear->out * (size_t)linear->in) : 0;
+    return plan.chunks > 1 ? (size_t)plan.chunks * floats_padded((size_t)linear->out * (size_t)linear->in) : 0;
 }
 
 static void grad_task(void *context, int64_t task, int thread)
@@ -232,7 +232,7 @@ static void grad_task(void *context, int64_t task, int thread)
     int k = (int)min_i64(plan->chunk_rows, grad->rows - first);
     float *to = grad->to ? grad->to : job->step->grads + grad->linear->weight, beta = job->add ? 1.0f : 0.0f;
     if (plan->chunks > 1) {
-        to = job->partials + plan->partial + chunk * (int64_t)floats_aligned((size_t)out * (size_t)in);
+        to = job->partials + plan->partial + chunk * (int64_t)floats_padded((size_t)out * (size_t)in);
         beta = 0.0f;
     }
     Stored dy = stored_at(grad->dy, first * grad->lddy + i), x = stored_at(grad->x, first * grad->ldx + j);
@@ -266,8 +266,8 @@ void weight_grads_end(const GradJob *job)
         if (plan->chunks == 1) continue;
         int64_t size = (int64_t)item->linear->out * item->linear->in;
         PartialSum sum = {.count = size};
-        partial_sums(job->step, job->partials + plan->partial, plan->chunks, (int64_t)floats_aligned((size_t)size),
-                     &sum, 1, job->add, item->to ? item->to : job->step->grads + item->linear->weight);
+        partial_sums(job->step, job->partials + plan->partial, plan->chunks, (int64_t)floats_padded((size_t)size), &sum,
+                     1, job->add, item->to ? item->to : job->step->grads + item->linear->weight);
     }
 }
 

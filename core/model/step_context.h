@@ -76,11 +76,6 @@ typedef struct Work {
 /* pool_run_works: at most POOL_WORKS of them. */
 void step_run_works(const StepContext *step, const Work *works, int count);
 
-static inline size_t floats_aligned(size_t floats)
-{
-    return (floats + 15) / 16 * 16;
-}
-
 static inline int64_t tile_count(int64_t rows)
 {
     return (rows + ROW_TILE - 1) / ROW_TILE;

@@ -45,7 +45,7 @@ static void t2t_add_sum(T2TLayer *layer, int64_t grad, int64_t count)
 {
     if (grad < 0) return;
     layer->row_sums[layer->row_sum_count++] = (PartialSum){.at = layer->row_sum_size, .count = count, .grad = grad};
-    layer->row_sum_size += (int64_t)floats_aligned((size_t)count);
+    layer->row_sum_size += (int64_t)floats_padded((size_t)count);
 }
 
 void t2t_layer_build(T2TLayer *layer, ParamLookup *lookup, const ModelConfig *config, int index)
@@ -88,7 +88,7 @@ void t2t_layer_build(T2TLayer *layer, ParamLookup *lookup, const ModelConfig *co
     t2t_add_sum(layer, layer->norm1.bias, in);
     layer->qkv_sum_at = layer->row_sum_size;
     t2t_add_sum(layer, layer->qkv.bias, 3 * width);
-    if (layer->qkv.bias < 0) layer->row_sum_size += (int64_t)floats_aligned(3 * (size_t)width);
+    if (layer->qkv.bias < 0) layer->row_sum_size += (int64_t)floats_padded(3 * (size_t)width);
 }
 
 int t2t_layer_linears(T2TLayer *layer, Linear **out)
@@ -164,7 +164,7 @@ size_t token_half_at(const T2TLayer *layer)
     size_t tile = rows * (size_t)(2 * layer->in + 4 * layer->width);
     size_t attention = layer->performer ? 0 : attention_scratch(layer->tokens, layer->width);
     size_t features = layer->performer ? performer_scratch(&performer, layer->tiles.rows) : 0;
-    return floats_aligned(tile > attention ? tile : attention) + floats_aligned(features);
+    return floats_padded(tile > attention ? tile : attention) + floats_padded(features);
 }
 
 size_t t2t_layer_scratch(const T2TLayer *layer)
@@ -264,7 +264,7 @@ AttentionHead token_head(const T2TLayer *layer, int64_t image)
 
 static int part_tokens(const T2TLayer *layer)
 {
-    return (int)floats_aligned((size_t)(layer->tokens + ATTENTION_PARTS - 1) / ATTENTION_PARTS);
+    return (int)floats_padded((size_t)(layer->tokens + ATTENTION_PARTS - 1) / ATTENTION_PARTS);
 }
 
 int token_attention_parts(const T2TLayer *layer)

@@ -16,7 +16,7 @@ import os
 import sys
 import types
 
-import torch
+from torch import library as operators
 
 
 def load():
@@ -31,10 +31,10 @@ def load():
     six.int_classes, six.string_classes = int, (str,)
     sys.modules["torch._six"] = six
     # Builds of torchvision that do not fit the PyTorch at hand lack operators that nothing here calls.
-    register, torch.library.register_fake = torch.library.register_fake, lambda *a, **k: lambda f: f
+    register, operators.register_fake = operators.register_fake, lambda *a, **k: lambda f: f
     import torchvision  # noqa: F401
 
-    torch.library.register_fake = register
+    operators.register_fake = register
     with contextlib.redirect_stdout(io.StringIO()):
         import models  # noqa: F401
         import timm

@@ -7,7 +7,7 @@
 #include "dist/checkpoint/checkpoint.h"
 #include "dist/monitor/metrics.h"
 #include "dist/train/run_folder.h"
-#include "tests/support/command.h"
+#include "tests/support/tiny.h"
 
 /* A run of two epochs of ten steps out of four, with a checkpoint at step 20 and a damaged one at step 15. */
 static void make_run(const char *folder)
@@ -53,15 +53,12 @@ Test(info_run, says_where_it_stands)
         "step 20        whole",
         "epoch 3, 0 steps into it",
         "step 15        damaged: ",
+        NULL,
     };
     char folder[512];
     snprintf(folder, sizeof folder, "%s/run", temporary_folder());
     make_run(folder);
-    Command command = command_run(20, "%s/t2t info %s", BUILD_FOLDER, folder);
-    cr_assert_eq(command.exit_status, 0, "%s", command.output);
-    for (size_t i = 0; i < sizeof EXPECTED / sizeof EXPECTED[0]; i++)
-        cr_assert_not_null(strstr(command.output, EXPECTED[i]), "lacks '%s':\n%s", EXPECTED[i], command.output);
-    command_free(&command);
+    command_expect(command_run(20, "%s/t2t info %s", BUILD_FOLDER, folder), 0, EXPECTED);
 }
 
 Test(info_run, a_run_that_has_not_begun)
@@ -88,9 +85,7 @@ static void shell(const char *format, const char *path)
 {
     char line[1200];
     snprintf(line, sizeof line, format, path);
-    Command command = command_run(20, "%s", line);
-    cr_assert_eq(command.exit_status, 0, "%s", command.output);
-    command_free(&command);
+    SUCCEEDS(command_run(20, "%s", line));
 }
 
 static void write_text(const char *folder, const char *name, const char *text)
@@ -112,6 +107,7 @@ Test(info_run, says_how_many_steps_a_resume_repeats)
         "step          27 of 40, 67.5 %\n",
         "left          13m 45s of training at that speed", /* 13 steps; 7 took 600 s less 155 */
         "command       t2t train <b>\\x1B[31m\n",
+        NULL,
     };
     static const char LINES[] =
         "{\"event\":\"start\",\"step\":0,\"epoch_steps\":10,\"core_hours\":0,\"threads\":4,\"time\":1700000000.000}\n"
@@ -125,11 +121,7 @@ Test(info_run, says_how_many_steps_a_resume_repeats)
     snprintf(folder, sizeof folder, "%s/run", temporary_folder());
     make_run(folder);
     write_text(folder, "metrics.jsonl", LINES);
-    Command command = info("", folder);
-    cr_assert_eq(command.exit_status, 0, "%s", command.output);
-    for (size_t i = 0; i < sizeof EXPECTED / sizeof EXPECTED[0]; i++)
-        cr_expect_not_null(strstr(command.output, EXPECTED[i]), "lacks '%s':\n%s", EXPECTED[i], command.output);
-    command_free(&command);
+    command_expect(info("", folder), 0, EXPECTED);
 }
 
 Test(info_run, promises_nothing_where_nothing_can_be_resumed)
@@ -158,6 +150,7 @@ Test(info_run, runs_side_by_side)
         "/two  stopped          2/4",
         "  lr                 0.0005 | 0.001\n",
         "/none: left out: no run folder",
+        NULL,
     };
     char one[512], two[512];
     snprintf(one, sizeof one, "%s/one", temporary_folder());
@@ -166,11 +159,7 @@ Test(info_run, runs_side_by_side)
     make_run(two);
     shell("mkdir %s/none", temporary_folder());
     shell("sed -i 's/^lr: .*/lr: 1e-3/' %s/config.yaml", two);
-    Command command = command_run(20, "%s/t2t info %s/*", BUILD_FOLDER, temporary_folder());
-    cr_assert_eq(command.exit_status, 0, "%s", command.output);
-    for (size_t i = 0; i < sizeof EXPECTED / sizeof EXPECTED[0]; i++)
-        cr_expect_not_null(strstr(command.output, EXPECTED[i]), "lacks '%s':\n%s", EXPECTED[i], command.output);
-    command_free(&command);
+    command_expect(command_run(20, "%s/t2t info %s/*", BUILD_FOLDER, temporary_folder()), 0, EXPECTED);
 }
 
 Test(info_run, for_machines)
