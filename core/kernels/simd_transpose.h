@@ -1,5 +1,5 @@
 /* simd_transpose.h: transposition in registers by LANES x LANES blocks: for each bit of the index, lanes that have it
- * change places with rows that have it. Included by simd_body.h. */
+ * change places with rows that have it. Included by simd_vectors.h. */
 
 #if defined(__clang__)
 #define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
