@@ -168,7 +168,8 @@ fuzz: fuzzers
 	@for fuzzer in $(FUZZERS); do name=$$(basename $$fuzzer); mkdir -p $(BUILD)/corpus/$$name; \
 	  echo "  FUZZ $$name, $(FUZZ_SECONDS) s"; \
 	  $$fuzzer -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=2048 -print_final_stats=0 -verbosity=0 \
-	    $(BUILD)/corpus/$$name $$(ls -d tests/fuzz/seeds/$$name 2>/dev/null) || exit 1; done
+	    $(BUILD)/corpus/$$name $$(ls -d tests/fuzz/seeds/$$name 2>/dev/null) >$(FUZZ_BUILD)/$$name.log 2>&1 \
+	    || { cat $(FUZZ_BUILD)/$$name.log; exit 1; }; done
 
 # ---- the rest
 # Whether every library can be included and linked; jobs/packages asks on systems without apt.
