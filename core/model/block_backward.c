@@ -14,13 +14,6 @@ typedef struct BackwardJob {
     int64_t rows;
 } BackwardJob;
 
-float *block_sum(const Block *block, float *sums, int64_t grad)
-{
-    for (int i = 0; i < block->row_sum_count; i++)
-        if (block->row_sums[i].grad == grad) return sums + block->row_sums[i].at;
-    return NULL;
-}
-
 static float *block_row_sum(const BackwardJob *job, int64_t tile, int64_t grad)
 {
     return block_sum(job->block, job->buffers->row_sums + tile * job->block->row_sum_size, grad);

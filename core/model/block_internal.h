@@ -1,4 +1,4 @@
-/* block_internal.h: what block.c and block_backward.c share. */
+/* block_internal.h: what block_build.c gives to block.c (forward), block_backward.c and cls_block.c. */
 #ifndef CORE_MODEL_BLOCK_INTERNAL_H
 #define CORE_MODEL_BLOCK_INTERNAL_H
 

@@ -43,6 +43,10 @@ struct Model {
     float *split_rows; /* MODEL_OBSERVE: (observe_floats) */
 };
 
+/* model_carve.c: all memory of a model whose layers are built, from its arena. Runs twice, see arena.h. */
+void model_carve(Model *model, Arena *arena);
+size_t model_layer_floats(const Model *model, int layer); /* of one image's layer_out */
+
 /* observe.c: what model.c calls when a layer is done; nothing happens unless somebody observes. */
 size_t observe_floats(const Model *model);
 void observe_token_layer(const Model *model, int index, TokenChunk chunk, const float *source, const float *out);
