@@ -3,67 +3,22 @@
 #include <inttypes.h>
 #include <limits.h>
 #include <math.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/base/printable.h"
-#include "dist/config/config_keys.h"
-
-typedef struct Target { /* the key that is being set; for messages */
-    Config *config;
-    const Key *key;
-    const ConfigValue *value;
-    const char *where;
-    Error *error;
-} Target;
-
-typedef struct Out { /* text that grows to the end of its buffer and no further */
-    char *text;
-    size_t size, used;
-} Out;
+#include "dist/config/config_value.h"
 
 typedef struct Kind {
     int depth;         /* of the value: 0 scalar, 1 list, 2 list of lists */
     const char *takes; /* in words; %zu: the key's size */
     bool ranged;       /* whether the words name the key's range */
     Status (*parse)(const Target *target, void *field);
-    void (*print)(Out *out, const Key *key, const Config *config);
+    void (*print)(TextOut *out, const Key *key, const Config *config);
 } Kind;
-
-/* ---- messages and text */
-
-static Status refuse(const Target *target, const char *found)
-{
-    char expected[256];
-    config_expected(target->key, expected, sizeof expected);
-    return error_set(target->error, STATUS_USAGE, "%s: %s: expected %s, found %s", target->where, target->key->name,
-                     expected, found);
-}
-
-static Status refuse_item(const Target *target, int item)
-{
-    char found[128];
-    const char *text = target->value->items[item].text;
-    const char *quote = target->value->items[item].quoted ? "\"" : "'";
-    if (text[0] == '\0') return refuse(target, "nothing");
-    snprintf(found, sizeof found, "%s%.100s%s", quote, text, quote);
-    return refuse(target, found);
-}
 
 static const void *field_of(const Config *config, const Key *key)
 {
     return (const char *)config + key->offset;
-}
-
-__attribute__((format(printf, 2, 3))) static void put(Out *out, const char *format, ...)
-{
-    va_list arguments;
-    va_start(arguments, format);
-    size_t room = out->size - out->used;
-    int wanted = vsnprintf(out->text + out->used, room, format, arguments);
-    va_end(arguments);
-    if (wanted > 0) out->used += (size_t)wanted < room ? (size_t)wanted : room - 1;
 }
 
 /* ---- truth values, names, texts */
@@ -72,14 +27,14 @@ static Status parse_bool(const Target *target, void *field)
 {
     const char *text = target->value->items[0].text;
     bool yes = strcmp(text, "true") == 0, no = strcmp(text, "false") == 0;
-    if (target->value->items[0].quoted || (!yes && !no)) return refuse_item(target, 0);
+    if (target->value->items[0].quoted || (!yes && !no)) return value_refuse_item(target, 0);
     *(bool *)field = yes;
     return STATUS_OK;
 }
 
-static void print_bool(Out *out, const Key *key, const Config *config)
+static void print_bool(TextOut *out, const Key *key, const Config *config)
 {
-    put(out, *(const bool *)field_of(config, key) ? "true" : "false");
+    out_put(out, *(const bool *)field_of(config, key) ? "true" : "false");
 }
 
 static Status parse_choice(const Target *target, void *field)
@@ -89,48 +44,24 @@ static Status parse_choice(const Target *target, void *field)
         *(int *)field = i;
         return STATUS_OK;
     }
-    return refuse_item(target, 0);
+    return value_refuse_item(target, 0);
 }
 
-static void print_choice(Out *out, const Key *key, const Config *config)
+static void print_choice(TextOut *out, const Key *key, const Config *config)
 {
-    put(out, "%s", key->choices[*(const int *)field_of(config, key)]);
-}
-
-/* Whether a YAML file holds the text as it is: no line or paragraph separator, no byte order mark, no noncharacter. */
-static bool is_yaml_text(const char *text)
-{
-    static const char *const CHANGED[] = {"\u2028", "\u2029", "\ufeff", "\ufffe", "\uffff"};
-    for (size_t i = 0; i < sizeof CHANGED / sizeof CHANGED[0]; i++)
-        if (strstr(text, CHANGED[i])) return false;
-    return is_printable_utf8(text);
-}
-
-static Status copy_text(const Target *target, int item, const char *text, size_t longest, char *field)
-{
-    if (!is_yaml_text(text)) return refuse(target, "control characters, or bytes that are not UTF-8");
-    if (strlen(text) > longest) return refuse_item(target, item);
-    memcpy(field, text, strlen(text) + 1);
-    return STATUS_OK;
+    out_put(out, "%s", key->choices[*(const int *)field_of(config, key)]);
 }
 
 static Status parse_text(const Target *target, void *field)
 {
     const char *text = target->value->items[0].text;
     bool null = !target->value->items[0].quoted && (strcmp(text, "null") == 0 || strcmp(text, "~") == 0);
-    return copy_text(target, 0, null ? "" : text, target->key->size, field);
+    return value_text(target, 0, null ? "" : text, target->key->size, field);
 }
 
-static void put_quoted(Out *out, const char *value)
+static void print_text(TextOut *out, const Key *key, const Config *config)
 {
-    put(out, "\"");
-    for (; *value; value++) put(out, *value == '"' || *value == '\\' ? "\\%c" : "%c", *value);
-    put(out, "\"");
-}
-
-static void print_text(Out *out, const Key *key, const Config *config)
-{
-    put_quoted(out, field_of(config, key));
+    out_quoted(out, field_of(config, key));
 }
 
 static Status parse_texts(const Target *target, void *field)
@@ -138,23 +69,23 @@ static Status parse_texts(const Target *target, void *field)
     TextList list = {.count = target->value->count};
     for (int i = 0; i < list.count; i++) {
         const char *text = target->value->items[i].text;
-        if (text[0] == '\0') return refuse(target, "an empty text");
-        Status status = copy_text(target, i, text, sizeof list.items[i] - 1, list.items[i]);
+        if (text[0] == '\0') return value_refuse(target, "an empty text");
+        Status status = value_text(target, i, text, sizeof list.items[i] - 1, list.items[i]);
         if (status) return status;
     }
     *(TextList *)field = list;
     return STATUS_OK;
 }
 
-static void print_texts(Out *out, const Key *key, const Config *config)
+static void print_texts(TextOut *out, const Key *key, const Config *config)
 {
     const TextList *list = field_of(config, key);
-    put(out, "[");
+    out_put(out, "[");
     for (int i = 0; i < list->count; i++) {
-        put(out, i ? ", " : "");
-        put_quoted(out, list->items[i]);
+        out_put(out, i ? ", " : "");
+        out_quoted(out, list->items[i]);
     }
-    put(out, "]");
+    out_put(out, "]");
 }
 
 /* The architecture comes from the zoo; what else a ModelConfig holds are keys of their own. */
@@ -177,57 +108,34 @@ static Status parse_model(const Target *target, void *field)
     return STATUS_OK;
 }
 
-static void print_model(Out *out, const Key *key, const Config *config)
+static void print_model(TextOut *out, const Key *key, const Config *config)
 {
-    put(out, "%s", (const char *)field_of(config, key));
+    out_put(out, "%s", (const char *)field_of(config, key));
 }
 
 /* ---- numbers */
 
-static bool in_range(double number, const KeyRange *range)
-{
-    if (range->above_min ? number <= range->min : number < range->min) return false;
-    return range->below_max ? number < range->max : number <= range->max;
-}
-
-static bool is_digits(const char *text)
-{
-    return text[0] && strspn(text, "0123456789") == strlen(text);
-}
-
-static Status read_integer(const Target *target, int item, int64_t max, int64_t *out)
-{
-    const char *text = target->value->items[item].text;
-    errno = 0;
-    long long number = strtoll(text, NULL, 10);
-    bool plain = !target->value->items[item].quoted && is_digits(text + (text[0] == '-'));
-    if (!plain || errno || number > max || !in_range((double)number, &target->key->range))
-        return refuse_item(target, item);
-    *out = number;
-    return STATUS_OK;
-}
-
 static Status parse_int(const Target *target, void *field)
 {
     int64_t number;
-    Status status = read_integer(target, 0, INT_MAX, &number);
+    Status status = value_integer(target, 0, INT_MAX, &number);
     if (!status) *(int *)field = (int)number;
     return status;
 }
 
-static void print_int(Out *out, const Key *key, const Config *config)
+static void print_int(TextOut *out, const Key *key, const Config *config)
 {
-    put(out, "%d", *(const int *)field_of(config, key));
+    out_put(out, "%d", *(const int *)field_of(config, key));
 }
 
 static Status parse_int64(const Target *target, void *field)
 {
-    return read_integer(target, 0, INT64_MAX, field);
+    return value_integer(target, 0, INT64_MAX, field);
 }
 
-static void print_int64(Out *out, const Key *key, const Config *config)
+static void print_int64(TextOut *out, const Key *key, const Config *config)
 {
-    put(out, "%" PRId64, *(const int64_t *)field_of(config, key));
+    out_put(out, "%" PRId64, *(const int64_t *)field_of(config, key));
 }
 
 static Status parse_uint64(const Target *target, void *field)
@@ -235,48 +143,24 @@ static Status parse_uint64(const Target *target, void *field)
     const char *text = target->value->items[0].text;
     errno = 0;
     unsigned long long number = strtoull(text, NULL, 10);
-    if (target->value->items[0].quoted || !is_digits(text) || errno) return refuse_item(target, 0);
+    if (target->value->items[0].quoted || !value_is_digits(text) || errno) return value_refuse_item(target, 0);
     *(uint64_t *)field = number;
     return STATUS_OK;
 }
 
-static void print_uint64(Out *out, const Key *key, const Config *config)
+static void print_uint64(TextOut *out, const Key *key, const Config *config)
 {
-    put(out, "%" PRIu64, *(const uint64_t *)field_of(config, key));
-}
-
-static Status read_real(const Target *target, int item, double *out)
-{
-    const char *text = target->value->items[item].text;
-    char *end;
-    double number = strtod(text, &end);
-    /* strtod also takes "nan", "inf", hexadecimal and leading blanks. */
-    bool plain = !target->value->items[item].quoted && text[0] && *end == '\0' &&
-                 strspn(text, "+-.0123456789eE") == strlen(text);
-    if (!plain || !in_range(number, &target->key->range)) return refuse_item(target, item);
-    *out = number;
-    return STATUS_OK;
-}
-
-/* The shortest decimal that reads back as the same double. */
-static void put_real(Out *out, double value)
-{
-    char text[32];
-    for (int digits = 6; digits <= 17; digits++) {
-        snprintf(text, sizeof text, "%.*g", digits, value);
-        if (strtod(text, NULL) == value) break;
-    }
-    put(out, "%s", text);
+    out_put(out, "%" PRIu64, *(const uint64_t *)field_of(config, key));
 }
 
 static Status parse_real(const Target *target, void *field)
 {
-    return read_real(target, 0, field);
+    return value_real(target, 0, field);
 }
 
-static void print_real(Out *out, const Key *key, const Config *config)
+static void print_real(TextOut *out, const Key *key, const Config *config)
 {
-    put_real(out, *(const double *)field_of(config, key));
+    out_real(out, *(const double *)field_of(config, key));
 }
 
 /* ---- lists of numbers */
@@ -287,20 +171,20 @@ static Status parse_reals(const Target *target, void *field)
     if (target->value->count != (int)target->key->size) {
         char found[32];
         snprintf(found, sizeof found, "%d values", target->value->count);
-        return refuse(target, found);
+        return value_refuse(target, found);
     }
-    for (int i = 0; i < target->value->count && !status; i++) status = read_real(target, i, (double *)field + i);
+    for (int i = 0; i < target->value->count && !status; i++) status = value_real(target, i, (double *)field + i);
     return status;
 }
 
-static void print_reals(Out *out, const Key *key, const Config *config)
+static void print_reals(TextOut *out, const Key *key, const Config *config)
 {
     const double *values = field_of(config, key);
     for (size_t i = 0; i < key->size; i++) {
-        put(out, i ? ", " : "[");
-        put_real(out, values[i]);
+        out_put(out, i ? ", " : "[");
+        out_real(out, values[i]);
     }
-    put(out, "]");
+    out_put(out, "]");
 }
 
 /* All integers of the value to out[CONFIG_VALUE_ITEMS]; the rest of it is 0. */
@@ -310,7 +194,7 @@ static Status read_integers(const Target *target, int *out)
     memset(out, 0, CONFIG_VALUE_ITEMS * sizeof *out);
     for (int i = 0; i < target->value->count && !status; i++) {
         int64_t number = 0;
-        status = read_integer(target, i, INT_MAX, &number);
+        status = value_integer(target, i, INT_MAX, &number);
         out[i] = (int)number;
     }
     return status;
@@ -324,24 +208,24 @@ static Status parse_splits(const Target *target, void *field)
     int numbers[CONFIG_VALUE_ITEMS];
     const ConfigValue *value = target->value;
     if (value->rows < 1 || value->rows > MAX_SPLITS || value->count != 3 * value->rows)
-        return refuse(target, "a list of another shape");
+        return value_refuse(target, "a list of another shape");
     Status status = read_integers(target, numbers);
     if (!status) memcpy(field, numbers, MAX_SPLITS * sizeof(SoftSplit));
     return status;
 }
 
-static void print_splits(Out *out, const Key *key, const Config *config)
+static void print_splits(TextOut *out, const Key *key, const Config *config)
 {
     const SoftSplit *splits = field_of(config, key);
     for (int i = 0; i < MAX_SPLITS; i++)
-        put(out, "%s[%d, %d, %d]", i ? ", " : "[", splits[i].kernel, splits[i].stride, splits[i].padding);
-    put(out, "]");
+        out_put(out, "%s[%d, %d, %d]", i ? ", " : "[", splits[i].kernel, splits[i].stride, splits[i].padding);
+    out_put(out, "]");
 }
 
 static Status parse_blocks(const Target *target, void *field)
 {
     int blocks[CONFIG_VALUE_ITEMS];
-    if (target->value->count > MAX_DENSE_GROUPS) return refuse(target, "more groups than that");
+    if (target->value->count > MAX_DENSE_GROUPS) return value_refuse(target, "more groups than that");
     Status status = read_integers(target, blocks);
     if (status) return status;
     memcpy(field, blocks, MAX_DENSE_GROUPS * sizeof(int));
@@ -349,12 +233,12 @@ static Status parse_blocks(const Target *target, void *field)
     return STATUS_OK;
 }
 
-static void print_blocks(Out *out, const Key *key, const Config *config)
+static void print_blocks(TextOut *out, const Key *key, const Config *config)
 {
     const int *blocks = field_of(config, key);
-    put(out, "[");
-    for (int i = 0; i < config->model.block_groups; i++) put(out, "%s%d", i ? ", " : "", blocks[i]);
-    put(out, "]");
+    out_put(out, "[");
+    for (int i = 0; i < config->model.block_groups; i++) out_put(out, "%s%d", i ? ", " : "", blocks[i]);
+    out_put(out, "]");
 }
 
 /* ---- times and intervals */
@@ -371,7 +255,7 @@ static const Unit UNITS[] = {
     {"epochs", 1, CHECKPOINT_EPOCHS},
 };
 
-/* "30min": a number, as put_real writes them, then a unit; NULL when it is not that. */
+/* "30min": a number, as out_real writes them, then a unit; NULL when it is not that. */
 static const Unit *read_quantity(const Target *target, double *out)
 {
     const char *text = target->value->items[0].text;
@@ -382,7 +266,7 @@ static const Unit *read_quantity(const Target *target, double *out)
     for (size_t i = 0; i < sizeof UNITS / sizeof UNITS[0]; i++) {
         if (strcmp(UNITS[i].name, end + strspn(end, " ")) != 0) continue;
         *out = number * UNITS[i].value;
-        return in_range(*out, &target->key->range) ? &UNITS[i] : NULL;
+        return value_in_range(*out, &target->key->range) ? &UNITS[i] : NULL;
     }
     return NULL;
 }
@@ -391,43 +275,43 @@ static Status parse_duration(const Target *target, void *field)
 {
     double seconds;
     const Unit *unit = read_quantity(target, &seconds);
-    if (!unit || unit->checkpoint != CHECKPOINT_SECONDS) return refuse_item(target, 0);
+    if (!unit || unit->checkpoint != CHECKPOINT_SECONDS) return value_refuse_item(target, 0);
     *(double *)field = seconds;
     return STATUS_OK;
 }
 
 /* In hours or minutes when they are a whole number of few digits. */
-static void print_duration(Out *out, const Key *key, const Config *config)
+static void print_duration(TextOut *out, const Key *key, const Config *config)
 {
     const double seconds = *(const double *)field_of(config, key);
     for (const Unit *unit = &UNITS[2]; unit > UNITS; unit--) {
         double count = seconds / unit->value;
         if (count <= 0 || count >= 1e9 || count != floor(count) || count * unit->value != seconds) continue;
-        put(out, "%.0f%s", count, unit->name);
+        out_put(out, "%.0f%s", count, unit->name);
         return;
     }
-    put_real(out, seconds);
-    put(out, "s");
+    out_real(out, seconds);
+    out_put(out, "s");
 }
 
 static Status parse_checkpoint(const Target *target, void *field)
 {
     double amount;
     const Unit *unit = read_quantity(target, &amount);
-    if (!unit || (unit->checkpoint == CHECKPOINT_STEPS && amount != floor(amount))) return refuse_item(target, 0);
+    if (!unit || (unit->checkpoint == CHECKPOINT_STEPS && amount != floor(amount))) return value_refuse_item(target, 0);
     *(double *)field = amount;
     target->config->checkpoint_unit = unit->checkpoint;
     return STATUS_OK;
 }
 
-static void print_checkpoint(Out *out, const Key *key, const Config *config)
+static void print_checkpoint(TextOut *out, const Key *key, const Config *config)
 {
     if (config->checkpoint_unit == CHECKPOINT_SECONDS) {
         print_duration(out, key, config);
         return;
     }
-    put_real(out, config->checkpoint_every);
-    put(out, config->checkpoint_unit == CHECKPOINT_STEPS ? "steps" : "epochs");
+    out_real(out, config->checkpoint_every);
+    out_put(out, config->checkpoint_unit == CHECKPOINT_STEPS ? "steps" : "epochs");
 }
 
 /* ---- the table */
@@ -453,8 +337,9 @@ static const Kind KINDS[] = {
 Status config_assign(Config *config, const Key *key, const ConfigValue *value, const char *where, Error *error)
 {
     static const char *const FOUND[] = {"a single value", "a list", "a list of lists"};
-    Target target = {config, key, value, where, error};
-    if (value->depth != KINDS[key->kind].depth) return refuse(&target, FOUND[value->depth]);
+    Target target = {.config = config, .key = key, .value = value, .where = where, .error = error};
+    config_expected(key, target.expected, sizeof target.expected);
+    if (value->depth != KINDS[key->kind].depth) return value_refuse(&target, FOUND[value->depth]);
     Status status = KINDS[key->kind].parse(&target, (char *)config + key->offset);
     if (!status) config_resolve(config);
     return status;
@@ -462,27 +347,27 @@ Status config_assign(Config *config, const Key *key, const ConfigValue *value, c
 
 void config_format(const Config *config, const Key *key, char *text, size_t size)
 {
-    Out out = {text, size, 0};
+    TextOut out = {text, size, 0};
     text[0] = '\0';
     KINDS[key->kind].print(&out, key, config);
 }
 
-static void put_range(Out *out, const KeyRange *range)
+static void put_range(TextOut *out, const KeyRange *range)
 {
     static const char *const UP_TO[2][2] = {{" to", " to less than"}, {" and at most", " and less than"}};
     bool bounded = range->max < KEY_UNBOUNDED;
     if (range->above_min)
-        put(out, " more than %g", range->min);
+        out_put(out, " more than %g", range->min);
     else
-        put(out, bounded ? " from %g" : " of at least %g", range->min);
-    if (bounded) put(out, "%s %.9g", UP_TO[range->above_min][range->below_max], range->max);
+        out_put(out, bounded ? " from %g" : " of at least %g", range->min);
+    if (bounded) out_put(out, "%s %.9g", UP_TO[range->above_min][range->below_max], range->max);
 }
 
 void config_expected(const Key *key, char *text, size_t size)
 {
-    Out out = {text, size, 0};
+    TextOut out = {text, size, 0};
     const Kind *kind = &KINDS[key->kind];
-    put(&out, kind->takes, key->size);
+    out_put(&out, kind->takes, key->size);
     if (kind->ranged) put_range(&out, &key->range);
-    for (int i = 0; key->choices && key->choices[i]; i++) put(&out, i ? ", %s" : "%s", key->choices[i]);
+    for (int i = 0; key->choices && key->choices[i]; i++) out_put(&out, i ? ", %s" : "%s", key->choices[i]);
 }
