@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/base/memory.h"
 #include "core/base/path.h"
 
 static const char TEMPORARY[] = ".tmp."; /* NAME.tmp.PID */
@@ -114,8 +115,8 @@ Status file_read_open(int fd, const char *path, size_t limit, char **bytes, size
         return error_set(error, STATUS_DATA, "%s: %" PRId64 " bytes; at most %zu are expected", path,
                          (int64_t)info.st_size, limit);
     size_t expected = (size_t)info.st_size, used = 0;
-    char *content = malloc(expected + 1);
-    if (!content) return error_set(error, STATUS_FAILED, "%s: out of memory for %zu bytes", path, expected);
+    char *content = memory_alloc((int64_t)expected + 1, 1, path, error);
+    if (!content) return STATUS_FAILED;
     while (used < expected) {
         ssize_t got = read(fd, content + used, expected - used);
         if (got < 0 && errno == EINTR) continue;

@@ -55,3 +55,8 @@ char *memory_copy_text(const char *text, const char *purpose, Error *error)
     if (copy) memcpy(copy, text, size);
     return copy;
 }
+
+Status memory_failed(const char *purpose, Error *error)
+{
+    return error_set(error, STATUS_FAILED, "out of memory for %s", purpose);
+}

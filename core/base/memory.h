@@ -25,4 +25,7 @@ Status memory_resize(void **items, int64_t count, size_t size, const char *purpo
 /* A copy of a text. */
 char *memory_copy_text(const char *text, const char *purpose, Error *error);
 
+/* The same message of what a library was to allocate, whose size only it knows; returns STATUS_FAILED. */
+Status memory_failed(const char *purpose, Error *error);
+
 #endif

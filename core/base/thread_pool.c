@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/base/memory.h"
+
 /* Between two regions of a step lie microseconds, so a worker first spins; between two steps lie milliseconds of
  * other work on the same cores (decoding, communication), so it soon sleeps. */
 enum { SPINS = 2000 };
@@ -124,23 +126,26 @@ int pool_useful_threads(int wanted)
     return wanted > 0 && wanted < allowed ? wanted : allowed;
 }
 
+static const char PURPOSE[] = "the threads that compute";
+
 Status pool_create(Pool **out, int threads, Error *error)
 {
     if (threads < 0 || threads > 4096)
         return error_set(error, STATUS_USAGE, "threads: %d is not between 0 and 4096", threads);
     if (threads == 0) threads = pool_allowed_cpus();
-    Pool *pool = calloc(1, sizeof *pool);
-    if (!pool) return error_set(error, STATUS_FAILED, "out of memory for %d threads", threads);
-    pool->workers = calloc((size_t)threads, sizeof *pool->workers);
-    pool->arguments = calloc((size_t)threads, sizeof *pool->arguments);
-    pool->shares = aligned_alloc(_Alignof(Share), POOL_WORKS * (size_t)threads * sizeof *pool->shares);
+    Pool *pool = memory_alloc(1, sizeof *pool, PURPOSE, error);
+    if (!pool) return STATUS_FAILED;
+    pool->workers = memory_alloc(threads, sizeof *pool->workers, PURPOSE, error);
+    pool->arguments = memory_alloc(threads, sizeof *pool->arguments, PURPOSE, error);
+    pool->shares =
+        memory_alloc_aligned(_Alignof(Share), POOL_WORKS * (int64_t)threads, sizeof *pool->shares, PURPOSE, error);
     pthread_mutex_init(&pool->lock, NULL);
     pthread_cond_init(&pool->wake, NULL);
     pthread_cond_init(&pool->done, NULL);
     pool->threads = 1;
     if (!pool->workers || !pool->arguments || !pool->shares) {
         pool_free(pool);
-        return error_set(error, STATUS_FAILED, "out of memory for %d threads", threads);
+        return STATUS_FAILED;
     }
     for (int i = 1; i < threads; i++) {
         pool->arguments[i] = (struct Worker){pool, i};

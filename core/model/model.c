@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "core/base/memory.h"
 #include "core/base/numeric.h"
 
 /* ---- building: what the layers are */
@@ -52,6 +53,16 @@ static void list_linears(Model *model)
 
 /* ---- life */
 
+static Status allocate_tables(Model *model, Error *error)
+{
+    const int64_t blocks = model->block_count, linears = MAX_BLOCK_LINEARS * blocks + 5 * TOKEN_LAYERS + 2;
+    model->blocks = memory_alloc(blocks, sizeof *model->blocks, "a model's blocks", error);
+    model->block_buffers = memory_alloc(blocks, sizeof *model->block_buffers, "a model's blocks", error);
+    model->x = memory_alloc(blocks + 1, sizeof *model->x, "a model's blocks", error);
+    model->linears = memory_alloc(linears, sizeof *model->linears, "a model's linear layers", error);
+    return model->blocks && model->block_buffers && model->x && model->linears ? STATUS_OK : STATUS_FAILED;
+}
+
 /* All of a model but its memory, whose size arena.used then says. */
 static Status model_lay_out(Model **out, const ModelConfig *config, int max_batch, ModelMode mode, Pool *pool,
                             Error *error)
@@ -60,8 +71,8 @@ static Status model_lay_out(Model **out, const ModelConfig *config, int max_batc
     Status status = zoo_check(config, error);
     if (status) return status;
     if (max_batch < 1) return error_set(error, STATUS_USAGE, "%s: batch %d; at least 1", config->name, max_batch);
-    Model *model = calloc(1, sizeof *model);
-    if (!model) return error_set(error, STATUS_FAILED, "out of memory for a model");
+    Model *model = memory_alloc(1, sizeof *model, "a model", error);
+    if (!model) return STATUS_FAILED;
     status = kernels_of_precision(&model->kernels, config->precision, error);
     model->step.kernels = &model->kernels;
     model->config = *config;
@@ -69,13 +80,7 @@ static Status model_lay_out(Model **out, const ModelConfig *config, int max_batc
     model->max_batch = max_batch;
     model->block_count = zoo_blocks(config);
     model->step.pool = pool;
-    size_t blocks = (size_t)model->block_count;
-    model->blocks = calloc(blocks, sizeof *model->blocks);
-    model->block_buffers = calloc(blocks, sizeof *model->block_buffers);
-    model->x = calloc(blocks + 1, sizeof *model->x);
-    model->linears = calloc(MAX_BLOCK_LINEARS * blocks + 5 * TOKEN_LAYERS + 2, sizeof(Linear *));
-    if (!status && (!model->blocks || !model->block_buffers || !model->x || !model->linears))
-        status = error_set(error, STATUS_FAILED, "out of memory for a model of %d blocks", model->block_count);
+    if (!status) status = allocate_tables(model, error);
     if (!status) status = params_build(&model->params, config, error);
     if (!status) status = build_layers(model, error);
     if (!status) {

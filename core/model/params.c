@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/base/memory.h"
+
 enum { OFFSET_MULTIPLE = 16 }; /* floats: a cache line */
 
 typedef struct Builder {
@@ -14,7 +16,8 @@ typedef struct Builder {
     int capacity;
     int group;
     char prefix[64]; /* e.g. "blocks.3.attn." */
-    bool out_of_memory;
+    Status status;
+    Error *error;
 } Builder;
 
 static void set_prefix(Builder *builder, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -45,12 +48,9 @@ static void add(Builder *builder, const char *name, ParamInit init, const int64_
     ParamTable *table = builder->table;
     if (table->count == builder->capacity) {
         int capacity = builder->capacity ? 2 * builder->capacity : 128;
-        Param *items = realloc(table->items, (size_t)capacity * sizeof *items);
-        if (!items) {
-            builder->out_of_memory = true;
-            return;
-        }
-        table->items = items;
+        builder->status = memory_resize((void **)&table->items, capacity, sizeof *table->items, "a table of parameters",
+                                        builder->error);
+        if (builder->status) return;
         builder->capacity = capacity;
     }
     Param *param = &table->items[table->count++];
@@ -180,7 +180,7 @@ static void add_block(Builder *builder, const ModelConfig *config, BlockShape sh
 Status params_build(ParamTable *table, const ModelConfig *config, Error *error)
 {
     *table = (ParamTable){0};
-    Builder builder = {.table = table};
+    Builder builder = {.table = table, .error = error};
     add_embedding(&builder, config);
     for (int block = 0; block < zoo_blocks(config); block++) {
         builder.group++;
@@ -192,9 +192,8 @@ Status params_build(ParamTable *table, const ModelConfig *config, Error *error)
     add_norm(&builder, "norm", zoo_features(config));
     add_linear(&builder, "head", config->num_classes, zoo_features(config), true);
     table->groups = builder.group + 1;
-    if (!builder.out_of_memory) return STATUS_OK;
-    params_free(table);
-    return error_set(error, STATUS_FAILED, "out of memory for the parameter table of %s", config->name);
+    if (builder.status) params_free(table);
+    return builder.status;
 }
 
 void params_free(ParamTable *table)

@@ -2,7 +2,9 @@
 
 #include <stdint.h>
 #include <stdlib.h>
-#include <time.h>
+
+#include "core/base/clock.h"
+#include "core/base/memory.h"
 
 typedef struct Clock {
     _Alignas(64) int64_t last; /* a cache line for each thread */
@@ -14,23 +16,16 @@ struct Profile {
     Clock *clocks;
 };
 
-static int64_t now(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (int64_t)time.tv_sec * 1000000000 + time.tv_nsec;
-}
-
 Status profile_create(Profile **out, int threads, Error *error)
 {
-    Profile *profile = calloc(1, sizeof *profile);
-    if (profile) {
-        profile->threads = threads;
-        profile->clocks = aligned_alloc(_Alignof(Clock), (size_t)threads * sizeof *profile->clocks);
-    }
-    if (!profile || !profile->clocks) {
+    Profile *profile = memory_alloc(1, sizeof *profile, "a profile", error);
+    if (!profile) return STATUS_FAILED;
+    profile->threads = threads;
+    profile->clocks =
+        memory_alloc_aligned(_Alignof(Clock), threads, sizeof *profile->clocks, "the threads' profiles", error);
+    if (!profile->clocks) {
         profile_free(profile);
-        return error_set(error, STATUS_FAILED, "out of memory for a profile of %d threads", threads);
+        return STATUS_FAILED;
     }
     profile_reset(profile);
     *out = profile;
@@ -46,14 +41,14 @@ void profile_free(Profile *profile)
 
 void profile_reset(Profile *profile)
 {
-    int64_t time = now();
+    int64_t time = clock_nanoseconds();
     for (int i = 0; i < profile->threads; i++) profile->clocks[i] = (Clock){.last = time};
 }
 
 void profile_charge(Profile *profile, int thread, Phase phase)
 {
     Clock *clock = &profile->clocks[thread];
-    int64_t time = now();
+    int64_t time = clock_nanoseconds();
     clock->spent[phase] += time - clock->last;
     clock->last = time;
 }

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "core/base/half.h"
+#include "core/base/memory.h"
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "safetensors is little-endian and is read as it lies");
 
@@ -136,8 +137,8 @@ static Status parse_entry(Safetensors *file, const char *name, json_t *value, ui
         return error_set(error, STATUS_DATA, "%s: tensor %.200s: its entry is not {dtype, shape, data_offsets}: %s",
                          file->path, name, why.text);
     SafetensorsEntry *entry = &file->entries[file->count];
-    *entry = (SafetensorsEntry){.name = strdup(name)};
-    if (!entry->name) return error_set(error, STATUS_FAILED, "%s: out of memory", file->path);
+    *entry = (SafetensorsEntry){.name = memory_copy_text(name, file->path, error)};
+    if (!entry->name) return STATUS_FAILED;
     file->count++;
     Status status = parse_dtype(file, name, dtype, &entry->dtype, error);
     if (!status) status = parse_shape(file, shape, entry, error);
@@ -149,17 +150,21 @@ static Status parse_metadata(Safetensors *file, json_t *metadata, Error *error)
 {
     if (!json_is_object(metadata))
         return error_set(error, STATUS_DATA, "%s: __metadata__ is not an object of strings", file->path);
-    file->metadata = calloc(2 * json_object_size(metadata) + 1, sizeof *file->metadata);
-    if (!file->metadata) return error_set(error, STATUS_FAILED, "%s: out of memory", file->path);
+    const int64_t texts = 2 * (int64_t)json_object_size(metadata);
+    file->metadata = memory_alloc(texts, sizeof *file->metadata, file->path, error);
+    if (!file->metadata) return STATUS_FAILED;
     const char *key;
     json_t *value;
     json_object_foreach(metadata, key, value)
     {
         if (!json_is_string(value))
             return error_set(error, STATUS_DATA, "%s: __metadata__: %.200s is not a string", file->path, key);
-        char *copies[2] = {strdup(key), strdup(json_string_value(value))};
-        for (int i = 0; i < 2; i++) file->metadata[file->metadata_count++] = copies[i];
-        if (!copies[0] || !copies[1]) return error_set(error, STATUS_FAILED, "%s: out of memory", file->path);
+        const char *const pair[2] = {key, json_string_value(value)};
+        for (int i = 0; i < 2; i++) {
+            char *copy = memory_copy_text(pair[i], file->path, error);
+            if (!copy) return STATUS_FAILED;
+            file->metadata[file->metadata_count++] = copy;
+        }
     }
     return STATUS_OK;
 }
@@ -174,8 +179,8 @@ static int compare_begin(const void *a, const void *b)
 /* The tensors must cover the data exactly once: an overlap or a gap means that some offset lies. */
 static Status check_cover(const Safetensors *file, uint64_t data_size, Error *error)
 {
-    const SafetensorsEntry **order = malloc(((size_t)file->count + 1) * sizeof *order);
-    if (!order) return error_set(error, STATUS_FAILED, "%s: out of memory", file->path);
+    const SafetensorsEntry **order = memory_alloc(file->count, sizeof *order, file->path, error);
+    if (!order) return STATUS_FAILED;
     for (int i = 0; i < file->count; i++) order[i] = &file->entries[i];
     qsort(order, (size_t)file->count, sizeof *order, compare_begin);
     Status status = STATUS_OK;
@@ -209,8 +214,8 @@ static Status parse_header(Safetensors *file, const char *text, uint64_t length,
     Status status = STATUS_OK;
     if (!json_is_object(root))
         status = error_set(error, STATUS_DATA, "%s: the header is not a JSON object", file->path);
-    file->entries = calloc(json_object_size(root) + 1, sizeof *file->entries);
-    if (!file->entries) status = error_set(error, STATUS_FAILED, "%s: out of memory", file->path);
+    file->entries = memory_alloc((int64_t)json_object_size(root), sizeof *file->entries, file->path, error);
+    if (!file->entries) status = STATUS_FAILED;
     const char *name;
     json_t *value;
     json_object_foreach(root, name, value)
@@ -239,8 +244,8 @@ static Status read_header(Safetensors *file, uint64_t size, Error *error)
                          "safetensors file, or a broken one (a PyTorch .pth: convert it by tools/pth2safetensors)",
                          file->path, length, size, MAX_HEADER);
     file->data_start = PREFIX + length;
-    char *text = malloc(length + 1);
-    if (!text) return error_set(error, STATUS_FAILED, "%s: out of memory for %" PRIu64 " bytes", file->path, length);
+    char *text = memory_alloc((int64_t)length + 1, 1, file->path, error);
+    if (!text) return STATUS_FAILED;
     status = read_at(file, PREFIX, text, length, error);
     if (!status) status = parse_header(file, text, length, size - file->data_start, error);
     free(text);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/base/file.h"
+#include "core/base/memory.h"
 
 static int64_t numel_of(const SafetensorsTensor *tensor)
 {
@@ -82,20 +83,16 @@ static Status write_tensors(const char *path, const char *header, const Safetens
 Status safetensors_write(const char *path, const SafetensorsTensor *tensors, int count, const char *const *metadata,
                          Error *error)
 {
-    const SafetensorsTensor **order = malloc(((size_t)count + 1) * sizeof *order);
+    const SafetensorsTensor **order = memory_alloc(count, sizeof *order, path, error);
     json_t *root = json_object();
     char *header = NULL;
-    Status status = STATUS_OK;
-    if (!order || !root) {
-        status = error_set(error, STATUS_FAILED, "%s: out of memory", path);
-        goto free_root;
-    }
+    Status status = root && order ? STATUS_OK : memory_failed(path, error);
+    if (status) goto free_root;
     lay_out(tensors, count, order);
     status = build_header(path, order, count, metadata, root, error);
     if (status) goto free_root;
     header = json_dumps(root, JSON_COMPACT);
-    status = header ? write_tensors(path, header, order, count, error)
-                    : error_set(error, STATUS_FAILED, "%s: out of memory", path);
+    status = header ? write_tensors(path, header, order, count, error) : memory_failed(path, error);
     free(header);
 free_root:
     json_decref(root);

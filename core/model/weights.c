@@ -6,11 +6,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/base/memory.h"
+
 Status weights_save(const char *path, const ParamTable *table, const float *weights, const char *const *metadata,
                     Error *error)
 {
-    SafetensorsTensor *tensors = calloc((size_t)table->count + 1, sizeof *tensors);
-    if (!tensors) return error_set(error, STATUS_FAILED, "%s: out of memory", path);
+    SafetensorsTensor *tensors = memory_alloc(table->count, sizeof *tensors, path, error);
+    if (!tensors) return STATUS_FAILED;
     for (int i = 0; i < table->count; i++) {
         const Param *param = &table->items[i];
         tensors[i] = (SafetensorsTensor){
@@ -123,8 +125,8 @@ static void tell_first(void *context, const Param *expected, const SafetensorsEn
 static Status read_positions(const Safetensors *file, const SafetensorsEntry *entry, const Param *param, float *out,
                              Error *error)
 {
-    float *stored = malloc((size_t)entry->numel * sizeof *stored);
-    if (!stored) return error_set(error, STATUS_FAILED, "%s: out of memory for pos_embed", file->path);
+    float *stored = memory_alloc(entry->numel, sizeof *stored, "the positions of a file", error);
+    if (!stored) return STATUS_FAILED;
     Status status = safetensors_read_f32(file, entry, stored, error);
     if (!status)
         weights_resize_positions(stored, grid_side(entry->shape[1]), out, grid_side(param->shape[1]),
@@ -159,9 +161,10 @@ static Status load_open_file(const Safetensors *file, const ParamTable *table, f
     int mismatches = weights_compare(file, table, report, tell_first, &first);
     if (mismatches > 1) error_add(error, "  and %d more tensors differ", mismatches - 1);
     if (mismatches > 0) return error_add(error, "  hint: `t2t info %s` tells which model it is of", file->path);
+    /* So that `weights` stay whole when the file turns out to be bad. */
     size_t bytes = (size_t)table->size * sizeof *weights;
-    float *copy = malloc(bytes); /* so that `weights` stay whole when the file turns out to be bad */
-    if (!copy) return error_set(error, STATUS_FAILED, "%s: out of memory for %zu bytes", file->path, bytes);
+    float *copy = memory_alloc(table->size, sizeof *copy, "a copy of the weights", error);
+    if (!copy) return STATUS_FAILED;
     memcpy(copy, weights, bytes);
     Status status = read_tensors(file, table, report->head_dropped, copy, error);
     if (!status) memcpy(weights, copy, bytes);
