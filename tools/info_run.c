@@ -143,7 +143,7 @@ static void print_checkpoint(const RunState *state, const RunCheckpoint *checkpo
 
 static void print_text_line(void *context, const char *name, const char *value)
 {
-    char text[4 * 1024 + 1];
+    char text[4 * PROVENANCE_COMMAND];
     (void)context;
     printf("%-14s%s\n", name, printable(text, sizeof text, value));
 }

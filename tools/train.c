@@ -4,7 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/base/shell_words.h"
 #include "dist/comm/world.h"
+#include "dist/monitor/provenance.h"
 #include "dist/train/dry_run.h"
 #include "dist/train/signals.h"
 #include "dist/train/trainer.h"
@@ -32,8 +34,8 @@ static const char NOTES[] =
 typedef struct Arguments {
     Settings settings;
     TrainOptions options;
-    char output[1024];  /* the default one */
-    char command[1100]; /* what was typed */
+    char output[1024];                /* the default one */
+    char command[PROVENANCE_COMMAND]; /* what was typed */
     bool debug, schema, dry_run;
 } Arguments;
 
@@ -90,9 +92,10 @@ static Status train_parse(int argc, char **argv, Arguments *arguments, Operands 
 /* argv as one line, for the record; args_parse sorts its words, so before it. */
 static void join_command(Arguments *arguments, int argc, char **argv)
 {
-    size_t used = (size_t)snprintf(arguments->command, sizeof arguments->command, "t2t");
-    for (int i = 0; i < argc && used < sizeof arguments->command; i++)
-        used += (size_t)snprintf(arguments->command + used, sizeof arguments->command - used, " %s", argv[i]);
+    static const char NAME[] = "t2t ";
+    memcpy(arguments->command, NAME, sizeof NAME);
+    shell_join(arguments->command + strlen(NAME), sizeof arguments->command - strlen(NAME), argc,
+               (const char *const *)argv);
     arguments->options.command = arguments->command;
 }
 

@@ -202,7 +202,7 @@ static void add_row(void *context, const char *name, const char *value)
 {
     FILE *table = context;
     fprintf(table, "| %s | ", name);
-    for (; *value; value++) fprintf(table, *value == '|' || *value == '<' ? "\\%c" : "%c", *value);
+    for (; *value; value++) fprintf(table, strchr("\\`*_|<", *value) ? "\\%c" : "%c", *value);
     fprintf(table, " |\n");
 }
 

@@ -9,14 +9,16 @@
 #include <stddef.h>
 #include "core/base/status.h"
 
+enum { PROVENANCE_COMMAND = 4000 }; /* with its name, and the time, it fits a line of the log */
+
 typedef struct Provenance {
-    char version[64];          /* of t2t; "": nothing is known */
-    char command[1024];        /* the command line of rank 0 */
-    char hosts[1024];          /* "cn01, cn02" */
-    char processors[512];      /* "2 x Intel ..." : how many nodes have which */
-    char mpi[128];             /* library and version */
-    char libraries[512];       /* "BLIS 0.9.0, ..." and the kernels' instruction set */
-    int ranks, nodes, threads; /* threads: of all ranks together, which compute */
+    char version[64];                 /* of t2t; "": nothing is known */
+    char command[PROVENANCE_COMMAND]; /* the command line of rank 0, as a shell reads it */
+    char hosts[1024];                 /* "cn01, cn02" */
+    char processors[512];             /* "2 x Intel ..." : how many nodes have which */
+    char mpi[128];                    /* library and version */
+    char libraries[512];              /* "BLIS 0.9.0, ..." and the kernels' instruction set */
+    int ranks, nodes, threads;        /* threads: of all ranks together, which compute */
 } Provenance;
 
 /* "name", value, ...: the texts with what they are called; calls `each` for every one that is known. */

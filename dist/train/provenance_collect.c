@@ -43,8 +43,6 @@ Status provenance_collect(Provenance *provenance, const World *world, int thread
     provenance->threads = machine.threads;
     snprintf(provenance->version, sizeof provenance->version, "%s", T2T_VERSION);
     snprintf(provenance->command, sizeof provenance->command, "%s", command ? command : "");
-    if (command && strlen(command) >= sizeof provenance->command)
-        memcpy(provenance->command + sizeof provenance->command - 4, "...", 4);
     snprintf(provenance->hosts, sizeof provenance->hosts, "%s", machine.hosts);
     snprintf(provenance->processors, sizeof provenance->processors, "%s", machine.processors);
     snprintf(provenance->mpi, sizeof provenance->mpi, "%s", machine.mpi);

@@ -617,3 +617,21 @@ Test(train, who_computed_it_is_on_record)
     EXPECT(command_run(5, "ls %s | wc -l; wc -l <%s", tb, path), 0, "1\n", before.output);
     command_free(&before);
 }
+
+/* What the record says was typed can be pasted into a shell, wherever it stands. */
+Test(train, the_recorded_command_can_be_typed_again)
+{
+    char path[1000], options[1200];
+    make_data();
+    snprintf(options, sizeof options, "--set epochs=1 --samples \"%s\"", path_to(path, "it's \\$HOME"));
+    SUCCEEDS(train(1, "run", options));
+    path_to(path, "run");
+    EXPECT(command_run(5, "sed -n 's/.* info command: //p' %s/log.txt | tee %s/line", path, temporary_folder()), 0,
+           "/it'\\''s $HOME'\n");
+    EXPECT(command_run(SECONDS, "t2t() { " T2T " \"$@\"; }; eval \"$(cat %s/line) --resume auto\"", temporary_folder()),
+           0, "this run is done");
+    /* As JSON, twice over in the weights, and in HTML. */
+    EXPECT(command_run(5, "head -n 1 %s/metrics.jsonl", path), 0, "/it'\\\\''s $HOME'\"");
+    EXPECT(command_run(5, T2T " info --json %s/best.safetensors", path), 0, "/it'\\\\\\\\''s $HOME'\\\"");
+    EXPECT(command_run(5, "grep -cFf %s/line %s/report.html", temporary_folder(), path), 0, "1\n");
+}
