@@ -79,6 +79,15 @@ void report_run_free(ReportRun *run)
     run->memory = NULL;
 }
 
+void report_count_steps(ReportRun *run)
+{
+    const MetricsHistory *history = &run->history;
+    for (int64_t i = 0; i < history->trains; i++) run->train[TRAIN_X][i] = (double)history->train[i].step;
+    for (int64_t i = 0; i < history->validations; i++)
+        run->validation[VALIDATION_X][i] = (double)history->validation[i].step;
+    run->x_name = "step";
+}
+
 void report_add_train(Plot *plot, const ReportRun *run, const char *name, int column)
 {
     if (plot->count == PLOT_SERIES) return;

@@ -28,6 +28,9 @@ typedef struct ReportRun {
 Status report_run_read(ReportRun *run, const char *folder, Error *error);
 void report_run_free(ReportRun *run); /* accepts a zeroed one */
 
+/* Turns a run's horizontal axis from epochs to steps; one that is in steps stays. */
+void report_count_steps(ReportRun *run);
+
 /* Adds a series of the run's to a plot: of training, of validation. */
 void report_add_train(Plot *plot, const ReportRun *run, const char *name, int column);
 void report_add_validation(Plot *plot, const ReportRun *run, const char *name, int column);

@@ -16,6 +16,9 @@ typedef struct Comparison {
     ReportRun *runs;
     const char **names; /* what tells the folders apart: without the part that all begin with */
     int count;
+    const char *x_name;              /* of all charts */
+    int64_t least_steps, most_steps; /* of an epoch */
+    const char *without_epochs;      /* a run that does not tell its; NULL: all do */
 } Comparison;
 
 /* ---- names */
@@ -39,9 +42,45 @@ static void shorten_names(Comparison *comparison)
 
 /* ---- charts */
 
+static bool has_points(const ReportRun *run)
+{
+    return run->history.trains + run->history.validations > 0;
+}
+
+/* One axis for all: epochs, since the runs may differ in their batches, or steps, when one of those that have something
+ * to show does not tell how many an epoch has. */
+static void choose_axis(Comparison *comparison)
+{
+    comparison->x_name = "epoch";
+    comparison->least_steps = INT64_MAX;
+    for (int i = 0; i < comparison->count; i++) {
+        const ReportRun *run = &comparison->runs[i];
+        const int64_t steps = run->summary.epoch_steps;
+        if (!has_points(run)) continue;
+        if (steps < comparison->least_steps) comparison->least_steps = steps;
+        if (steps > comparison->most_steps) comparison->most_steps = steps;
+        if (steps == 0 && !comparison->without_epochs) comparison->without_epochs = comparison->names[i];
+    }
+    if (!comparison->without_epochs) return;
+    comparison->x_name = "step";
+    for (int i = 0; i < comparison->count; i++) report_count_steps(&comparison->runs[i]);
+}
+
+static void write_axis_note(FILE *out, const Comparison *comparison)
+{
+    if (comparison->without_epochs) {
+        fprintf(out, " The charts count steps: ");
+        html_text(out, comparison->without_epochs);
+        fprintf(out, " does not tell how many an epoch has.");
+    } else if (comparison->least_steps < comparison->most_steps) {
+        fprintf(out, " The charts count epochs, which have from %" PRId64 " to %" PRId64 " steps.",
+                comparison->least_steps, comparison->most_steps);
+    }
+}
+
 static void write_train_plot(FILE *out, const Comparison *comparison, Plot plot, int column)
 {
-    plot.x_name = comparison->runs[0].x_name;
+    plot.x_name = comparison->x_name;
     for (int i = 0; i < comparison->count; i++)
         report_add_train(&plot, &comparison->runs[i], comparison->names[i], column);
     plot_write(out, &plot);
@@ -50,7 +89,7 @@ static void write_train_plot(FILE *out, const Comparison *comparison, Plot plot,
 /* Of the averaged weights where a run has them. */
 static void write_validation_plot(FILE *out, const Comparison *comparison, Plot plot, int column, int ema_column)
 {
-    plot.x_name = comparison->runs[0].x_name;
+    plot.x_name = comparison->x_name;
     for (int i = 0; i < comparison->count; i++) {
         const ReportRun *run = &comparison->runs[i];
         report_add_validation(&plot, run, comparison->names[i], run->ema ? ema_column : column);
@@ -174,7 +213,9 @@ static Status write_comparison(const Comparison *comparison, const char *path, E
     if (out) {
         snprintf(title, sizeof title, "%d runs", comparison->count);
         html_begin(out, title);
-        fprintf(out, "<p>Top-1 and validation loss are those of the averaged weights where a run has them.</p>\n");
+        fprintf(out, "<p>Top-1 and validation loss are those of the averaged weights where a run has them.");
+        write_axis_note(out, comparison);
+        fprintf(out, "</p>\n");
         write_results(out, comparison);
         write_plots_of_all(out, comparison);
         write_settings(out, comparison);
@@ -198,6 +239,7 @@ Status report_write_runs(char *const *folders, int count, const char *path, Erro
         status = report_run_read(&comparison.runs[comparison.count], folders[comparison.count], error);
     if (!status) {
         shorten_names(&comparison);
+        choose_axis(&comparison);
         status = write_comparison(&comparison, path, error);
     }
     for (int i = 0; i < comparison.count; i++) report_run_free(&comparison.runs[i]);

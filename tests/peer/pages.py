@@ -59,29 +59,40 @@ def chromium(folder, *arguments):
     return done.stdout
 
 
-def measure(folder, page, width, dark):
+def frame(folder, page, width, dark, script, height):
     """The page in a frame of that width: a window of less than some 500 pixels is not given to everybody."""
     with open(page) as file:
-        text = file.read().replace("</body>", MEASURE + "</body>")
+        text = file.read().replace("</body>", script + "</body>")
     if dark:  # what the reader's system would ask for
         text = text.replace("@media(prefers-color-scheme:dark)", "@media all")
     quoted = text.replace("&", "&amp;").replace('"', "&quot;")
     with open(f"{folder}/frame.html", "w") as file:
-        file.write(f'<!DOCTYPE html><body style="margin:0"><iframe style="border:0;width:{width}px;height:4000px" '
+        file.write(f'<!DOCTYPE html><body style="margin:0"><iframe style="border:0;width:{width}px;height:{height}px" '
                    f'srcdoc="{quoted}"></iframe></body>')
-    dom = chromium(folder, "--window-size=1400,4000", "--dump-dom", f"file://{folder}/frame.html")
+    return f"file://{folder}/frame.html"
+
+
+def measure(folder, page, width, dark):
+    dom = chromium(folder, "--window-size=1400,4000", "--dump-dom", frame(folder, page, width, dark, MEASURE, 4000))
     found = re.search(r'<div id="found">(.*?)</div>', dom, re.S)
     return json.loads(found[1].replace("&amp;", "&").replace("&lt;", "<").replace("&gt;", ">")) if found else None
 
 
+def picture(folder, page, width, dark, file):
+    height = 2400 if width > 1000 else 3600
+    chromium(folder, f"--window-size={max(width, 500)},{height}", f"--screenshot={file}",
+             frame(folder, page, width, dark, "", height))
+
+
 def make_runs(folder):
-    """Two short trainings, of which one is resumed; the folder of the other has a name that is markup."""
+    """Two short trainings, of which one is resumed; the other has smaller batches, and a folder whose name is markup."""
     train = ["train", "configs/quickstart.yaml", "--set", f"data={folder}/data", "--set", "threads=1", "--set",
              "log_interval=2", "--set", "warmup_epochs=0", "--set", "checkpoint_every=4steps"]
     names = [f"{folder}/one", f'{folder}/<i>"lr&2'  + "_of_a_name_that_is_longer_than_any_column"]
     for command in (["convert", "--synthetic", "1280", f"{folder}/data"], [*train, "--output", names[0], "--set", "epochs=2"],
                     [*train, "--output", names[0], "--set", "epochs=3", "--resume", "auto", "--override"],
-                    [*train, "--output", names[1], "--set", "epochs=1", "--set", "lr=1e-4"]):
+                    [*train, "--output", names[1], "--set", "epochs=1", "--set", "lr=1e-4", "--set",
+                     "batch_size=64"]):
         subprocess.run([T2T, *command], check=True, capture_output=True)
     return names
 
@@ -111,11 +122,10 @@ def main():
                     report.at_most(f"{what}: texts that leave their box", len(measured["found"]), 0)
                     report.at_most(f"{what}: pixels below 10 of the smallest tick", 10 - measured["least"], 0)
                     report.at_most(f"{what}: fetched from outside {measured['fetched'][:3]}", len(measured["fetched"]), 0)
-            if arguments.pictures:
-                for width in (1280, 390):
-                    name = os.path.basename(page).replace(".html", f"-{width}.png")
-                    chromium(folder, f"--window-size={width},2400", f"--screenshot={folder}/{name}", f"file://{page}")
-                    shutil.copy(f"{folder}/{name}", arguments.pictures)
+                    if arguments.pictures:
+                        name = os.path.basename(page).replace(".html", f"-{width}-{'dark' if dark else 'light'}.png")
+                        picture(folder, page, width, dark, f"{folder}/{name}")
+                        shutil.copy(f"{folder}/{name}", arguments.pictures)
     return report.finish()
 
 

@@ -181,6 +181,58 @@ Test(report, several_runs_on_one_page)
     cr_expect_eq(report_write_runs(folders, 1, path, &error), STATUS_USAGE);
 }
 
+/* A run of two steps' records, `epoch_steps` apart; 0: it does not tell how many steps an epoch has. */
+static void make_short_run(char *folder, size_t size, const char *name, int epoch_steps, int spacing)
+{
+    char lines[1024], path[600];
+    Error error = {0};
+    snprintf(folder, size, "%s", make_run(name, 0, false));
+    snprintf(path, sizeof path, "%s/metrics.jsonl", folder);
+    int used = snprintf(lines, sizeof lines, "{\"event\":\"start\",\"step\":0,\"epoch_steps\":%d}\n", epoch_steps);
+    for (int i = 1; i <= 2; i++)
+        used += snprintf(lines + used, sizeof lines - (size_t)used,
+                         "{\"event\":\"train\",\"step\":%d,\"epoch\":0,\"loss\":%d,\"lr\":1}\n", spacing * i, 8 - i);
+    cr_assert_eq(file_write(path, lines, (size_t)used, &error), STATUS_OK);
+}
+
+static char *page_of_all(char *const *folders, int count)
+{
+    char path[600], *page;
+    size_t size;
+    Error error = {0};
+    snprintf(path, sizeof path, "%s/all.html", temporary_folder());
+    cr_assert_eq(report_write_runs(folders, count, path, &error), STATUS_OK, "%s", error.message);
+    cr_assert_eq(file_read(path, 1 << 24, &page, &size, &error), STATUS_OK, "%s", error.message);
+    expect_well_formed(page);
+    return page;
+}
+
+/* Batches of another size make epochs of other numbers of steps; side by side they begin and end together. */
+Test(report, runs_of_other_batches_share_an_axis_of_epochs)
+{
+    char one[512], two[512], idle[512], old[512];
+    make_short_run(one, sizeof one, "one", 100, 100);
+    make_short_run(two, sizeof two, "two", 50, 50);
+    make_short_run(old, sizeof old, "old<", 0, 50);
+    snprintf(idle, sizeof idle, "%s", make_run("idle", 0, false)); /* has not begun: nothing to place */
+    char *folders[] = {one, two, idle, old};
+    char *page = page_of_all(folders, 3);
+    cr_expect_not_null(strstr(page, "The charts count epochs, which have from 50 to 100 steps."));
+    /* From x = 82, epoch 0, to 546, epoch 2. */
+    cr_expect_not_null(strstr(page, "<path class=\"line s0\" d=\"M314.0 12.0L546.0 208.0\"/>"));
+    cr_expect_not_null(strstr(page, "<path class=\"line s1\" d=\"M314.0 12.0L546.0 208.0\"/>"));
+    cr_expect_not_null(strstr(page, "text-anchor=\"end\">epoch</text>"));
+    cr_expect_null(strstr(page, "text-anchor=\"end\">step</text>"));
+    free(page);
+    page = page_of_all(folders, 4);
+    cr_expect_not_null(strstr(page, "The charts count steps: old&lt; does not tell how many an epoch has."));
+    cr_expect_not_null(strstr(page, "<path class=\"line s0\" d=\"M314.0 12.0L546.0 208.0\"/>")); /* 100, 200 */
+    cr_expect_not_null(strstr(page, "<path class=\"line s1\" d=\"M198.0 12.0L314.0 208.0\"/>")); /* 50, 100 */
+    cr_expect_not_null(strstr(page, "<path class=\"line s3\" d=\"M198.0 12.0L314.0 208.0\"/>"));
+    cr_expect_null(strstr(page, "text-anchor=\"end\">epoch</text>"));
+    free(page);
+}
+
 Test(report, refuses_what_is_no_run)
 {
     Error error = {0};
