@@ -62,7 +62,7 @@ static Status load(Classifier *classifier, const ClassifierSource *source, Error
     if (status) return status;
     classifier->weights = memory_alloc(classifier->table.size, sizeof *classifier->weights, "the weights", error);
     if (!classifier->weights) return STATUS_FAILED;
-    params_init(&classifier->table, model, 0, classifier->weights);
+    params_init(&classifier->table, 0, classifier->weights);
     status = weights_load(source->weights, &classifier->table, classifier->weights, &classifier->report, error);
     if (!status && classifier->report.head_dropped)
         status =

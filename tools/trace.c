@@ -109,7 +109,7 @@ static Status trace_run(Trace *trace, const Arguments *arguments, Error *error)
     setup.pool = trace->pool;
     if (!status) status = train_step_create(step, &setup, error);
     if (status) return status;
-    params_init(step->table, &trace->config.model, 0, step->vectors.weights);
+    params_init(step->table, 0, step->vectors.weights);
     status = weights_load(arguments->weights, step->table, step->vectors.weights, &report, error);
     if (status) return status;
     if (report.head_dropped)

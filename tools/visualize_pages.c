@@ -28,8 +28,10 @@ Status pages_create(Pages *pages, const ModelConfig *config, const char *pattern
     if (!status)
         status = tile_page_create(&pages->attention, side, config->num_heads, blocks * config->num_heads, error);
     if (!status) status = tile_page_create(&pages->rollout, side, 2, 2, error);
+    /* Of the convolutions the last is the projection, which nobody calls a soft split. */
+    int splits = config->tokens_type == TOKENS_CONVOLUTION ? MAX_SPLITS - 1 : MAX_SPLITS;
     if (!status && config->tokens_type != TOKENS_PATCH)
-        status = tile_page_create(&pages->tokens, SMALL_TILE, TOKEN_CHANNELS, MAX_SPLITS * TOKEN_CHANNELS, error);
+        status = tile_page_create(&pages->tokens, SMALL_TILE, TOKEN_CHANNELS, splits * TOKEN_CHANNELS, error);
     return status;
 }
 

@@ -55,14 +55,15 @@ static void fill_uniform(Rng *rng, double bound, float *out, int64_t count)
     for (int64_t i = 0; i < count; i++) out[i] = (float)rng_range(rng, -bound, bound);
 }
 
-/* PyTorch's convolutions start at uniform(-1, 1) / sqrt(inputs per output), weight and bias alike. */
-static double conv_bound(const Param *param, const ModelConfig *config)
+/* PyTorch's convolutions start at uniform(-1, 1) / sqrt(inputs per output), weight and bias alike. A bias follows its
+ * weight in the table. */
+static double conv_bound(const Param *param)
 {
-    if (strncmp(param->name, "patch_embed.", 12) == 0) return 1 / sqrt(zoo_split_width(config, 0));
-    return 1 / sqrt((double)(param->numel / param->shape[0]));
+    const Param *weight = param->ndim == 1 ? param - 1 : param;
+    return 1 / sqrt((double)(weight->numel / weight->shape[0]));
 }
 
-void params_init(const ParamTable *table, const ModelConfig *config, uint64_t seed, float *weights)
+void params_init(const ParamTable *table, uint64_t seed, float *weights)
 {
     memset(weights, 0, (size_t)table->size * sizeof *weights);
     for (int i = 0; i < table->count; i++) {
@@ -79,7 +80,7 @@ void params_init(const ParamTable *table, const ModelConfig *config, uint64_t se
             fill_normal(&rng, 0.02, out, param->numel);
             break;
         case INIT_UNIFORM:
-            fill_uniform(&rng, conv_bound(param, config), out, param->numel);
+            fill_uniform(&rng, conv_bound(param), out, param->numel);
             break;
         case INIT_SINUSOID:
             params_sinusoid(param->shape[1], param->shape[2], out);

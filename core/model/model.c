@@ -12,14 +12,14 @@ static Status build_layers(Model *model, Error *error)
 {
     const ModelConfig *config = &model->config;
     ParamLookup lookup = {.table = &model->params, .prefix = ""};
-    char prefix[64];
+    char prefix[80];
     model->tokens = zoo_tokens(config);
     model->token_layers = zoo_splits(config) - 1;
     embed_build(&model->embed, &lookup, config);
     head_build(&model->head, &lookup, config);
     lookup.prefix = prefix;
     for (int i = 0; i < model->token_layers; i++) {
-        snprintf(prefix, sizeof prefix, "tokens_to_token.attention%d.", i + 1);
+        snprintf(prefix, sizeof prefix, "%s.", zoo_layer(config, i).name);
         t2t_layer_build(&model->layers[i], &lookup, config, i);
         model->layers[i].half = model->kernels.bf16 && model->layers[i].performer && model->mode != MODEL_OBSERVE;
     }

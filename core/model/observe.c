@@ -50,6 +50,10 @@ void observe_token_layer(const Model *model, int index, TokenChunk chunk, const 
 {
     if (!model->take) return;
     const T2TLayer *layer = &model->layers[index];
+    if (layer->convolution) { /* the official modules of these are called as the soft splits of the others */
+        tell(model, chunk, layer->tokens, layer->width, out, "tokens_to_token.soft_split%d", index);
+        return;
+    }
     const float *qkv = stored_floats(layer->saved.qkv) + (int64_t)chunk.slot * layer->tokens * 3 * layer->width;
     tell_split(model, chunk, &layer->split, layer->source_size, source, index);
     tell(model, chunk, layer->tokens, 3 * layer->width, qkv, "tokens_to_token.attention%d.%s", index + 1,
@@ -61,7 +65,9 @@ void observe_embed(const Model *model, TokenChunk chunk, const float *source, co
 {
     if (!model->take) return;
     const Embed *embed = &model->embed;
-    if (!embed->pixels) tell_split(model, chunk, &embed->split, embed->source_size, source, model->token_layers);
+    bool convolution = model->config.tokens_type == TOKENS_CONVOLUTION;
+    if (!embed->pixels && !convolution)
+        tell_split(model, chunk, &embed->split, embed->source_size, source, model->token_layers);
     tell(model, chunk, 1 + embed->patches, embed->dim, out, "pos_drop");
 }
 

@@ -88,6 +88,15 @@ static void add_norm(Builder *builder, const char *name, int64_t width)
     add(builder, full, INIT_ZERO, SHAPE(width));
 }
 
+static void add_conv(Builder *builder, const char *name, int64_t out, int64_t in, int64_t kernel)
+{
+    char full[64];
+    snprintf(full, sizeof full, "%s.weight", name);
+    add(builder, full, INIT_UNIFORM, SHAPE(out, in, kernel, kernel));
+    snprintf(full, sizeof full, "%s.bias", name);
+    add(builder, full, INIT_UNIFORM, SHAPE(out));
+}
+
 /* models/token_performer.py */
 static void add_token_performer(Builder *builder, const ModelConfig *config, int64_t in)
 {
@@ -113,6 +122,16 @@ static void add_token_transformer(Builder *builder, const ModelConfig *config, i
     add_linear(builder, "mlp.fc2", width, width, true);
 }
 
+/* models/t2t_vit.py, tokens_type "convolution" */
+static void add_convolutions(Builder *builder, const ModelConfig *config)
+{
+    int64_t width = config->token_dim;
+    set_prefix(builder, "tokens_to_token.");
+    add_conv(builder, "soft_split0", width, config->in_chans, config->splits[0].kernel);
+    add_conv(builder, "soft_split1", width, width, config->splits[1].kernel);
+    add_conv(builder, "project", config->embed_dim, width, config->splits[2].kernel);
+}
+
 static void add_embedding(Builder *builder, const ModelConfig *config)
 {
     bool patch = config->tokens_type == TOKENS_PATCH;
@@ -120,9 +139,11 @@ static void add_embedding(Builder *builder, const ModelConfig *config)
     add(builder, "cls_token", INIT_NORMAL, SHAPE(1, 1, width));
     add(builder, "pos_embed", patch ? INIT_NORMAL : INIT_SINUSOID, SHAPE(1, zoo_tokens(config), width));
     if (patch) {
-        int64_t kernel = config->splits[0].kernel;
-        add(builder, "patch_embed.proj.weight", INIT_UNIFORM, SHAPE(width, config->in_chans, kernel, kernel));
-        add(builder, "patch_embed.proj.bias", INIT_UNIFORM, SHAPE(width));
+        add_conv(builder, "patch_embed.proj", width, config->in_chans, config->splits[0].kernel);
+        return;
+    }
+    if (config->tokens_type == TOKENS_CONVOLUTION) {
+        add_convolutions(builder, config);
         return;
     }
     for (int split = 0; split < MAX_SPLITS - 1; split++) {

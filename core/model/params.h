@@ -61,7 +61,7 @@ int params_freeze(ParamTable *table, const char *pattern);
 void params_decay_all(ParamTable *table); /* weight decay on every trainable tensor */
 
 /* Fills `weights` (table->size floats) as the reference initialises a new model; a pure function of the seed. */
-void params_init(const ParamTable *table, const ModelConfig *config, uint64_t seed, float *weights);
+void params_init(const ParamTable *table, uint64_t seed, float *weights);
 
 /* The fixed position table (positions, width): even columns sin, odd columns cos of p / 10000^(2 floor(j/2) /
  * width). */

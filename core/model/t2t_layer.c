@@ -41,7 +41,7 @@ T2TTile t2t_tile(const T2TTiles *tiles, int images, int64_t tile)
 
 /* ---- building */
 
-static void t2t_add_sum(T2TLayer *layer, int64_t grad, int64_t count)
+void token_add_sum(T2TLayer *layer, int64_t grad, int64_t count)
 {
     if (grad < 0) return;
     layer->row_sums[layer->row_sum_count++] = (PartialSum){.at = layer->row_sum_size, .count = count, .grad = grad};
@@ -61,6 +61,10 @@ void t2t_layer_build(T2TLayer *layer, ParamLookup *lookup, const ModelConfig *co
             : split_tokens(width, zoo_split_side(config, index - 1), split->kernel, split->stride, split->padding);
     layer->source_size = (int64_t)layer->split.channels * layer->split.side * layer->split.side;
     layer->tiles = t2t_tiles(layer->tokens);
+    if (config->tokens_type == TOKENS_CONVOLUTION) {
+        conv_layer_build(layer, lookup);
+        return;
+    }
     layer->scale = (float)(1.0 / sqrt(in)); /* of the width before the projection, as in the reference */
     layer->norm1 = find_norm(lookup, "norm1", in, 1e-5);
     layer->norm2 = find_norm(lookup, "norm2", width, 1e-5);
@@ -78,22 +82,26 @@ void t2t_layer_build(T2TLayer *layer, ParamLookup *lookup, const ModelConfig *co
         layer->fc1 = find_linear(lookup, "mlp.fc1", width, width);
         layer->fc2 = find_linear(lookup, "mlp.fc2", width, width);
     }
-    t2t_add_sum(layer, layer->fc2.bias, width);
-    t2t_add_sum(layer, layer->fc1.bias, width);
-    t2t_add_sum(layer, layer->norm2.weight, width);
-    t2t_add_sum(layer, layer->norm2.bias, width);
-    t2t_add_sum(layer, layer->proj.bias, width);
+    token_add_sum(layer, layer->fc2.bias, width);
+    token_add_sum(layer, layer->fc1.bias, width);
+    token_add_sum(layer, layer->norm2.weight, width);
+    token_add_sum(layer, layer->norm2.bias, width);
+    token_add_sum(layer, layer->proj.bias, width);
     layer->upper_sum_count = layer->row_sum_count;
-    t2t_add_sum(layer, layer->norm1.weight, in);
-    t2t_add_sum(layer, layer->norm1.bias, in);
+    token_add_sum(layer, layer->norm1.weight, in);
+    token_add_sum(layer, layer->norm1.bias, in);
     layer->qkv_sum_at = layer->row_sum_size;
-    t2t_add_sum(layer, layer->qkv.bias, 3 * width);
+    token_add_sum(layer, layer->qkv.bias, 3 * width);
     if (layer->qkv.bias < 0) layer->row_sum_size += (int64_t)floats_padded(3 * (size_t)width);
 }
 
 int t2t_layer_linears(T2TLayer *layer, Linear **out)
 {
     int count = 0;
+    if (layer->convolution) {
+        out[count++] = &layer->conv;
+        return count;
+    }
     out[count++] = &layer->qkv;
     out[count++] = &layer->proj;
     out[count++] = &layer->fc1;
@@ -114,6 +122,7 @@ void t2t_layer_carve_saved(T2TLayer *layer, Arena *arena, int images, int attent
 {
     T2TSaved *saved = &layer->saved;
     Performer performer = token_performer(layer, NULL);
+    if (layer->convolution) return;
     size_t rows = (size_t)images * (size_t)layer->tokens, width = (size_t)layer->width;
     float **statistics[] = {&saved->mean1, &saved->rstd1, &saved->mean2, &saved->rstd2};
     for (int i = 0; i < 4; i++) *statistics[i] = arena_floats(arena, rows);
@@ -133,6 +142,10 @@ void t2t_layer_carve_buffers(T2TLayer *layer, T2TBuffers *buffers, Arena *arena,
 {
     Performer performer = token_performer(layer, NULL);
     size_t tiles = (size_t)t2t_tiles_count(&layer->tiles, images), matrix, sums = 0;
+    if (layer->convolution) {
+        if (training) conv_layer_carve_buffers(layer, buffers, arena, images);
+        return;
+    }
     matrix = (size_t)images * (size_t)layer->tokens * (size_t)layer->width;
     if (layer->performer) /* a tile of whole images has a sum for each */
         buffers->tile_sums = arena_floats(arena, tiles * (size_t)layer->tiles.images * performer_sums_size(&performer));
@@ -170,6 +183,7 @@ size_t token_half_at(const T2TLayer *layer)
 size_t t2t_layer_scratch(const T2TLayer *layer)
 {
     size_t tiles = (size_t)layer->tiles.rows * (size_t)(5 * layer->width + layer->in);
+    if (layer->convolution) return (size_t)layer->tiles.rows * (size_t)layer->in;
     return token_half_at(layer) + (layer->half ? tiles : 0);
 }
 
@@ -350,6 +364,10 @@ void t2t_layer_forward(T2TLayer *layer, const StepContext *step, const T2TBuffer
 {
     ForwardJob job = {layer, step, buffers, chunk, source, out};
     int64_t tiles = t2t_tiles_count(&layer->tiles, chunk.images);
+    if (layer->convolution) {
+        conv_layer_forward(layer, step, chunk, source, out);
+        return;
+    }
     step_run(step, tiles, t2t_qkv_task, &job, PHASE_LINEARS);
     if (layer->performer) {
         Performer performer = token_performer(layer, step);

@@ -1,5 +1,5 @@
 /* t2t_layer.h: one of the T2T module's two layers: soft split, then a small transformer of one head, by full
- * attention or by Performer features. Internal to core/.
+ * attention or by Performer features; or nothing but a convolution (conv_layer.c). Internal to core/.
  *
  *     t            = norm1(split(source))                    (tokens, in)
  *     qkv          = kqv(t)                                  (tokens, 3 * width); the performer's order is k, q, v
@@ -51,7 +51,7 @@ typedef struct T2TBuffers {              /* for one chunk */
     float *dz_mlp, *dz_attention;        /* (R, width) */
     float *act, *attention, *dattention; /* (R, width) */
     Stored norm2;                        /* (R, width) */
-    Stored norm1;                        /* (R, in) */
+    Stored norm1;                        /* (R, in); convolution: the split rows */
     float *dsplit;                       /* (R, in); not for pixels */
     float *row_sums;                     /* (tiles, row_sum_size) */
     float *weight_sums;
@@ -63,13 +63,14 @@ typedef struct T2TLayer {
     int layer, tokens, in, width;
     bool half;              /* what is kept, and norm1 and norm2, is bfloat16: the performer's */
     bool performer, pixels; /* pixels: the source is the image, whose gradient nobody needs */
+    bool convolution;       /* nothing but `conv`: no transformer, nothing saved */
     SplitShape split;
     int64_t source_size; /* floats of one image's source */
     T2TTiles tiles;
     float scale;
     double drop;
     Norm norm1, norm2;
-    Linear qkv, proj, fc1, fc2;
+    Linear qkv, proj, fc1, fc2, conv;
     int64_t w;              /* performer: offset of the features' matrix, which is frozen */
     Linear features;        /* performer: w as a layer, for its packed copy */
     PartialSum row_sums[8]; /* first those of the layer after attention */

@@ -9,7 +9,6 @@ typedef struct BackwardJob {
     TokenChunk chunk;
     const float *source;
     float *stream; /* (images, tokens, width): dout, then the gradient of residual_mid */
-    float *dsource;
 } BackwardJob;
 
 typedef struct TileAt { /* a tile in each of the places where its rows lie */
@@ -251,21 +250,37 @@ static void first_gradients(const T2TLayer *layer, const StepContext *step, cons
     }
 }
 
+typedef struct GatherJob {
+    const T2TLayer *layer;
+    const float *dsplit;
+    float *dsource;
+} GatherJob;
+
 static void gather_task(void *context, int64_t task, int thread)
 {
     (void)thread;
-    const BackwardJob *job = context;
+    const GatherJob *job = context;
     const T2TLayer *layer = job->layer;
     int side = layer->split.side;
     int64_t image = task / side, line = task % side;
-    split_gather(&layer->split, job->buffers->dsplit + image * layer->tokens * layer->in, layer->in, (int)line * side,
-                 side, job->dsource + image * layer->source_size);
+    split_gather(&layer->split, job->dsplit + image * layer->tokens * layer->in, layer->in, (int)line * side, side,
+                 job->dsource + image * layer->source_size);
+}
+
+void token_gather(const T2TLayer *layer, const StepContext *step, const T2TBuffers *buffers, int images, float *dsource)
+{
+    GatherJob job = {layer, buffers->dsplit, dsource};
+    step_run(step, (int64_t)images * layer->split.side, gather_task, &job, PHASE_SPLIT);
 }
 
 void t2t_layer_backward(T2TLayer *layer, const StepContext *step, const T2TBuffers *buffers, TokenChunk chunk, bool add,
                         const float *source, float *dout, float *dsource)
 {
-    BackwardJob job = {layer, step, buffers, chunk, source, dout, dsource};
+    if (layer->convolution) {
+        conv_layer_backward(layer, step, buffers, chunk, add, source, dout, dsource);
+        return;
+    }
+    BackwardJob job = {layer, step, buffers, chunk, source, dout};
     int width = layer->width;
     int64_t tiles = t2t_tiles_count(&layer->tiles, chunk.images), first = (int64_t)chunk.slot * layer->tokens;
     int64_t rows = (int64_t)chunk.images * layer->tokens;
@@ -297,5 +312,5 @@ void t2t_layer_backward(T2TLayer *layer, const StepContext *step, const T2TBuffe
         partial_sums(step, buffers->row_sums, tiles, layer->row_sum_size, &sum, 1, false, buffers->qkv_sum);
         first_gradients(layer, step, buffers, add);
     }
-    if (!layer->pixels) step_run(step, (int64_t)chunk.images * layer->split.side, gather_task, &job, PHASE_SPLIT);
+    if (!layer->pixels) token_gather(layer, step, buffers, chunk.images, dsource);
 }

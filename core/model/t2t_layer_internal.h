@@ -42,7 +42,20 @@ AttentionHead token_head(const T2TLayer *layer, int64_t image /* in what is save
 ResidualBranch token_branch(const T2TLayer *layer, int site);
 /* The split rows of a tile to out (rows, in). */
 void token_split(const T2TLayer *layer, const T2TTile *tile, const float *source, float *out);
+/* dsource (images, source_size) = the sum over windows of buffers->dsplit (images, tokens, in) */
+void token_gather(const T2TLayer *layer, const StepContext *step, const T2TBuffers *buffers, int images,
+                  float *dsource);
+/* One more sum over rows, of `count` floats, that goes to the gradients at `grad`; none if that is negative. */
+void token_add_sum(T2TLayer *layer, int64_t grad, int64_t count);
 /* total (images, size) = sum over each image's tiles; partial sums in order of the tiles */
 void token_sum_tiles(const T2TLayer *layer, const StepContext *step, int images, const float *tile_sums, float *total);
+
+/* conv_layer.c: what t2t_layer.h's functions do of a convolution. It keeps nothing for backward. */
+void conv_layer_build(T2TLayer *layer, ParamLookup *lookup);
+void conv_layer_carve_buffers(const T2TLayer *layer, T2TBuffers *buffers, Arena *arena, int images);
+void conv_layer_forward(const T2TLayer *layer, const StepContext *step, TokenChunk chunk, const float *source,
+                        float *out);
+void conv_layer_backward(const T2TLayer *layer, const StepContext *step, const T2TBuffers *buffers, TokenChunk chunk,
+                         bool add, const float *source, const float *dout, float *dsource);
 
 #endif

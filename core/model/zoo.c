@@ -30,6 +30,7 @@ static const Published PUBLISHED[] = {
     {"t2t_vit_t_14",        TOKENS_TRANSFORMER, VARIANT_PLAIN,   384,  14,   6,  3,    81.7},
     {"t2t_vit_t_19",        TOKENS_TRANSFORMER, VARIANT_PLAIN,   448,  19,   7,  3,    82.4},
     {"t2t_vit_t_24",        TOKENS_TRANSFORMER, VARIANT_PLAIN,   512,  24,   8,  3,    82.6},
+    {"t2t_vit_c_14",        TOKENS_CONVOLUTION, VARIANT_PLAIN,   384,  14,   6,  3,       0},
     {"t2t_vit_14_resnext",  TOKENS_PERFORMER,   VARIANT_PLAIN,   384,  14,  32,  3,       0},
     {"t2t_vit_14_wide",     TOKENS_PERFORMER,   VARIANT_PLAIN,   768,   4,  12,  3,       0},
     {"t2t_vit_dense",       TOKENS_PERFORMER,   VARIANT_DENSE,   128,  12,   8,  2,       0},
@@ -116,7 +117,7 @@ double zoo_published_top1(const ModelConfig *config)
 
 const char *zoo_tokens_type_name(TokensType type)
 {
-    static const char *const NAMES[] = {"performer", "transformer", "patch"};
+    static const char *const NAMES[] = {"performer", "transformer", "convolution", "patch"};
     return NAMES[type];
 }
 

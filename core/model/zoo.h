@@ -14,6 +14,7 @@
 typedef enum TokensType {
     TOKENS_PERFORMER,   /* T2T module with Performer token layers */
     TOKENS_TRANSFORMER, /* T2T module with full-attention token layers */
+    TOKENS_CONVOLUTION, /* T2T-ViT_c: three convolutions, with nothing between them */
     TOKENS_PATCH,       /* plain ViT: one convolution of kernel = stride = splits[0].kernel; learned positions */
 } TokensType;
 
@@ -89,8 +90,8 @@ int zoo_blocks(const ModelConfig *config); /* depth; dense: blocks and transitio
 BlockShape zoo_block(const ModelConfig *config, int block);
 
 typedef struct Macs {
-    /* Forward multiply-accumulates per image; no softmax, norm, bias. linear holds the patch embedding of a ViT; conv
-     * is the ghost model's scaling of channels. */
+    /* Forward multiply-accumulates per image; no softmax, norm, bias. linear holds the convolutions that make tokens;
+     * conv is the ghost model's scaling of channels. */
     int64_t linear, attention, conv;
 } Macs;
 Macs zoo_macs(const ModelConfig *config);

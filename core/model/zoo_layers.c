@@ -13,6 +13,7 @@ static Macs t2t_layer_macs(const ModelConfig *config, int split)
     int64_t side = zoo_split_side(config, split), tokens = side * side, width = config->token_dim;
     int64_t in = zoo_split_width(config, split), m = zoo_performer_features(config);
     bool performer = config->tokens_type == TOKENS_PERFORMER;
+    if (config->tokens_type == TOKENS_CONVOLUTION) return (Macs){.linear = tokens * in * width};
     return (Macs){
         .linear = tokens * (3 * in * width + 3 * width * width), /* kqv, proj, two layers of the MLP */
         .attention = performer ? tokens * m * (4 * width + 1) /* features of k and q, k'v, q'(k'v), the denominator */
@@ -48,7 +49,10 @@ static Layer embedding_layer(const ModelConfig *config, int split)
 {
     Layer layer = {.tokens = zoo_split_side(config, split) * zoo_split_side(config, split)};
     if (split < zoo_splits(config) - 1) {
-        snprintf(layer.name, sizeof layer.name, "tokens_to_token.attention%d", split + 1);
+        if (config->tokens_type == TOKENS_CONVOLUTION)
+            snprintf(layer.name, sizeof layer.name, "tokens_to_token.soft_split%d", split);
+        else
+            snprintf(layer.name, sizeof layer.name, "tokens_to_token.attention%d", split + 1);
         layer.width = config->token_dim;
         layer.macs = t2t_layer_macs(config, split);
         return layer;

@@ -142,7 +142,7 @@ static Status check_heads(const ModelConfig *config, Error *error)
 static Status check_variant(const ModelConfig *config, Error *error)
 {
     if (config->tokens_type == TOKENS_PATCH && config->variant != VARIANT_PLAIN)
-        return error_set(error, STATUS_USAGE, "variant: %s needs tokens_type performer or transformer, not patch",
+        return error_set(error, STATUS_USAGE, "variant: %s needs the tokens of a T2T module, not tokens_type patch",
                          zoo_variant_name(config->variant));
     switch (config->variant) {
     case VARIANT_PLAIN:

@@ -6,7 +6,7 @@
 #include "data/augment/erase.h"
 
 /* Names in the order of the enums. */
-static const char *const TOKENS_TYPES[] = {"performer", "transformer", "patch", NULL};
+static const char *const TOKENS_TYPES[] = {"performer", "transformer", "convolution", "patch", NULL};
 static const char *const VARIANTS[] = {"plain", "se", "ghost", "dense", NULL};
 static const char *const RECOMPUTES[] = {"none", "tokens", "mlp", "blocks", NULL};
 static const char *const PRECISIONS[] = {"fp32", "bf16", NULL};

@@ -94,7 +94,7 @@ Status trainer_init_weights(Trainer *trainer, Error *error)
     const Config *config = trainer->config;
     const ParamTable *table = trainer->replica.step.table;
     RunVectors *vectors = &trainer->replica.step.vectors;
-    params_init(table, &config->model, config->seed, vectors->weights);
+    params_init(table, config->seed, vectors->weights);
     if (config->init_weights[0]) {
         Status status = STATUS_OK;
         if (trainer->world->rank == 0) {

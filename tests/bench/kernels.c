@@ -208,7 +208,7 @@ static void print_model(const char *name, int batch, double top)
     float *images = calloc(pixels, 4), *logits = calloc(outputs, 4), *dlogits = calloc(outputs, 4);
     uint64_t *samples = calloc((size_t)batch, sizeof *samples);
     if (!weights || !grads || !images || !logits || !dlogits || !samples) exit(1);
-    params_init(table, &config, 0, weights);
+    params_init(table, 0, weights);
     for (size_t i = 0; i < pixels; i++) images[i] = (float)(i % 13) * 0.2f - 1.2f;
     for (size_t i = 0; i < outputs; i++) dlogits[i] = (float)(i % 3) * 0.01f - 0.01f;
     ModelInput input = {.count = batch, .images = images, .training = true, .samples = samples};

@@ -18,7 +18,7 @@ static void replica_open(Replica *replica, const TinyRun *run, const World *worl
     NEED(replica_create(replica, &run->config, world, run->images, run->pool, NULL, &error) == STATUS_OK, "%s",
          error.message);
     NEED(replica->epoch_steps == 4, "%lld steps", (long long)replica->epoch_steps);
-    params_init(replica->step.table, &run->config.model, 1, replica->step.vectors.weights);
+    params_init(replica->step.table, 1, replica->step.vectors.weights);
     *position = (RunPosition){.global_batch = TINY_BATCH, .best_epoch = -1};
     NEED(replica_start(replica, position, &error) == STATUS_OK, "%s", error.message);
 }

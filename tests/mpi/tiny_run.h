@@ -74,8 +74,8 @@ static inline void tiny_run_open(TinyRun *run, const char *data, const char *con
     const WriterConfig all_vectors = {
         .head = true, .ema = true, .moment1 = true, .moment2 = true, .end = run->table->size};
     NEED(run_vectors_allocate(&run->vectors, run->table, &all_vectors, &error) == STATUS_OK, "%s", error.message);
-    params_init(run->table, &run->config.model, 1, run->vectors.weights);
-    params_init(run->table, &run->config.model, 2, run->vectors.ema);
+    params_init(run->table, 1, run->vectors.weights);
+    params_init(run->table, 2, run->vectors.ema);
     tiny_fill(run->vectors.moment1, run->table->size, 3);
     tiny_fill(run->vectors.moment2, run->table->size, 4);
     model_set_weights(run->model, run->vectors.weights);

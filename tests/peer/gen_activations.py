@@ -64,9 +64,8 @@ def own_activations(config, images):
     return model, outputs
 
 
-def official_activations(folder, config, images, state):
-    """The same from the official modules, in float32, since the performer's insist on it. What they import of timm is
-    used for training alone, or by other models."""
+def official_model(folder, config, state):
+    """The official class with these weights. What it imports of timm is used for training alone, or by other models."""
     def module(name, **members):
         sys.modules[name] = types.ModuleType(name)
         vars(sys.modules[name]).update(members)
@@ -82,7 +81,12 @@ def official_activations(folder, config, images, state):
                     embed_dim=config.embed_dim, depth=config.depth, num_heads=config.num_heads,
                     mlp_ratio=config.mlp_ratio, token_dim=config.token_dim).eval()
     model.load_state_dict(state, strict=True)
-    outputs = {}
+    return model
+
+
+def official_activations(folder, config, images, state):
+    """The same from the official modules, in float32, since the performer's insist on it."""
+    model, outputs = official_model(folder, config, state), {}
     hook(model, outputs, wanted)
     with torch.no_grad():
         model(images.float())

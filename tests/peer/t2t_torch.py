@@ -24,7 +24,7 @@ class Config:
     img_size: int = 224
     in_chans: int = 3
     num_classes: int = 1000
-    tokens_type: str = "performer"  # performer, transformer, patch
+    tokens_type: str = "performer"  # performer, transformer, convolution, patch
     token_dim: int = 64
     splits: tuple = ((7, 4, 2), (3, 2, 1), (3, 2, 1))  # kernel, stride, padding; of a patch only the first kernel
     embed_dim: int = 384
@@ -61,6 +61,7 @@ ZOO = {
     "t2t_vit_t_14": t2t(384, 14, 6, 3.0, tokens_type="transformer"),
     "t2t_vit_t_19": t2t(448, 19, 7, 3.0, tokens_type="transformer"),
     "t2t_vit_t_24": t2t(512, 24, 8, 3.0, tokens_type="transformer"),
+    "t2t_vit_c_14": t2t(384, 14, 6, 3.0, tokens_type="convolution"),
     "t2t_vit_14_resnext": t2t(384, 14, 32, 3.0),
     "t2t_vit_14_wide": t2t(768, 4, 12, 3.0),
     "t2t_vit_dense": t2t(128, 12, 8, 2.0, variant="dense", growth_rate=64, block_config=(3, 6, 6, 4)),
@@ -301,6 +302,20 @@ class TokensToToken(nn.Module):
         return x
 
 
+class ConvolutionTokens(nn.Module):
+    """T2T-ViT_c: three convolutions and nothing else, under the names that the official class gives them."""
+
+    def __init__(self, config):
+        super().__init__()
+        width = config.token_dim
+        sizes = ((config.in_chans, width), (width, width), (width, config.embed_dim))
+        convolutions = [nn.Conv2d(*size, *split) for size, split in zip(sizes, config.splits)]
+        self.soft_split0, self.soft_split1, self.project = convolutions
+
+    def forward(self, x):
+        return self.project(self.soft_split1(self.soft_split0(x))).flatten(2).transpose(1, 2)
+
+
 class PatchEmbed(nn.Module):
     def __init__(self, config):
         super().__init__()
@@ -334,13 +349,13 @@ class T2T(nn.Module):
         super().__init__()
         self.config = config
         dim, rows = config.embed_dim, split_side(config) ** 2 + 1
-        patch = config.tokens_type == "patch"
+        patch, convolution = config.tokens_type == "patch", config.tokens_type == "convolution"
         self.cls_token = nn.Parameter(torch.zeros(1, 1, dim))
         self.pos_embed = nn.Parameter(torch.zeros(1, rows, dim) if patch else sinusoids(rows, dim), patch)
         if patch:
             self.patch_embed = PatchEmbed(config)
         else:
-            self.tokens_to_token = TokensToToken(config)
+            self.tokens_to_token = (ConvolutionTokens if convolution else TokensToToken)(config)
         self.blocks, features = self.make_blocks(config)
         self.norm = nn.LayerNorm(features, config.norm_eps)
         self.head = nn.Linear(features, config.num_classes)

@@ -49,6 +49,9 @@ SMALL = {
     "transformer": (tiny(tokens_type="transformer"), 3, "labels"),
     "transformer_qkv_bias": (tiny(tokens_type="transformer", qkv_bias=True, img_size=48), 2, "soft"),
     "transformer_qk_scale": (tiny(tokens_type="transformer", qk_scale=0.3, token_dim=24), 2, "labels"),
+    "convolution": (tiny(tokens_type="convolution"), 11, "labels"),
+    "convolution_splits": (tiny(tokens_type="convolution", img_size=28, token_dim=20, qkv_bias=True,
+                                splits=((3, 1, 1), (3, 2, 1), (3, 2, 1))), 2, "soft"),
     "se": (tiny(variant="se"), 3, "labels"),
     "se_transformer": (tiny(variant="se", tokens_type="transformer", embed_dim=64), 2, "soft"),
     "ghost": (tiny(variant="ghost", mlp_ratio=3.0), 3, "labels"),
@@ -59,7 +62,7 @@ SMALL = {
     "vit_no_bias": (tiny_vit(qkv_bias=False, norm_eps=1e-5, img_size=40), 2, "soft"),
 }
 
-CHOSEN = ("t2t_vit_7", "t2t_vit_14", "t2t_vit_t_14", "t2t_vit_14_resnext", "t2t_vit_14_wide", "t2t_vit_dense",
+CHOSEN = ("t2t_vit_7", "t2t_vit_14", "t2t_vit_t_14", "t2t_vit_c_14", "t2t_vit_14_resnext", "t2t_vit_14_wide", "t2t_vit_dense",
           "t2t_vit_16_ghost", "t2t_vit_14_se", "vit_small_patch16")
 
 

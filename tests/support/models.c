@@ -8,6 +8,7 @@ const char *const TINY_MODELS[] = {
     "tiny_performer",
     "tiny_performer_qkvbias",
     "tiny_performer_img48",
+    "tiny_convolution",
     "tiny_transformer",
     "tiny_transformer_qkvbias",
     "tiny_transformer_qkscale",
@@ -58,7 +59,9 @@ static ModelConfig tiny(const char *name)
         return config;
     }
     config.depth = 2;
-    if (strcmp(name, "tiny_performer_img48") == 0 || strcmp(name, "tiny_transformer_qkscale") == 0) {
+    bool convolution = strcmp(name, "tiny_convolution") == 0;
+    if (convolution) config.tokens_type = TOKENS_CONVOLUTION;
+    if (convolution || strcmp(name, "tiny_performer_img48") == 0 || strcmp(name, "tiny_transformer_qkscale") == 0) {
         config.depth = 1;
         config.token_dim = 16;
     }

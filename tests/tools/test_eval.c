@@ -278,7 +278,7 @@ Test(predict, imagenet_classes_have_words)
     const char *const metadata[] = {"config", text, "class_names", "[\"n01440764\",\"n15075141\",\"my own\"]", NULL};
     cr_assert_eq(params_build(&table, &own.model, &error), STATUS_OK);
     float *weights = calloc((size_t)table.size, sizeof *weights);
-    params_init(&table, &own.model, 1, weights);
+    params_init(&table, 1, weights);
     snprintf(path, sizeof path, "%s/w.safetensors", temporary_folder());
     cr_assert_eq(weights_save(path, &table, weights, metadata, &error), STATUS_OK, "%s", error.message);
     EXPECT(command_run(SECONDS, T2T " predict --weights %s %s/gray_q80_480x360.JPEG", path, IMAGES), 0,

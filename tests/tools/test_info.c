@@ -90,7 +90,7 @@ static void save(const ModelConfig *config, const char *name)
     const char *const metadata[] = {"note", "from\x1b[2J a test", NULL};
     cr_assert_eq(params_build(&table, config, &error), STATUS_OK);
     float *weights = malloc((size_t)table.size * sizeof *weights);
-    params_init(&table, config, 1, weights);
+    params_init(&table, 1, weights);
     snprintf(path, sizeof path, "%s/%s", temporary_folder(), name);
     cr_assert_eq(weights_save(path, &table, weights, metadata, &error), STATUS_OK, "%s", error.message);
     free(weights);

@@ -46,8 +46,8 @@ static Case write_files(void)
     c.bytes = (size_t)c.table.size * sizeof(float);
     c.weights = malloc(c.bytes);
     c.loaded = malloc(c.bytes);
-    params_init(&c.table, &config, 4, c.weights);
-    params_init(&c.table, &config, 5, c.loaded);
+    params_init(&c.table, 4, c.weights);
+    params_init(&c.table, 5, c.loaded);
     cr_assert_eq(weights_save(in_folder("given.safetensors"), &c.table, c.weights, NULL, &error), STATUS_OK);
     Command command =
         command_run(60, "python3 tests/tools/write_pth.py %s %s", temporary_folder(), in_folder("given.safetensors"));

@@ -18,15 +18,20 @@
     "--model t2t_vit_7 --set img_size=32 --set num_classes=10 --set embed_dim=32 --set num_heads=2 "                   \
     "--set depth=2 --set token_dim=32"
 
-static void write_weights(void)
+static void write_weights_of(const char *model)
 {
     char path[4096];
-    ModelConfig config = golden_model("tiny_performer");
+    ModelConfig config = golden_model(model);
     Error error = {0};
     Trial trial = trial_start(&config, 1, MODEL_EVAL, 1);
     snprintf(path, sizeof path, "%s/weights.safetensors", temporary_folder());
     cr_assert_eq(weights_save(path, trial.table, trial.weights, NULL, &error), STATUS_OK, "%s", error.message);
     trial_end(&trial);
+}
+
+static void write_weights(void)
+{
+    write_weights_of("tiny_performer");
 }
 
 static Command visualize(const char *output, const char *rest)
@@ -69,6 +74,15 @@ Test(visualize, writes_every_picture_that_the_help_lists, .init = write_weights)
     expect_tiles("png_inside_200x150.features.blocks.0.attn.qkv.png", 112, 8, 8);
     expect_tiles("png_inside_200x150.attention.png", 32, 2, 2);
     expect_tiles("positions.png", 8, 2, 2);
+}
+
+/* The third convolution is the projection: there are two soft splits to draw. */
+Test(visualize, draws_what_the_convolutions_put_out)
+{
+    write_weights_of("tiny_convolution");
+    SUCCEEDS(visualize("out", "--set tokens_type=convolution --set token_dim=16 --set depth=1 " IMAGES
+                              "gray_q80_480x360.JPEG"));
+    expect_tiles("gray_q80_480x360.tokens.png", 112, 8, 2);
 }
 
 Test(visualize, images_of_one_name_do_not_overwrite_each_other, .init = write_weights)

@@ -188,7 +188,7 @@ static Status step_create(TrainStep *step, const Config *config, Pool *pool, Err
     const TrainStepSetup setup = {.config = config, .kind = STEP_GRADIENTS, .micro_batch = BATCH, .pool = pool};
     Status status = train_step_create(step, &setup, error);
     if (status) return status;
-    params_init(step->table, &config->model, 0, step->vectors.weights);
+    params_init(step->table, 0, step->vectors.weights);
     model_set_weights(step->model, step->vectors.weights);
     return STATUS_OK;
 }

@@ -50,7 +50,7 @@ Status bench_model_create(BenchModel *bench, const BenchModelSetup *setup, Error
     status = train_step_create(&bench->step, &step, error);
     if (setup->world) status = world_agree(setup->world->comm, status, error);
     if (status) return status;
-    params_init(bench->step.table, &bench->config.model, 0, bench->step.vectors.weights);
+    params_init(bench->step.table, 0, bench->step.vectors.weights);
     model_set_weights(bench->step.model, bench->step.vectors.weights);
     return STATUS_OK;
 }

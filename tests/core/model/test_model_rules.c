@@ -360,6 +360,7 @@ static void check_slopes(const char *name)
 Test(model_rules, finite_differences_with_dropout_and_drop_path)
 {
     check_slopes("tiny_performer");
+    check_slopes("tiny_convolution");
     check_slopes("tiny_transformer_qkvbias");
     check_slopes("tiny_se");
     check_slopes("tiny_ghost");

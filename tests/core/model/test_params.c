@@ -149,7 +149,7 @@ Test(params, init_draws_what_the_reference_draws)
     config.depth = 2;
     ParamTable table = build(&config);
     float *weights = malloc((size_t)table.size * sizeof *weights);
-    params_init(&table, &config, 1, weights);
+    params_init(&table, 1, weights);
     for (int i = 0; i < table.count; i++) {
         const Param *param = &table.items[i];
         const float *x = weights + param->offset;
@@ -194,10 +194,10 @@ Test(params, init_is_a_function_of_the_seed)
     size_t bytes = (size_t)table.size * sizeof(float);
     float *a = malloc(bytes), *b = malloc(bytes);
     memset(b, 0xff, bytes);
-    params_init(&table, &config, 5, a);
-    params_init(&table, &config, 5, b);
+    params_init(&table, 5, a);
+    params_init(&table, 5, b);
     cr_assert_eq(memcmp(a, b, bytes), 0, "the gaps between tensors are zero, too");
-    params_init(&table, &config, 6, b);
+    params_init(&table, 6, b);
     const Param *first = params_find(&table, "tokens_to_token.attention1.w"), *second = first + 13;
     cr_assert_str_eq(second->name, "tokens_to_token.attention2.w");
     cr_assert_neq(memcmp(a + first->offset, b + first->offset, 64), 0, "another seed");
@@ -207,19 +207,35 @@ Test(params, init_is_a_function_of_the_seed)
     params_free(&table);
 }
 
-Test(params, init_of_the_patch_embedding_follows_its_fan_in)
+/* A convolution's weight and bias start within 1/sqrt(fan_in), and come near it. */
+static void check_convolution(const ParamTable *table, const float *weights, const char *name, int fan_in)
+{
+    double bound = 1 / sqrt(fan_in);
+    for (int i = 0; i < 2; i++) {
+        char full[64];
+        snprintf(full, sizeof full, "%s.%s", name, i ? "bias" : "weight");
+        const Param *param = params_find(table, full);
+        double most = max_abs(weights + param->offset, param->numel);
+        cr_assert(most <= bound && most > 0.9 * bound, "%s: %g of %g", full, most, bound);
+    }
+}
+
+Test(params, init_of_convolutions_follows_their_fan_in)
 {
     ModelConfig config = golden_model("vit_tiny_patch16");
     ParamTable table = build(&config);
     float *weights = malloc((size_t)table.size * sizeof *weights);
-    params_init(&table, &config, 1, weights);
-    static const char *const NAMES[] = {"patch_embed.proj.weight", "patch_embed.proj.bias"};
-    double bound = 1 / sqrt(768);
-    for (int i = 0; i < 2; i++) {
-        const Param *param = params_find(&table, NAMES[i]);
-        double most = max_abs(weights + param->offset, param->numel);
-        cr_assert(most <= bound && most > 0.95 * bound, "%s: %g of %g", NAMES[i], most, bound);
-    }
+    params_init(&table, 1, weights);
+    check_convolution(&table, weights, "patch_embed.proj", 768);
+    free(weights);
+    params_free(&table);
+    config = golden_model("t2t_vit_c_14");
+    table = build(&config);
+    weights = malloc((size_t)table.size * sizeof *weights);
+    params_init(&table, 1, weights);
+    check_convolution(&table, weights, "tokens_to_token.soft_split0", 147);
+    check_convolution(&table, weights, "tokens_to_token.soft_split1", 576);
+    check_convolution(&table, weights, "tokens_to_token.project", 576);
     free(weights);
     params_free(&table);
 }

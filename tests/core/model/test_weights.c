@@ -33,7 +33,7 @@ static Case make(ModelConfig config, uint64_t seed)
     cr_assert_eq(params_build(&c.table, &config, &error), STATUS_OK, "%s", error.message);
     c.bytes = (size_t)c.table.size * sizeof(float);
     c.weights = malloc(c.bytes);
-    params_init(&c.table, &config, seed, c.weights);
+    params_init(&c.table, seed, c.weights);
     return c;
 }
 

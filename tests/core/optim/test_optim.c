@@ -276,11 +276,11 @@ static void plain_step(const OptimConfig *c, const ParamTable *table, const Opti
 
 enum { VECTORS = 5 };
 
-static OptimVectors make_vectors(const ParamTable *table, const ModelConfig *config, float **memory)
+static OptimVectors make_vectors(const ParamTable *table, float **memory)
 {
     float *all = calloc((size_t)table->size * VECTORS, sizeof *all), *x[VECTORS];
     for (int i = 0; i < VECTORS; i++) x[i] = all + i * table->size;
-    params_init(table, config, 3, x[0]);
+    params_init(table, 3, x[0]);
     memcpy(x[4], x[0], (size_t)table->size * sizeof *all);
     for (int i = 0; i < table->count; i++)
         fill_scaled(table->items[i].name, 0.01, x[1] + table->items[i].offset, table->items[i].numel);
@@ -300,13 +300,13 @@ static void check_against_plain(OptKind kind)
     optim.kind = kind;
     optim.momentum = 0.9;
     float *memory[2];
-    OptimVectors plain = make_vectors(&table, &config, &memory[0]);
+    OptimVectors plain = make_vectors(&table, &memory[0]);
     for (int step = 1; step <= 2; step++) plain_step(&optim, &table, &plain, step, 1e-3, 0.5);
     /* At any thread count, and cut anywhere as a sharded update cuts: the same bits. */
     static const double CUTS[] = {0, 0.3, 0.30001, 0.77, 1};
     for (int threads = 1; threads <= 3; threads++) {
         Pool *pool = make_pool(threads);
-        OptimVectors ours = make_vectors(&table, &config, &memory[1]);
+        OptimVectors ours = make_vectors(&table, &memory[1]);
         for (int step = 1; step <= 2; step++)
             for (int i = 0; i < 4; i++) {
                 int64_t begin = (int64_t)(CUTS[i] * (double)table.size),
@@ -360,7 +360,7 @@ static Trained trained_open(void)
     trained.config.depth = 1;
     trained.config.num_classes = 37;
     cr_assert_eq(params_build(&trained.table, &trained.config, &error), STATUS_OK);
-    trained.vectors = make_vectors(&trained.table, &trained.config, &trained.memory);
+    trained.vectors = make_vectors(&trained.table, &trained.memory);
     return trained;
 }
 

@@ -65,7 +65,7 @@ static TrainStep step_start(Bench *bench, StepKind kind, int micro_batch)
         .config = &bench->config, .kind = kind, .micro_batch = micro_batch, .pool = bench->pool};
     bench->batch.input.samples = bench->samples;
     cr_assert_eq(train_step_create(&step, &setup, &bench->error), STATUS_OK, "%s", bench->error.message);
-    params_init(step.table, &bench->config.model, 1, step.vectors.weights);
+    params_init(step.table, 1, step.vectors.weights);
     model_set_weights(step.model, step.vectors.weights);
     return step;
 }
