@@ -366,13 +366,12 @@ Status convert_finish(Convert *convert, Error *error)
     char *text = NULL;
     size_t size = 0;
     FILE *rejected = open_memstream(&text, &size);
-    if (!rejected) return error_set(error, STATUS_FAILED, "no memory for the list of rejected images");
+    if (!rejected) return memory_failed("the list of rejected images", error);
     fputs("name\treason\n", rejected);
     Status status = STATUS_OK;
     for (int split = 0; split < SOURCE_SPLITS && !status; split++)
         status = add_split(convert, &manifest, (SourceSplitKind)split, rejected, error);
-    if (fclose(rejected) != 0 && !status)
-        status = error_set(error, STATUS_FAILED, "no memory for the list of rejected images");
+    if (fclose(rejected) != 0 && !status) status = memory_failed("the list of rejected images", error);
     if (!status) status = write_rejected(convert, text, size, error);
     free(text);
     Manifest complete = manifest; /* with the classes, which are the source's to free */

@@ -91,7 +91,7 @@ static void add_number(XXH3_state_t *state, uint64_t number)
 static Status make_fingerprint(Plan *plan, const Source *source, const ConvertConfig *config, Error *error)
 {
     XXH3_state_t *state = XXH3_createState();
-    if (!state) return error_set(error, STATUS_FAILED, "no memory");
+    if (!state) return memory_failed("a fingerprint", error);
     XXH3_128bits_reset(state);
     add_number(state, PLAN_VERSION);
     add_text(state, source->kind);

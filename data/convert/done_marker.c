@@ -55,7 +55,7 @@ Status done_marker_write(const DoneMarker *marker, const char *dest, const char 
                   "tally", dataset_stats_to_json(&marker->stats), "rejected", rejected);
     char *text = root ? json_dumps(root, JSON_COMPACT) : NULL;
     json_decref(root);
-    if (!text) return error_set(error, STATUS_FAILED, "%s: cannot be written as JSON: no memory", path);
+    if (!text) return memory_failed(path, error);
     Status status = file_write(path, text, strlen(text), error);
     free(text);
     return status;

@@ -50,7 +50,7 @@ static Status read_entry(struct archive *archive, struct archive_entry *entry, c
 static Status read_archive(Files *files, const char *path, Error *error)
 {
     struct archive *archive = archive_read_new();
-    if (!archive) return error_set(error, STATUS_FAILED, "%s: no memory", path);
+    if (!archive) return memory_failed(path, error);
     archive_read_support_filter_gzip(archive); /* `all` would start programs for filters that libarchive lacks */
     archive_read_support_format_tar(archive);
     Status status = STATUS_OK;

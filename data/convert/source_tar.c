@@ -109,7 +109,7 @@ static Status tar_walk(const Tar *tar, size_t begin, size_t size, const char *la
     char last[4096];
     snprintf(last, sizeof last, "%s", label);
     struct archive *archive = archive_read_new();
-    if (!archive) return error_set(error, STATUS_FAILED, "%s: no memory", tar->path);
+    if (!archive) return memory_failed(tar->path, error);
     archive_read_support_format_tar(archive);
     Status status = STATUS_OK;
     struct archive_entry *entry;
@@ -307,7 +307,7 @@ static void tar_free_state(void *pointer)
 static Status tell_split(const char *path, SourceSplitKind *split, Error *error)
 {
     struct archive *archive = archive_read_new();
-    if (!archive) return error_set(error, STATUS_FAILED, "%s: no memory", path);
+    if (!archive) return memory_failed(path, error);
     archive_read_support_format_tar(archive);
     struct archive_entry *entry;
     Status status = STATUS_OK;

@@ -54,7 +54,7 @@ Status manifest_write(const Manifest *manifest, const char *folder, Error *error
     char *text = root ? json_dumps(root, JSON_INDENT(1) | JSON_ENSURE_ASCII) : NULL;
     json_decref(root);
     if (!text)
-        return error_set(error, STATUS_FAILED, "%s: cannot be written as JSON: no memory, or a name is not UTF-8",
+        return error_set(error, STATUS_FAILED, "%s: cannot be written as JSON: out of memory, or a name is not UTF-8",
                          path);
     Status status = file_write(path, text, strlen(text), error);
     free(text);
@@ -66,11 +66,6 @@ Status manifest_write(const Manifest *manifest, const char *folder, Error *error
 static Status refuse(Error *error, const char *name, const char *what)
 {
     return error_set(error, STATUS_DATA, "%s: %s", name, what);
-}
-
-static char *copy_text(const char *text)
-{
-    return text ? strdup(text) : NULL;
 }
 
 Status manifest_shard_from_json(ManifestShard *shard, json_t *json, const char *name, Error *error)
@@ -149,9 +144,9 @@ static Status read_classes(Manifest *manifest, json_t *classes, const char *name
         if (json_unpack_ex(json_array_get(classes, i), &why, 0, "{s:s, s?s}", "name", &class_name, "words", &words) !=
             0)
             return error_set(error, STATUS_DATA, "%s: class %zu: %s", name, i, why.text);
-        manifest->class_names[i] = copy_text(class_name);
-        manifest->class_words[i] = copy_text(words);
-        if (!manifest->class_names[i]) return error_set(error, STATUS_FAILED, "%s: no memory", name);
+        manifest->class_names[i] = memory_copy_text(class_name, name, error);
+        if (words) manifest->class_words[i] = memory_copy_text(words, name, error);
+        if (!manifest->class_names[i] || (words && !manifest->class_words[i])) return STATUS_FAILED;
     }
     return STATUS_OK;
 }

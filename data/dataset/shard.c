@@ -18,9 +18,13 @@ Status shard_hash_file(const char *path, char hash[33], Error *error)
     enum { CHUNK = 1 << 18 };
     Status status = STATUS_OK;
     XXH3_state_t *state = XXH3_createState();
-    char *chunk = malloc(CHUNK);
+    char *chunk = memory_alloc(CHUNK, 1, path, error);
     FILE *file = fopen(path, "rb");
-    if (!state || !chunk || !file) {
+    if (!state || !chunk) {
+        status = memory_failed(path, error);
+        goto close_file;
+    }
+    if (!file) {
         status = error_set(error, STATUS_DATA, "%s: cannot open: %m", path);
         goto close_file;
     }

@@ -7,6 +7,7 @@
 #include <jpeglib.h>
 #include <jerror.h>
 
+#include "core/base/memory.h"
 #include "data/image/codec.h"
 
 /* A progressive file may hold any number of scans over the whole image, each costing as much as a decode. Encoders
@@ -239,8 +240,8 @@ Status image_encode_jpeg(const Image *image, int quality, int gray, unsigned cha
 {
     if (image->width > JPEG_MAX_DIMENSION || image->height > JPEG_MAX_DIMENSION)
         return error_set(error, STATUS_DATA, "%d x %d pixels are too many for a JPEG", image->width, image->height);
-    Encoder encoder = {.line = gray ? malloc((size_t)image->width) : NULL};
-    if (gray && !encoder.line) return error_set(error, STATUS_FAILED, "no memory for a row of %d pixels", image->width);
+    Encoder encoder = {.line = memory_alloc(gray ? image->width : 0, 1, "a row of pixels", error)};
+    if (!encoder.line) return STATUS_FAILED;
     Status status = STATUS_OK;
     encoder.codec.err = trap_set(&encoder.trap);
     if (setjmp(encoder.trap.jump)) {

@@ -7,6 +7,7 @@
 #include <png.h>
 #include <zlib.h>
 
+#include "core/base/memory.h"
 #include "data/image/codec.h"
 
 static uint32_t big32(const uint8_t *bytes)
@@ -105,12 +106,11 @@ Status png_decode(const uint8_t *bytes, size_t size, Image *image, Error *error)
     if (!status) status = image_reserve(image, info.width, info.height, error);
     if (status) return status;
     PngStream stream = {.bytes = bytes, .size = size};
-    stream.rows = malloc((size_t)info.height * sizeof *stream.rows);
+    stream.rows = memory_alloc(info.height, sizeof *stream.rows, "the rows of a PNG", error);
     stream.png = png_create_read_struct(PNG_LIBPNG_VER_STRING, &stream, stream_error, stream_warning);
     stream.info = stream.png ? png_create_info_struct(stream.png) : NULL;
     if (!stream.rows || !stream.info) {
-        status =
-            error_set(error, STATUS_FAILED, "no memory to decode a PNG of %d x %d pixels", info.width, info.height);
+        status = memory_failed("decoding a PNG", error);
         goto free_stream;
     }
     for (int y = 0; y < info.height; y++) stream.rows[y] = image->pixels + (size_t)y * (size_t)info.width * 3;
@@ -126,9 +126,8 @@ static void stream_write(png_structp png, png_bytep from, png_size_t count)
     PngStream *stream = png_get_io_ptr(png);
     if (count > stream->capacity - stream->size) {
         size_t capacity = 2 * stream->capacity + count + 4096;
-        uint8_t *out = realloc(stream->out, capacity);
-        if (!out) png_error(png, "no memory");
-        stream->out = out;
+        Error error = {0};
+        if (memory_resize((void **)&stream->out, (int64_t)capacity, 1, "a PNG", &error)) png_error(png, error.message);
         stream->capacity = capacity;
     }
     memcpy(stream->out + stream->size, from, count);
@@ -165,11 +164,11 @@ Status image_encode_png(const Image *image, int gray, unsigned char **bytes, siz
 {
     PngStream stream = {0};
     Status status = STATUS_OK;
-    uint8_t *line = malloc((size_t)image->width);
+    uint8_t *line = memory_alloc(image->width, 1, "a row of pixels", error);
     stream.png = png_create_write_struct(PNG_LIBPNG_VER_STRING, &stream, stream_error, stream_warning);
     stream.info = stream.png ? png_create_info_struct(stream.png) : NULL;
     if (!line || !stream.info) {
-        status = error_set(error, STATUS_FAILED, "no memory to encode a PNG");
+        status = memory_failed("encoding a PNG", error);
         goto free_stream;
     }
     if (!write_rows(&stream, image, gray, line))
