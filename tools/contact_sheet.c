@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/base/file.h"
+#include "core/base/memory.h"
 #include "data/dataset/dataset.h"
 #include "data/augment/sample.h"
 
@@ -139,15 +140,15 @@ static Status draw(Sheet *sheet, Error *error)
 static Status open_sheet(Sheet *sheet, const char *folder, const PipelineConfig *pipeline, Error *error)
 {
     Error no_train = {0};
-    size_t floats = 3 * (size_t)pipeline->img_size * (size_t)pipeline->img_size;
+    const int64_t floats = 3 * (int64_t)pipeline->img_size * pipeline->img_size;
     Status status = dataset_open(&sheet->dataset, folder, "train", &no_train);
     if (status) status = dataset_open(&sheet->dataset, folder, "val", error);
     if (!status) status = dataset_reader_create(&sheet->reader, sheet->dataset, error);
     if (!status) status = preprocess_init(&sheet->preprocess, pipeline, error);
     for (int i = 0; i < 2 && !status; i++) {
         status = canvas_create(&sheet->canvases[i], pipeline->img_size, error);
-        sheet->floats[i] = malloc(floats * sizeof(float));
-        if (!status && !sheet->floats[i]) status = error_set(error, STATUS_FAILED, "out of memory for an image");
+        sheet->floats[i] = memory_alloc(floats, sizeof(float), "an image", error);
+        if (!sheet->floats[i]) status = STATUS_FAILED;
     }
     return status;
 }

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/base/memory.h"
 #include "core/base/printable.h"
 #include "dist/comm/world.h"
 #include "dist/train/evaluate.h"
@@ -188,9 +189,8 @@ static Status eval_here(const Arguments *arguments, const World *world, Log *log
                              .workers = classifier.config.workers};
     const int classes = classifier.config.model.num_classes;
     if (arguments->per_class || arguments->confusion) {
-        config.confusion = confusion = calloc((size_t)classes * (size_t)classes, sizeof *confusion);
-        if (!confusion) status = error_set(error, STATUS_FAILED, "out of memory for %d classes", classes);
-        status = world_agree(world->comm, status, error);
+        config.confusion = confusion = memory_alloc((int64_t)classes * classes, sizeof *confusion, "confusions", error);
+        status = world_agree(world->comm, confusion ? STATUS_OK : STATUS_FAILED, error);
     }
     if (!status) status = evaluate(&config, &classifier.model, 1, &result, error);
     if (!status && world->rank == 0) eval_print(arguments, &result);

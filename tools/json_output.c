@@ -3,17 +3,16 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
+#include "core/base/memory.h"
 #include "core/base/printable.h"
 
 json_t *json_words(const char *text)
 {
     if (!text) return json_null();
     if (is_utf8(text)) return json_string(text);
-    size_t size = 4 * strlen(text) + 1;
-    char *shown = malloc(size);
-    json_t *string = shown ? json_string(printable(shown, size, text)) : NULL;
+    char *shown = memory_copy_printable(text, "a text", &(Error){0});
+    json_t *string = shown ? json_string(shown) : NULL;
     free(shown);
     return string;
 }

@@ -133,14 +133,12 @@ static Status write_output(const Trace *trace, const char *path, Error *error)
 {
     const ParamTable *table = trace->step.table;
     const int64_t side = trace->config.model.img_size;
-    SafetensorsTensor *tensors = calloc((size_t)(table->count + 3 + trace->activations.count), sizeof *tensors);
-    char(*names)[sizeof table->items->name + 8] = calloc((size_t)table->count, sizeof *names);
+    SafetensorsTensor *tensors =
+        memory_alloc(table->count + 3 + trace->activations.count, sizeof *tensors, "the trace", error);
+    char(*names)[sizeof table->items->name + 8] = memory_alloc(table->count, sizeof *names, "the trace", error);
     Status status = STATUS_FAILED;
     int count = 0;
-    if (!tensors || !names) {
-        error_set(error, STATUS_FAILED, "out of memory for %d names", table->count);
-        goto free_all;
-    }
+    if (!tensors || !names) goto free_all;
     tensors[count++] = (SafetensorsTensor){
         "logits", DTYPE_F32, 2, {trace->input.batch, trace->config.model.num_classes}, trace->step.logits};
     if (trace->pixels)

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/base/printable.h"
+
 static void report(int64_t count, size_t size, const char *purpose, Error *error)
 {
     error_set(error, STATUS_FAILED, "out of memory for %s: %.1f MB (%" PRId64 " of %zu bytes)", purpose,
@@ -54,6 +56,13 @@ char *memory_copy_text(const char *text, const char *purpose, Error *error)
     char *copy = memory_alloc((int64_t)size, 1, purpose, error);
     if (copy) memcpy(copy, text, size);
     return copy;
+}
+
+char *memory_copy_printable(const char *text, const char *purpose, Error *error)
+{
+    size_t size = 4 * strlen(text) + 1;
+    char *copy = memory_alloc((int64_t)size, 1, purpose, error);
+    return copy ? printable(copy, size, text) : NULL;
 }
 
 Status memory_failed(const char *purpose, Error *error)

@@ -22,8 +22,9 @@ void *memory_alloc_aligned(size_t alignment, int64_t count, size_t size, const c
 /* *items with room for `count` items; what was there stays, the rest is not zeroed. On failure *items is as before. */
 Status memory_resize(void **items, int64_t count, size_t size, const char *purpose, Error *error);
 
-/* A copy of a text. */
+/* A copy of a text; and one with what is not printable UTF-8 escaped (printable.h). */
 char *memory_copy_text(const char *text, const char *purpose, Error *error);
+char *memory_copy_printable(const char *text, const char *purpose, Error *error);
 
 /* The same message of what a library was to allocate, whose size only it knows; returns STATUS_FAILED. */
 Status memory_failed(const char *purpose, Error *error);

@@ -4,28 +4,21 @@
 
 #include "core/base/file.h"
 #include "core/base/memory.h"
-#include "core/base/printable.h"
 #include "data/convert/convert_plan.h"
 
 enum { DONE_MARKER_LIMIT = 512 << 20 };
-
-/* A file's name may hold any bytes, but JSON and a text table may not: others than printable UTF-8 are escaped. */
-static char *copy_printable(const char *text, Error *error)
-{
-    size_t size = 4 * strlen(text) + 1;
-    char *copy = memory_alloc((int64_t)size, 1, "the list of rejected images", error);
-    return copy ? printable(copy, size, text) : NULL;
-}
+static const char PURPOSE[] = "the list of rejected images";
 
 Status done_marker_reject(DoneMarker *marker, const char *name, const char *reason, Error *error)
 {
     size_t count = 2 * (size_t)marker->rejected_count;
-    Status status = memory_resize((void **)&marker->rejected, (int64_t)count + 2, sizeof *marker->rejected,
-                                  "the list of rejected images", error);
+    Status status =
+        memory_resize((void **)&marker->rejected, (int64_t)count + 2, sizeof *marker->rejected, PURPOSE, error);
     if (status) return status;
     char **rejected = marker->rejected + count;
-    rejected[0] = copy_printable(name, error);
-    rejected[1] = copy_printable(reason, error);
+    /* A file's name may hold any bytes, but JSON and a text table may not. */
+    rejected[0] = memory_copy_printable(name, PURPOSE, error);
+    rejected[1] = memory_copy_printable(reason, PURPOSE, error);
     marker->rejected_count++;
     return rejected[0] && rejected[1] ? STATUS_OK : STATUS_FAILED;
 }

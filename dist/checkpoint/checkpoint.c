@@ -61,10 +61,10 @@ Status checkpoint_commit(const char *path, const RunPosition *position, const ch
     json_decref(object);
     size_t length = text ? strlen(text) : 0;
     /* "...\n}" becomes "...,\n" and the tail closes the object. */
-    char *whole = length > 2 ? malloc(length + sizeof tail) : NULL;
+    char *whole = length > 2 ? memory_alloc((int64_t)(length + sizeof tail), 1, name, error) : NULL;
     if (!whole) {
         free(text);
-        return error_set(error, STATUS_FAILED, "%s: cannot be put together: a text that is not UTF-8, or no memory",
+        return error_set(error, STATUS_FAILED, "%s: cannot be put together: a text that is not UTF-8, or out of memory",
                          name);
     }
     memcpy(whole, text, length - 2);

@@ -67,10 +67,10 @@ static Status file_read_back(const char *path, const Region *regions, int count,
     Status status = STATUS_OK;
     int next = 0;
     XXH3_state_t *state = XXH3_createState();
-    char *block = malloc(BLOCK);
+    char *block = memory_alloc(BLOCK, 1, path, error);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (!state || !block) {
-        status = error_set(error, STATUS_FAILED, "out of memory hashing %s", path);
+        status = memory_failed(path, error);
         goto release;
     }
     if (fd < 0) {
@@ -193,16 +193,17 @@ Status checkpoint_write_moments(const char *path, const ParamTable *table, const
                                 int part, int parts, CheckpointFile *file, Error *error)
 {
     const float *moments[MOMENTS] = {vectors->moment1, vectors->moment2};
-    size_t room = (size_t)table->count * MOMENTS;
-    SafetensorsTensor *tensors = calloc(room, sizeof *tensors);
-    MomentName *names = calloc(room, sizeof *names);
-    const char **metadata = calloc(2 * (size_t)table->count + 3, sizeof *metadata);
-    char(*ranges)[48] = calloc((size_t)table->count + 1, sizeof *ranges);
+    static const char PURPOSE[] = "writing the optimizer's state";
+    const int64_t room = (int64_t)table->count * MOMENTS;
+    SafetensorsTensor *tensors = memory_alloc(room, sizeof *tensors, PURPOSE, error);
+    MomentName *names = memory_alloc(room, sizeof *names, PURPOSE, error);
+    const char **metadata = memory_alloc(2 * (int64_t)table->count + 3, sizeof *metadata, PURPOSE, error);
+    char(*ranges)[48] = memory_alloc((int64_t)table->count + 1, sizeof *ranges, PURPOSE, error);
     char name[sizeof file->name] = "optimizer.safetensors";
     int count = 0, cut = 0;
     Status status = STATUS_OK;
     if (!tensors || !names || !metadata || !ranges) {
-        status = error_set(error, STATUS_FAILED, "out of memory writing the optimizer's state");
+        status = STATUS_FAILED;
         goto release;
     }
     snprintf(ranges[table->count], sizeof ranges[0], "%" PRId64, step);

@@ -6,6 +6,7 @@
 
 #include "core/base/arena.h"
 #include "core/base/median.h"
+#include "core/base/memory.h"
 #include "dist/comm/reducer.h"
 #include "dist/comm/world.h"
 
@@ -31,8 +32,8 @@ static float test_value(int rank, int64_t i)
 static Status create_algorithm(Algorithm *algorithm, const AllreduceBench *job, int which, Error *error)
 {
     int64_t count = job->bytes / (int64_t)sizeof(float);
-    algorithm->times = calloc((size_t)job->rounds, sizeof(double));
-    if (!algorithm->times) return error_set(error, STATUS_FAILED, "no memory for %d times", job->rounds);
+    algorithm->times = memory_alloc(job->rounds, sizeof(double), "the times of the rounds", error);
+    if (!algorithm->times) return STATUS_FAILED;
     if (which == BENCH_MPI) {
         arena_floats(&algorithm->arena, (size_t)count);
         Status status = arena_allocate(&algorithm->arena, error);

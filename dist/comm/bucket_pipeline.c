@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "core/base/clock.h"
+#include "core/base/memory.h"
 #include "dist/comm/world.h"
 
 enum { MIN_BUCKET = 1 << 16, ADD_BLOCK = 1 << 16 /* floats added between two looks at the network */ };
@@ -35,8 +36,8 @@ static Status cut_buckets(BucketPipeline *pipeline, double bucket_mb, Error *err
             left = begin;
         }
         pipeline->bucket_count = n;
-        if (pass == 0) pipeline->buckets = calloc((size_t)n + 1, sizeof *pipeline->buckets);
-        if (!pipeline->buckets) return error_set(error, STATUS_FAILED, "no memory for a table of %d buckets", n);
+        if (pass == 0) pipeline->buckets = memory_alloc(n, sizeof *pipeline->buckets, "a table of buckets", error);
+        if (!pipeline->buckets) return STATUS_FAILED;
     }
     return STATUS_OK;
 }
@@ -148,10 +149,8 @@ static Status create_slots(BucketPipeline *pipeline, WireType wire, Error *error
         if (created) status = created;
     }
     if (wire != WIRE_FP32 && is_leader(pipeline)) {
-        pipeline->residual = calloc((size_t)pipeline->count + 1, sizeof(float));
-        if (!pipeline->residual)
-            status = error_set(error, STATUS_FAILED, "no memory for the error feedback of %" PRId64 " floats",
-                               pipeline->count);
+        pipeline->residual = memory_alloc(pipeline->count, sizeof(float), "the error feedback", error);
+        if (!pipeline->residual) status = STATUS_FAILED;
     }
     if (pipeline->zero) {
         created = internode_create(&pipeline->gather, pipeline->topology.flat, PIPELINE_SLOTS, WIRE_FP32, error);
@@ -186,8 +185,8 @@ static Status choose_way(BucketPipeline *pipeline, Error *error)
 static Status allocate_tables(BucketPipeline *pipeline, double bucket_mb, Error *error)
 {
     int ranks = pipeline->topology.size;
-    pipeline->slices = calloc((size_t)ranks, sizeof *pipeline->slices);
-    if (!pipeline->slices) return error_set(error, STATUS_FAILED, "no memory for %d slices", ranks);
+    pipeline->slices = memory_alloc(ranks, sizeof *pipeline->slices, "the ranks' slices", error);
+    if (!pipeline->slices) return STATUS_FAILED;
     return cut_buckets(pipeline, bucket_mb, error);
 }
 

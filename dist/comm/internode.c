@@ -6,9 +6,12 @@
 
 #include "core/base/clock.h"
 #include "core/base/median.h"
+#include "core/base/memory.h"
 #include "dist/comm/world.h"
 
 /* ---- life */
+
+static const char PURPOSE[] = "the parts of the ranks";
 
 Status internode_create(Internode *between, MPI_Comm comm, int tag, WireType wire, Error *error)
 {
@@ -16,11 +19,10 @@ Status internode_create(Internode *between, MPI_Comm comm, int tag, WireType wir
     Status status = ring_create(&between->ring, comm, 4 * tag, wire, error);
     Status planted = tree_create(&between->tree, comm, 2 * tag + 1, wire, error); /* collective: also after a failure */
     int ranks = between->ring.size;
-    between->parts = calloc((size_t)ranks, sizeof *between->parts);
-    between->slice_ends = calloc((size_t)ranks, sizeof *between->slice_ends);
-    between->bounds = calloc((size_t)tree_places(ranks) + 1, sizeof *between->bounds);
-    if (!between->parts || !between->slice_ends || !between->bounds)
-        return error_set(error, STATUS_FAILED, "no memory for the parts of %d ranks", ranks);
+    between->parts = memory_alloc(ranks, sizeof *between->parts, PURPOSE, error);
+    between->slice_ends = memory_alloc(ranks, sizeof *between->slice_ends, PURPOSE, error);
+    between->bounds = memory_alloc(tree_places(ranks) + 1, sizeof *between->bounds, PURPOSE, error);
+    if (!between->parts || !between->slice_ends || !between->bounds) return STATUS_FAILED;
     return status ? status : planted;
 }
 

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/statvfs.h>
 
+#include "core/base/memory.h"
 #include "dist/comm/compression.h"
 #include "dist/comm/world.h"
 
@@ -72,12 +73,9 @@ Status shm_create(ShmWindow *shm, MPI_Comm comm, int64_t count, int buckets, Err
     *shm = (ShmWindow){.buckets = buckets};
     MPI_Comm_rank(comm, &shm->rank);
     MPI_Comm_size(comm, &shm->size);
-    shm->grads = calloc((size_t)shm->size, sizeof *shm->grads);
-    shm->flags = calloc((size_t)shm->size, sizeof *shm->flags);
-    Status status = STATUS_OK;
-    if (!shm->grads || !shm->flags)
-        status = error_set(error, STATUS_FAILED, "no memory for the pointers of %d ranks", shm->size);
-    status = world_agree(comm, status, error);
+    shm->grads = memory_alloc(shm->size, sizeof *shm->grads, "the ranks' pointers", error);
+    shm->flags = memory_alloc(shm->size, sizeof *shm->flags, "the ranks' pointers", error);
+    Status status = world_agree(comm, shm->grads && shm->flags ? STATUS_OK : STATUS_FAILED, error);
 
     MPI_Aint flags_bytes = align_up((MPI_Aint)SHM_FLAGS * buckets * (MPI_Aint)sizeof(uint32_t));
     MPI_Aint grads_bytes = align_up((MPI_Aint)count * (MPI_Aint)sizeof(float));

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/base/memory.h"
 #include "core/base/processor.h"
 
 typedef struct Node { /* what a rank tells of where it is */
@@ -70,9 +71,8 @@ Status machine_describe(const World *world, int threads, Machine *machine, Error
 {
     Node mine = {.index = world->node_index, .threads = threads};
     *machine = (Machine){.threads = 0};
-    Node *nodes = calloc((size_t)world->size, sizeof *nodes);
-    Status status = nodes ? STATUS_OK : error_set(error, STATUS_FAILED, "out of memory for %d ranks", world->size);
-    status = world_agree(world->comm, status, error);
+    Node *nodes = memory_alloc(world->size, sizeof *nodes, "the nodes' names", error);
+    Status status = world_agree(world->comm, nodes ? STATUS_OK : STATUS_FAILED, error);
     if (!status) {
         snprintf(mine.host, sizeof mine.host, "%s", world->host);
         processor_name(mine.processor, sizeof mine.processor);

@@ -13,6 +13,7 @@
 
 #include "core/base/clock.h"
 #include "core/base/median.h"
+#include "core/base/memory.h"
 #include "dist/comm/bucket_pipeline.h"
 #include "dist/comm/watchdog.h"
 #include "dist/comm/world.h"
@@ -111,13 +112,12 @@ static Status allocate(Reducer **out, MPI_Comm comm, Error *error)
 {
     int ranks;
     MPI_Comm_size(comm, &ranks);
-    Reducer *reducer = *out = calloc(1, sizeof *reducer);
-    if (!reducer) return error_set(error, STATUS_FAILED, "no memory for a reducer");
+    Reducer *reducer = *out = memory_alloc(1, sizeof *reducer, "a reducer", error);
+    if (!reducer) return STATUS_FAILED;
     pthread_mutex_init(&reducer->driving, NULL);
     sem_init(&reducer->wake, 0, 0);
-    reducer->spread = calloc((size_t)ranks, sizeof *reducer->spread);
-    if (!reducer->spread) return error_set(error, STATUS_FAILED, "no memory for the values of %d ranks", ranks);
-    return STATUS_OK;
+    reducer->spread = memory_alloc(ranks, sizeof *reducer->spread, "the ranks' values", error);
+    return reducer->spread ? STATUS_OK : STATUS_FAILED;
 }
 
 /* A step that can fail on one rank alone is followed by an agreement, before anybody waits for that rank in the

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/base/memory.h"
 #include "dist/comm/topology.h"
 #include "dist/comm/world.h"
 
@@ -43,8 +44,8 @@ Status ring_create(Ring *ring, MPI_Comm comm, int tag, WireType wire, Error *err
     ring->room = ring->local ? NODE_ROOM : NETWORK_ROOM;
     for (int i = 0; i < 2 * RING_WINDOW; i++) ring->requests[i] = MPI_REQUEST_NULL;
     size_t bytes = (size_t)ring->room * sizeof(float);
-    ring->memory = aligned_alloc(64, bytes);
-    if (!ring->memory) return error_set(error, STATUS_FAILED, "no memory for the ring's %zu bytes of buffers", bytes);
+    ring->memory = memory_alloc_aligned(64, (int64_t)bytes, 1, "a ring's buffers", error);
+    if (!ring->memory) return STATUS_FAILED;
     memset(ring->memory, 0, bytes); /* no page faults later */
     return STATUS_OK;
 }
@@ -266,8 +267,8 @@ Status ring_progress(Ring *ring, bool *moved, Error *error)
 
 Status ring_allreduce(Ring *ring, float *vector, int64_t count, Error *error)
 {
-    RingPart *parts = calloc((size_t)ring->size, sizeof *parts);
-    if (!parts) return error_set(error, STATUS_FAILED, "no memory for %d parts of a ring", ring->size);
+    RingPart *parts = memory_alloc(ring->size, sizeof *parts, "the parts of a ring", error);
+    if (!parts) return STATUS_FAILED;
     for (int p = 0; p < ring->size; p++) parts[p] = ring_split(0, count, p, ring->size);
     ring_start(ring, RING_ALL, vector, NULL, parts);
     Status status = STATUS_OK;

@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/base/memory.h"
+
 enum { LINE = 200 }; /* characters of a line that are shown */
 
 typedef struct First { /* what rank 0 has */
@@ -42,9 +44,8 @@ Status world_same_text(const World *world, const char *what, const char *text, S
     memcpy(first.host, world->host, sizeof first.host);
     int code = MPI_Bcast(&first, (int)sizeof first, MPI_BYTE, 0, world->comm);
     if (code != MPI_SUCCESS) return world_mpi_failed(code, "comparing what the ranks were given", error);
-    char *theirs = malloc((size_t)first.length + 1);
-    Status status = theirs ? STATUS_OK : error_set(error, STATUS_FAILED, "out of memory for the %s of rank 0", what);
-    status = world_agree(world->comm, status, error);
+    char *theirs = memory_alloc(first.length + 1, 1, "what rank 0 was given", error);
+    Status status = world_agree(world->comm, theirs ? STATUS_OK : STATUS_FAILED, error);
     if (status) goto release;
     memcpy(theirs, text, world->rank == 0 ? (size_t)first.length + 1 : 0);
     code = MPI_Bcast(theirs, (int)first.length, MPI_CHAR, 0, world->comm);

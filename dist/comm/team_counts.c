@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "core/base/clock.h"
+#include "core/base/memory.h"
 
 enum { TAG_COUNTS = 77, WAIT_MICROSECONDS = 50000 };
 static const double INTERVAL = 0.2; /* seconds between messages of a rank */
@@ -13,8 +14,8 @@ Status team_counts_create(TeamCounts *counts, const World *world, Error *error)
 {
     *counts = (TeamCounts){.world = world};
     if (!world->started || world->rank != 0) return STATUS_OK;
-    counts->latest = calloc((size_t)world->size, sizeof *counts->latest);
-    return counts->latest ? STATUS_OK : error_set(error, STATUS_FAILED, "out of memory for %d ranks", world->size);
+    counts->latest = memory_alloc(world->size, sizeof *counts->latest, "the ranks' counts", error);
+    return counts->latest ? STATUS_OK : STATUS_FAILED;
 }
 
 void team_counts_free(TeamCounts *counts)

@@ -6,6 +6,7 @@
 
 #include "core/base/file.h"
 #include "core/base/clock.h"
+#include "core/base/memory.h"
 #include "dist/comm/world.h"
 
 enum { TAG_TEXT = 11, PIECE = 1 << 16 /* bytes of a text on the way */ };
@@ -29,14 +30,14 @@ struct Timeline {
 Status timeline_create(Timeline **out, int64_t events_per_track, Error *error)
 {
     *out = NULL;
-    Timeline *timeline = calloc(1, sizeof *timeline);
-    if (!timeline) return error_set(error, STATUS_FAILED, "no memory for a timeline");
+    Timeline *timeline = memory_alloc(1, sizeof *timeline, "a timeline", error);
+    if (!timeline) return STATUS_FAILED;
     timeline->room = events_per_track;
     for (int t = 0; t < TIMELINE_TRACKS; t++) {
-        timeline->tracks[t].events = calloc((size_t)events_per_track, sizeof(Event));
+        timeline->tracks[t].events = memory_alloc(events_per_track, sizeof(Event), "a timeline", error);
         if (timeline->tracks[t].events) continue;
         timeline_free(timeline);
-        return error_set(error, STATUS_FAILED, "no memory for a timeline of %" PRId64 " events", events_per_track);
+        return STATUS_FAILED;
     }
     *out = timeline;
     return STATUS_OK;
@@ -93,9 +94,9 @@ static Status render(const Timeline *timeline, MPI_Comm comm, char **text, size_
     double here = clock_seconds(), first = here;
     MPI_Bcast(&first, 1, MPI_DOUBLE, 0, comm);
     FILE *out = open_memstream(text, size);
-    if (!out) return error_set(error, STATUS_FAILED, "no memory for a timeline's text");
+    if (!out) return memory_failed("a timeline's text", error);
     print_events(out, timeline, rank, first - here);
-    if (fclose(out) != 0) return error_set(error, STATUS_FAILED, "no memory for a timeline's text");
+    if (fclose(out) != 0) return memory_failed("a timeline's text", error);
     return STATUS_OK;
 }
 

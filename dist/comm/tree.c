@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/base/memory.h"
 #include "dist/comm/topology.h"
 #include "dist/comm/world.h"
 
@@ -36,9 +37,8 @@ Status tree_create(Tree *tree, MPI_Comm comm, int tag, WireType wire, Error *err
         TreeLane *lane = &tree->lanes[i];
         lane->index = tree->lane_count > 1 ? i : shape.lanes > 1 ? tree->rank % TREE_LANES : 0;
         for (int r = 0; r < 2 * RING_WINDOW; r++) lane->requests[r] = MPI_REQUEST_NULL;
-        lane->memory = aligned_alloc(64, bytes);
-        if (!lane->memory)
-            return error_set(error, STATUS_FAILED, "no memory for the tree's %zu bytes of buffers", bytes);
+        lane->memory = memory_alloc_aligned(64, (int64_t)bytes, 1, "a tree's buffers", error);
+        if (!lane->memory) return STATUS_FAILED;
         memset(lane->memory, 0, bytes); /* no page faults later */
     }
     return STATUS_OK;
@@ -327,8 +327,8 @@ Status tree_progress(Tree *tree, bool *moved, Error *error)
 
 Status tree_allreduce(Tree *tree, float *vector, int64_t count, Error *error)
 {
-    int64_t *bounds = calloc((size_t)tree_places(tree->size) + 1, sizeof *bounds);
-    if (!bounds) return error_set(error, STATUS_FAILED, "no memory for %d parts of a tree", tree_places(tree->size));
+    int64_t *bounds = memory_alloc(tree_places(tree->size) + 1, sizeof *bounds, "the parts of a tree", error);
+    if (!bounds) return STATUS_FAILED;
     tree_split(tree->size, 0, count, bounds);
     tree_start(tree, RING_ALL, vector, NULL, bounds);
     Status status = STATUS_OK;

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "core/base/clock.h"
+#include "core/base/memory.h"
 #include "dist/comm/world.h"
 
 enum { TAG_REPORT = 1, NAMES_SHOWN = 16 };
@@ -15,11 +16,9 @@ Status watchdog_create(Watchdog *watchdog, MPI_Comm comm, double seconds, Error 
     *watchdog = (Watchdog){.seconds = seconds, .bucket = -1};
     for (int i = 0; i < WATCHDOG_COLLECTORS; i++) watchdog->reports[i] = MPI_REQUEST_NULL;
     int size;
-    Status status = STATUS_OK;
     MPI_Comm_size(comm, &size);
-    watchdog->last_report = calloc((size_t)size, sizeof *watchdog->last_report);
-    if (!watchdog->last_report) status = error_set(error, STATUS_FAILED, "no memory for the reports of %d ranks", size);
-    status = world_agree(comm, status, error);
+    watchdog->last_report = memory_alloc(size, sizeof *watchdog->last_report, "the ranks' reports", error);
+    Status status = world_agree(comm, watchdog->last_report ? STATUS_OK : STATUS_FAILED, error);
     if (!status) {
         int code = MPI_Comm_dup(comm, &watchdog->comm);
         if (code != MPI_SUCCESS) status = world_mpi_failed(code, "MPI_Comm_dup", error);

@@ -3,13 +3,14 @@
 #include <string.h>
 
 #include "core/base/file.h"
+#include "core/base/memory.h"
 #include "dist/config/config_keys.h"
 
 Status config_text(const Config *config, char **text, Error *error)
 {
     size_t size;
     FILE *out = open_memstream(text, &size);
-    if (!out) return error_set(error, STATUS_FAILED, "out of memory");
+    if (!out) return memory_failed("a configuration's text", error);
     const char *group = NULL;
     for (int i = 0; i < config_key_count(); i++) {
         const Key *key = config_key(i);
@@ -22,7 +23,7 @@ Status config_text(const Config *config, char **text, Error *error)
     }
     if (fclose(out) == 0) return STATUS_OK;
     free(*text);
-    return error_set(error, STATUS_FAILED, "out of memory");
+    return memory_failed("a configuration's text", error);
 }
 
 Status config_save(const Config *config, const char *path, Error *error)

@@ -6,6 +6,7 @@
 #include <yaml.h>
 
 #include "core/base/file.h"
+#include "core/base/memory.h"
 #include "dist/config/config_keys.h"
 
 /* A configuration is a mapping of scalars, lists and lists of lists. What libyaml does for a deeply nested or a long
@@ -48,7 +49,7 @@ static Status check_limits(const char *text, size_t size, const char *name, Erro
     if (size > LARGEST_TEXT)
         return error_set(error, STATUS_USAGE, "%s: %zu bytes; a configuration has at most %d", name, size,
                          LARGEST_TEXT);
-    if (!yaml_parser_initialize(&parser)) return error_set(error, STATUS_FAILED, "%s: out of memory", name);
+    if (!yaml_parser_initialize(&parser)) return memory_failed(name, error);
     yaml_parser_set_input_string(&parser, (const unsigned char *)text, size);
     for (bool more = true; more && !status;) {
         yaml_event_t event;
@@ -68,7 +69,7 @@ static Status yaml_read(const char *text, size_t size, const char *name, yaml_do
     yaml_document_t second;
     Status status = check_limits(text, size, name, error);
     if (status) return status;
-    if (!yaml_parser_initialize(&parser)) return error_set(error, STATUS_FAILED, "%s: out of memory", name);
+    if (!yaml_parser_initialize(&parser)) return memory_failed(name, error);
     yaml_parser_set_input_string(&parser, (const unsigned char *)text, size);
     if (!yaml_parser_load(&parser, document)) {
         status = yaml_refuse(&parser, name, error);
@@ -177,8 +178,8 @@ static void origin_name(const Origins *origins, int key, char *where, size_t siz
 
 static Status add_file(Origins *origins, const char *name, Error *error)
 {
-    char *copy = strdup(name ? name : "configuration");
-    if (!copy) return error_set(error, STATUS_FAILED, "out of memory");
+    char *copy = memory_copy_text(name ? name : "configuration", "a configuration's name", error);
+    if (!copy) return STATUS_FAILED;
     origins->files[origins->file_count++] = copy;
     return STATUS_OK;
 }
@@ -383,8 +384,8 @@ static Status parse(Config *config, const char *text, const char *name, bool may
     Status status = STATUS_OK;
     Origins origins = {.sets = sets,
                        .may_have_base = may_have_base,
-                       .places = calloc((size_t)config_key_count(), sizeof *origins.places)};
-    if (!origins.places) return error_set(error, STATUS_FAILED, "out of memory");
+                       .places = memory_alloc(config_key_count(), sizeof *origins.places, "a configuration", error)};
+    if (!origins.places) return STATUS_FAILED;
     config_defaults(config);
     if (text) status = add_file(&origins, name, error);
     if (text && !status) status = load_text(config, text, strlen(text), &origins, error);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/base/memory.h"
 #include "core/base/printable.h"
 
 /* Eight colours that are told apart on both grounds. Cards stand in rows of four, narrow screens have two; the last one
@@ -60,7 +61,7 @@ static const char STYLE[] =
 void html_text(FILE *out, const char *text)
 {
     size_t size = 4 * strlen(text) + 1;
-    char *shown = malloc(size);
+    char *shown = memory_alloc((int64_t)size, 1, "a text", &(Error){0});
     if (!shown) return;
     for (const char *at = printable_lines(shown, size, text); *at; at++) {
         const char *entity = *at == '<'   ? "&lt;"

@@ -10,7 +10,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "core/base/clock.h"
 #include "core/base/file.h"
+#include "core/base/memory.h"
 #include "dist/monitor/record_file.h"
 
 static const size_t LARGEST_FILE = (size_t)1 << 30;
@@ -178,21 +180,14 @@ static json_t *number(double value)
     return isfinite(value) ? json_real(value) : json_null();
 }
 
-static double now_seconds(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
-
 /* Consumes `object`. The time is put in behind the rest: nine digits, enough for a figure, are too few for it. */
 static Status append_object(const Metrics *metrics, json_t *object, Error *error)
 {
     char *text = object ? json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL, *line = NULL;
     json_decref(object);
-    int size = text ? asprintf(&line, "%.*s,\"time\":%.3f}\n", (int)strlen(text) - 1, text, now_seconds()) : -1;
+    int size = text ? asprintf(&line, "%.*s,\"time\":%.3f}\n", (int)strlen(text) - 1, text, clock_wall_seconds()) : -1;
     free(text);
-    if (size < 0) return error_set(error, STATUS_FAILED, "metrics.jsonl: out of memory");
+    if (size < 0) return memory_failed("a line of metrics.jsonl", error);
     Status status = record_file_append(metrics->lines, line, (size_t)size, "metrics.jsonl", error);
     free(line);
     return status;
@@ -215,8 +210,8 @@ static Status write_text(Metrics *metrics, const RunStart *start, Error *error)
     if (table) fprintf(table, "| run | |\n|---|---|\n");
     if (table) provenance_each(&start->provenance, add_row, table);
     bool written = table && fclose(table) == 0;
-    Status status = written ? tensorboard_text(&metrics->board, start->step, "run", text, error)
-                            : error_set(error, STATUS_FAILED, "tb/: out of memory");
+    Status status =
+        written ? tensorboard_text(&metrics->board, start->step, "run", text, error) : memory_failed("tb/", error);
     free(text);
     return status;
 }
@@ -236,7 +231,7 @@ Status metrics_start(Metrics *metrics, const RunStart *start, Error *error)
     core_time_event(&metrics->cores, &(RunEvent){.kind = RUN_STARTED,
                                                  .threads = start->provenance.threads,
                                                  .core_hours = core_time_hours(&metrics->cores),
-                                                 .time = now_seconds()});
+                                                 .time = clock_wall_seconds()});
     Status status = append_object(metrics, object, error);
     return status ? status : write_text(metrics, start, error);
 }
@@ -251,7 +246,7 @@ Status metrics_checkpoint(Metrics *metrics, int64_t step, uint64_t bytes, double
 
 Status metrics_end(Metrics *metrics, int64_t step, const char *state, Error *error)
 {
-    core_time_line(&metrics->cores, now_seconds());
+    core_time_line(&metrics->cores, clock_wall_seconds());
     return append_object(metrics,
                          json_pack("{ss sI ss so}", "event", "end", "step", (json_int_t)step, "state", state,
                                    "core_hours", number(core_time_hours(&metrics->cores))),

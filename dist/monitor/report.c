@@ -220,7 +220,7 @@ Status report_write(const char *folder, const char *path, Error *error)
     if (!status) {
         FILE *out = open_memstream(&page, &size);
         if (out) write_page(out, run, config_file);
-        if (!out || fclose(out) != 0) status = error_set(error, STATUS_FAILED, "%s: out of memory", path);
+        if (!out || fclose(out) != 0) status = memory_failed(path, error);
     }
     if (!status) status = file_write(path, page, size, error);
     free(page);

@@ -222,8 +222,7 @@ static Status write_comparison(const Comparison *comparison, const char *path, E
         write_origins(out, comparison);
         html_end(out);
     }
-    Status status = out && fclose(out) == 0 ? file_write(path, page, size, error)
-                                            : error_set(error, STATUS_FAILED, "%s: out of memory", path);
+    Status status = out && fclose(out) == 0 ? file_write(path, page, size, error) : memory_failed(path, error);
     free(page);
     return status;
 }

@@ -4,10 +4,11 @@
 #include <stdlib.h>
 
 #include "core/base/median.h"
+#include "core/base/memory.h"
 
 static double median_speed(const MetricsHistory *history)
 {
-    double *speeds = calloc((size_t)history->trains + 1, sizeof *speeds);
+    double *speeds = memory_alloc(history->trains, sizeof *speeds, "speeds", &(Error){0});
     int64_t count = 0;
     if (!speeds) return NAN;
     for (int64_t i = 0; i < history->trains; i++)

@@ -7,6 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "core/base/clock.h"
 #include "core/base/file.h"
 #include "core/base/printable.h"
 #include "dist/monitor/record_file.h"
@@ -66,9 +67,7 @@ static void put_bytes(Buffer *buffer, int field, const void *bytes, size_t size)
 
 static void begin_event(Buffer *event, int64_t step)
 {
-    struct timespec time;
-    clock_gettime(CLOCK_REALTIME, &time);
-    double wall = (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+    const double wall = clock_wall_seconds();
     uint64_t bits;
     memcpy(&bits, &wall, sizeof bits);
     event->size = 0;

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "core/base/clock.h"
+#include "core/base/memory.h"
 #include "dist/train/coordinator_internal.h"
 
 /* ---- life */
@@ -12,8 +13,8 @@
 Status coordinator_create(Coordinator **out, const CoordinatorSetup *setup, Error *error)
 {
     *out = NULL;
-    Coordinator *coordinator = calloc(1, sizeof *coordinator);
-    if (!coordinator) return error_set(error, STATUS_FAILED, "out of memory for the coordinator");
+    Coordinator *coordinator = memory_alloc(1, sizeof *coordinator, "the coordinator", error);
+    if (!coordinator) return STATUS_FAILED;
     coordinator->setup = *setup;
     coordinator->is_root = setup->world->rank == 0;
     coordinator->verified = coordinator->validated = -1;

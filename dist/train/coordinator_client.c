@@ -2,6 +2,8 @@
 
 #include <stdlib.h>
 
+#include "core/base/memory.h"
+
 struct CoordinatorClient {
     MPI_Comm comm;
     int server;
@@ -15,9 +17,9 @@ struct CoordinatorClient {
 Status coordinator_client_create(CoordinatorClient **out, MPI_Comm comm, int server, const ParamTable *table,
                                  const RunVectors *which, bool moments, Error *error)
 {
-    CoordinatorClient *client = calloc(1, sizeof *client);
+    CoordinatorClient *client = memory_alloc(1, sizeof *client, "the coordinator's client", error);
     *out = NULL;
-    if (!client) return error_set(error, STATUS_FAILED, "out of memory for the coordinator's client");
+    if (!client) return STATUS_FAILED;
     client->comm = comm;
     client->server = server;
     client->size = table->size;

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "core/base/memory.h"
 #include "dist/checkpoint/sharded_checkpoint.h"
 #include "dist/train/coordinator_internal.h"
 #include "dist/train/coordinator_protocol.h"
@@ -58,9 +59,9 @@ static Status create(CoordinatorServer *server, Error *error)
 
 Status coordinator_server_create(CoordinatorServer **out, const CoordinatorSetup *setup, Error *error)
 {
-    CoordinatorServer *server = calloc(1, sizeof *server);
+    CoordinatorServer *server = memory_alloc(1, sizeof *server, "the coordinator's server", error);
     *out = NULL;
-    if (!server) return error_set(error, STATUS_FAILED, "out of memory for the coordinator's server");
+    if (!server) return STATUS_FAILED;
     server->setup = *setup;
     Status status = create(server, error);
     if (status) {

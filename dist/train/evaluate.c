@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/base/memory.h"
 #include "core/optim/loss.h"
 #include "dist/train/signals.h"
 
@@ -108,11 +109,11 @@ static Status work_create(Work *work, const EvaluateConfig *config, int classes,
                            .workers = config->workers,
                            .depth = 3,
                            .max_bad_share = MAX_BAD_SHARE};
-    size_t floats = (size_t)config->batch * (size_t)classes;
+    const size_t row = (size_t)classes * sizeof(float);
     work->classes = classes;
-    work->logits = malloc(floats * sizeof(float));
-    work->targets = malloc(floats * sizeof(float));
-    if (!work->logits || !work->targets) return error_set(error, STATUS_FAILED, "out of memory for validation");
+    work->logits = memory_alloc(config->batch, row, "validation", error);
+    work->targets = memory_alloc(config->batch, row, "validation", error);
+    if (!work->logits || !work->targets) return STATUS_FAILED;
     if (dataset_classes(config->dataset) > classes)
         return error_set(error, STATUS_DATA, "the data set has %d classes and the model %d: set num_classes",
                          dataset_classes(config->dataset), classes);

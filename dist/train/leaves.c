@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "core/base/memory.h"
 #include "core/optim/optim.h"
 #include "dist/comm/ring.h"
 
@@ -21,9 +22,8 @@ Status leaves_create(Leaves *leaves, int workers, int place, int ranks, Error *e
     leaves->count = workers / ranks;
     leaves->first = place * leaves->count;
     while (1 << leaves->levels < leaves->count) leaves->levels++;
-    leaves->figures = calloc(2 * (size_t)workers, sizeof *leaves->figures);
-    if (!leaves->figures) return error_set(error, STATUS_FAILED, "no memory for the figures of %d workers", workers);
-    return STATUS_OK;
+    leaves->figures = memory_alloc(2 * (int64_t)workers, sizeof *leaves->figures, "the workers' figures", error);
+    return leaves->figures ? STATUS_OK : STATUS_FAILED;
 }
 
 void leaves_free(Leaves *leaves)

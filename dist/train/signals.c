@@ -3,8 +3,9 @@
 #include <errno.h>
 #include <signal.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "core/base/clock.h"
 
 /* The only globals of the program: a handler can reach nothing else. */
 static atomic_int caught;               /* lock-free: a handler may write it while other threads read it */
@@ -12,12 +13,11 @@ static volatile sig_atomic_t caught_at; /* monotonic seconds */
 
 static void handle(int number)
 {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now); /* async-signal-safe by POSIX */
+    const sig_atomic_t now = (sig_atomic_t)clock_seconds();
     if (!caught) {
-        caught_at = (sig_atomic_t)now.tv_sec;
+        caught_at = now;
         caught = number;
-    } else if (now.tv_sec - caught_at > 1) { /* whole seconds: at least one has passed */
+    } else if (now - caught_at > 1) { /* whole seconds: at least one has passed */
         _exit(128 + number);
     }
 }

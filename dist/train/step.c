@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "core/base/clock.h"
+#include "core/base/memory.h"
 #include "core/optim/loss.h"
 #include "core/optim/optim.h"
 
@@ -51,8 +52,9 @@ static Status make_reducer(TrainStep *step, MPI_Comm comm, Error *error)
 static Status make_leaves(TrainStep *step, int ranks, Error *error)
 {
     const int workers = step->config->reproducible;
-    step->agreed = calloc(2 * (size_t)workers + sizeof(StepSums) / sizeof(double) + STEP_VALUES, sizeof *step->agreed);
-    if (!step->agreed) return error_set(error, STATUS_FAILED, "no memory for what ranks agree on");
+    const int64_t figures = 2 * (int64_t)workers + (int64_t)(sizeof(StepSums) / sizeof(double)) + STEP_VALUES;
+    step->agreed = memory_alloc(figures, sizeof *step->agreed, "what ranks agree on", error);
+    if (!step->agreed) return STATUS_FAILED;
     if (workers == 0) return STATUS_OK;
     return leaves_create(&step->leaves, workers, step->reducer ? reducer_place(step->reducer) : 0, ranks, error);
 }
@@ -73,9 +75,8 @@ Status train_step_create(TrainStep *step, const TrainStepSetup *setup, Error *er
     /* Before any rank waits for the reducer of one that has no model. */
     if (setup->world) status = world_agree(setup->world->comm, status, error);
     if (status) return status;
-    step->table = calloc(1, sizeof *step->table);
-    status = step->table ? config_params(setup->config, step->table, error)
-                         : error_set(error, STATUS_FAILED, "out of memory for the table of parameters");
+    step->table = memory_alloc(1, sizeof *step->table, "the table of parameters", error);
+    status = step->table ? config_params(setup->config, step->table, error) : STATUS_FAILED;
     if (setup->world) status = world_agree(setup->world->comm, status, error);
     if (status) return status;
     step->vectors.end = step->table->size;

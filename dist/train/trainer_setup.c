@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "core/base/file.h"
+#include "core/base/memory.h"
 #include "core/model/weights.h"
 #include "dist/train/provenance_collect.h"
 #include "dist/train/same_run.h"
@@ -71,8 +72,7 @@ static Status metadata_make(Trainer *trainer, Error *error)
     trainer->class_names = json_dumps(names, JSON_COMPACT);
     json_decref(names);
     trainer->provenance_text = provenance_json(&trainer->provenance);
-    if (!trainer->class_names || !trainer->provenance_text)
-        return error_set(error, STATUS_FAILED, "out of memory for the names of the classes");
+    if (!trainer->class_names || !trainer->provenance_text) return memory_failed("the names of the classes", error);
     const char *metadata[] = {"format", "pt", "config", trainer->config_text, "class_names", trainer->class_names};
     memcpy(trainer->metadata, metadata, sizeof metadata);
     return STATUS_OK;

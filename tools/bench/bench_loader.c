@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "core/base/clock.h"
 #include "core/base/memory.h"
 #include "core/base/thread_pool.h"
 #include "data/loader/loader.h"
@@ -64,23 +65,16 @@ static Status loader_parse(int argc, char **argv, Arguments *arguments, Operands
     return error_set(error, STATUS_USAGE, "--data DIR is missing; see `t2t bench loader --help`");
 }
 
-static double seconds(clockid_t clock)
-{
-    struct timespec now;
-    clock_gettime(clock, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
-
 static void figures_start(Figures *figures)
 {
-    figures->wall = -seconds(CLOCK_MONOTONIC);
-    figures->processor = -seconds(CLOCK_PROCESS_CPUTIME_ID);
+    figures->wall = -clock_seconds();
+    figures->processor = -clock_processor_seconds();
 }
 
 static void figures_stop(Figures *figures, int64_t images)
 {
-    figures->wall += seconds(CLOCK_MONOTONIC);
-    figures->processor += seconds(CLOCK_PROCESS_CPUTIME_ID);
+    figures->wall += clock_seconds();
+    figures->processor += clock_processor_seconds();
     figures->images = images;
 }
 

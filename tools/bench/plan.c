@@ -8,6 +8,7 @@
 
 #include "core/base/clock.h"
 #include "core/base/median.h"
+#include "core/base/memory.h"
 #include "core/base/suggest.h"
 #include "tools/args.h"
 #include "tools/bench/bench_model.h"
@@ -239,8 +240,8 @@ static Status plan_all(PlanArguments *arguments, Error *error)
 
 Status tool_plan(int argc, char **argv, Error *error)
 {
-    PlanArguments *arguments = calloc(1, sizeof *arguments);
-    if (!arguments) return error_set(error, STATUS_FAILED, "out of memory for the options");
+    PlanArguments *arguments = memory_alloc(1, sizeof *arguments, "the options", error);
+    if (!arguments) return STATUS_FAILED;
     *arguments = (PlanArguments){.nodes = 1, .cores = 64, .variability = 2, .images = 1281167, .network = "hdr100"};
     Operands operands;
     Status status = plan_parse(argc, argv, arguments, &operands, error);
