@@ -101,12 +101,13 @@ static json_t *json_layers(const ModelConfig *config, const ParamTable *table)
 
 static json_t *json_model(const ModelConfig *config, const ParamTable *table, bool layers)
 {
-    json_t *object = json_pack(
-        "{ss so si si ss si si si sI sI si so so}", "kind", "model", "name", json_words(config->name), "img_size",
-        config->img_size, "num_classes", config->num_classes, "tokens_type", zoo_tokens_type_name(config->tokens_type),
-        "tokens", zoo_tokens(config), "embed_dim", config->embed_dim, "blocks", zoo_blocks(config), "parameters",
-        (json_int_t)table->numel, "trained", (json_int_t)table->trainable, "tensors", table->count, "macs",
-        json_macs(zoo_macs(config)), "published_top1", json_figure(zoo_published_top1(config)));
+    json_t *object =
+        json_pack("{ss so so si si ss si si si sI sI si so so}", "kind", "model", "name", json_words(config->name),
+                  "note", json_words(zoo_note(config)), "img_size", config->img_size, "num_classes",
+                  config->num_classes, "tokens_type", zoo_tokens_type_name(config->tokens_type), "tokens",
+                  zoo_tokens(config), "embed_dim", config->embed_dim, "blocks", zoo_blocks(config), "parameters",
+                  (json_int_t)table->numel, "trained", (json_int_t)table->trainable, "tensors", table->count, "macs",
+                  json_macs(zoo_macs(config)), "published_top1", json_figure(zoo_published_top1(config)));
     if (object && layers) json_object_set_new(object, "layers", json_layers(config, table));
     return object;
 }
@@ -118,9 +119,10 @@ static void print_line(const ModelConfig *config, const ParamTable *table)
     char top1[16] = "";
     double published = zoo_published_top1(config);
     if (!isnan(published)) snprintf(top1, sizeof top1, "%.1f", published);
-    printf("%-20s %11.2f %9.3f %7d %6d %7d %6d %8s\n", config->name, (double)table->numel * 1e-6,
+    const char *note = zoo_note(config);
+    printf("%-26s %10.2f %9.3f %7d %6d %7d %6d %6s%s%s\n", config->name, (double)table->numel * 1e-6,
            (double)macs_total(zoo_macs(config)) * 1e-9, zoo_tokens(config), config->embed_dim, zoo_blocks(config),
-           config->num_heads, top1);
+           config->num_heads, top1, note ? "  " : "", note ? note : "");
 }
 
 Status info_models(const InfoOptions *options, Error *error)
@@ -128,7 +130,7 @@ Status info_models(const InfoOptions *options, Error *error)
     json_t *list = json_array();
     Status status = STATUS_OK;
     if (!options->json)
-        printf("%-20s %11s %9s %7s %6s %7s %6s %8s\n", "model", "parameters", "MACs", "tokens", "width", "blocks",
+        printf("%-26s %10s %9s %7s %6s %7s %6s %6s\n", "model", "parameters", "MACs", "tokens", "width", "blocks",
                "heads", "top-1");
     for (int i = 0; zoo_name(i) && !status; i++) {
         ModelConfig config;
@@ -164,6 +166,8 @@ Status info_model(const ModelConfig *config, const InfoOptions *options, Error *
     }
     printf("%s: %.1f M parameters, %.3f G MACs\n", config->name, (double)table.numel * 1e-6,
            (double)macs_total(zoo_macs(config)) * 1e-9);
+    const char *note = zoo_note(config);
+    if (note) printf("  known as  %s\n", note);
     print_architecture(config);
     print_layers(config, &table);
     print_totals(config, &table);

@@ -15,30 +15,37 @@ typedef struct Published {
     Variant variant;
     int embed_dim, depth, num_heads;
     double mlp_ratio;
-    double top1; /* percent, at 224 pixels; 0: not published */
+    double top1;      /* percent, at 224 pixels; 0: not published */
+    const char *note; /* what others call it, where that could be mistaken; or NULL */
 } Published;
+
+/* timm's author's own small ViT: it has no bias of queries, keys and values, and PyTorch's epsilon. */
+#define OFFICIAL_SMALL "vit_small_patch16_official"
 
 /* clang-format off */
 static const Published PUBLISHED[] = {
-    /* name                 tokens              backbone        width depth heads mlp top-1 */
-    {"t2t_vit_7",           TOKENS_PERFORMER,   VARIANT_PLAIN,   256,   7,   4,  2,    71.7},
-    {"t2t_vit_10",          TOKENS_PERFORMER,   VARIANT_PLAIN,   256,  10,   4,  2,    75.2},
-    {"t2t_vit_12",          TOKENS_PERFORMER,   VARIANT_PLAIN,   256,  12,   4,  2,    76.5},
-    {"t2t_vit_14",          TOKENS_PERFORMER,   VARIANT_PLAIN,   384,  14,   6,  3,    81.5},
-    {"t2t_vit_19",          TOKENS_PERFORMER,   VARIANT_PLAIN,   448,  19,   7,  3,    81.9},
-    {"t2t_vit_24",          TOKENS_PERFORMER,   VARIANT_PLAIN,   512,  24,   8,  3,    82.3},
-    {"t2t_vit_t_14",        TOKENS_TRANSFORMER, VARIANT_PLAIN,   384,  14,   6,  3,    81.7},
-    {"t2t_vit_t_19",        TOKENS_TRANSFORMER, VARIANT_PLAIN,   448,  19,   7,  3,    82.4},
-    {"t2t_vit_t_24",        TOKENS_TRANSFORMER, VARIANT_PLAIN,   512,  24,   8,  3,    82.6},
-    {"t2t_vit_c_14",        TOKENS_CONVOLUTION, VARIANT_PLAIN,   384,  14,   6,  3,       0},
-    {"t2t_vit_14_resnext",  TOKENS_PERFORMER,   VARIANT_PLAIN,   384,  14,  32,  3,       0},
-    {"t2t_vit_14_wide",     TOKENS_PERFORMER,   VARIANT_PLAIN,   768,   4,  12,  3,       0},
-    {"t2t_vit_dense",       TOKENS_PERFORMER,   VARIANT_DENSE,   128,  12,   8,  2,       0},
-    {"t2t_vit_16_ghost",    TOKENS_PERFORMER,   VARIANT_GHOST,   384,  16,   6,  3,       0},
-    {"t2t_vit_14_se",       TOKENS_PERFORMER,   VARIANT_SE,      384,  14,   6,  3,       0},
-    {"vit_tiny_patch16",    TOKENS_PATCH,       VARIANT_PLAIN,   192,  12,   3,  4,       0},
-    {"vit_small_patch16",   TOKENS_PATCH,       VARIANT_PLAIN,   384,  12,   6,  4,       0},
-    {"vit_base_patch16",    TOKENS_PATCH,       VARIANT_PLAIN,   768,  12,  12,  4,       0},
+    /* name                 tokens              backbone        width depth heads mlp top-1   note */
+    {"t2t_vit_7",           TOKENS_PERFORMER,   VARIANT_PLAIN,   256,   7,   4,  2,    71.7, NULL},
+    {"t2t_vit_10",          TOKENS_PERFORMER,   VARIANT_PLAIN,   256,  10,   4,  2,    75.2, NULL},
+    {"t2t_vit_12",          TOKENS_PERFORMER,   VARIANT_PLAIN,   256,  12,   4,  2,    76.5, NULL},
+    {"t2t_vit_14",          TOKENS_PERFORMER,   VARIANT_PLAIN,   384,  14,   6,  3,    81.5, NULL},
+    {"t2t_vit_19",          TOKENS_PERFORMER,   VARIANT_PLAIN,   448,  19,   7,  3,    81.9, NULL},
+    {"t2t_vit_24",          TOKENS_PERFORMER,   VARIANT_PLAIN,   512,  24,   8,  3,    82.3, NULL},
+    {"t2t_vit_t_14",        TOKENS_TRANSFORMER, VARIANT_PLAIN,   384,  14,   6,  3,    81.7, NULL},
+    {"t2t_vit_t_19",        TOKENS_TRANSFORMER, VARIANT_PLAIN,   448,  19,   7,  3,    82.4, NULL},
+    {"t2t_vit_t_24",        TOKENS_TRANSFORMER, VARIANT_PLAIN,   512,  24,   8,  3,    82.6, NULL},
+    {"t2t_vit_c_14",        TOKENS_CONVOLUTION, VARIANT_PLAIN,   384,  14,   6,  3,       0, NULL},
+    {"t2t_vit_14_resnext",  TOKENS_PERFORMER,   VARIANT_PLAIN,   384,  14,  32,  3,       0, NULL},
+    {"t2t_vit_14_wide",     TOKENS_PERFORMER,   VARIANT_PLAIN,   768,   4,  12,  3,       0, NULL},
+    {"t2t_vit_dense",       TOKENS_PERFORMER,   VARIANT_DENSE,   128,  12,   8,  2,       0, NULL},
+    {"t2t_vit_16_ghost",    TOKENS_PERFORMER,   VARIANT_GHOST,   384,  16,   6,  3,       0, NULL},
+    {"t2t_vit_14_se",       TOKENS_PERFORMER,   VARIANT_SE,      384,  14,   6,  3,       0, NULL},
+    {"vit_tiny_patch16",    TOKENS_PATCH,       VARIANT_PLAIN,   192,  12,   3,  4,       0, "DeiT-Ti"},
+    {"vit_small_patch16",   TOKENS_PATCH,       VARIANT_PLAIN,   384,  12,   6,  4,       0, "DeiT-S"},
+    {"vit_base_patch16",    TOKENS_PATCH,       VARIANT_PLAIN,   768,  12,  12,  4,       0, "ViT-B/16, DeiT-B"},
+    {"vit_large_patch16",   TOKENS_PATCH,       VARIANT_PLAIN,  1024,  24,  16,  4,       0, "ViT-L/16"},
+    {OFFICIAL_SMALL,        TOKENS_PATCH,       VARIANT_PLAIN,   768,   8,   8,  3,       0,
+     "vit_small_patch16_224 of the official code and of timm 0.3.4; not DeiT-S"},
 };
 /* clang-format on */
 
@@ -84,8 +91,9 @@ static ModelConfig config_of(const Published *model)
         config.token_dropout = 0;
         config.splits[0] = (SoftSplit){16, 16, 0};
         config.splits[1] = config.splits[2] = (SoftSplit){0};
-        config.qkv_bias = true;
-        config.norm_eps = 1e-6;
+        bool small = strcmp(model->name, OFFICIAL_SMALL) == 0;
+        config.qkv_bias = !small;
+        config.norm_eps = small ? 1e-5 : 1e-6;
     }
     return config;
 }
@@ -97,6 +105,13 @@ Status zoo_find(const char *name, ModelConfig *config, Error *error)
         *config = config_of(&PUBLISHED[i]);
         return STATUS_OK;
     }
+    if (strcmp(name, "vit_small_patch16_224") == 0)
+        return error_set(
+            error, STATUS_USAGE,
+            "vit_small_patch16_224 is two models: DeiT-S in newer timm (0.5.4), 384 wide with 12 blocks, which "
+            "is vit_small_patch16 here; and in timm 0.3.4 and the official T2T-ViT code one of 768 and 8 "
+            "blocks, which is %s here",
+            OFFICIAL_SMALL);
     const char *nearest = suggest_name(name, name_at, NULL);
     error_set(error, STATUS_USAGE, "there is no model '%s'%s%s%s", name, nearest ? "; did you mean " : "",
               nearest ? nearest : "", nearest ? "?" : "");
@@ -113,6 +128,13 @@ double zoo_published_top1(const ModelConfig *config)
     for (int i = 0; i < PUBLISHED_COUNT && config->img_size == 224; i++)
         if (strcmp(PUBLISHED[i].name, config->name) == 0 && PUBLISHED[i].top1 > 0) return PUBLISHED[i].top1;
     return NAN;
+}
+
+const char *zoo_note(const ModelConfig *config)
+{
+    for (int i = 0; i < PUBLISHED_COUNT; i++)
+        if (strcmp(PUBLISHED[i].name, config->name) == 0) return PUBLISHED[i].note;
+    return NULL;
 }
 
 const char *zoo_tokens_type_name(TokensType type)

@@ -67,6 +67,9 @@ const char *zoo_name(int index); /* the names in order; NULL past the last */
  * where it gives none. Whether the rest of the architecture is the published one is not looked at. */
 double zoo_published_top1(const ModelConfig *config);
 
+/* What others call the model of that name, where the name could be mistaken; else NULL. */
+const char *zoo_note(const ModelConfig *config);
+
 /* Refuses a shape that cannot be built (heads that do not divide embed_dim, splits that do not fit img_size ...),
  * saying which key, why, and a value that fits. */
 Status zoo_check(const ModelConfig *config, Error *error);

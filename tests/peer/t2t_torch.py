@@ -46,9 +46,10 @@ def t2t(dim, depth, heads, ratio, **other):
     return Config(embed_dim=dim, depth=depth, num_heads=heads, mlp_ratio=ratio, **other)
 
 
-def vit(dim, heads):
-    return Config(tokens_type="patch", splits=((16, 16, 0),), embed_dim=dim, depth=12, num_heads=heads, mlp_ratio=4.0,
-                  qkv_bias=True, norm_eps=1e-6)
+def vit(dim, heads, **other):
+    given = dict(tokens_type="patch", splits=((16, 16, 0),), embed_dim=dim, depth=12, num_heads=heads, mlp_ratio=4.0,
+                 qkv_bias=True, norm_eps=1e-6)
+    return Config(**{**given, **other})
 
 
 ZOO = {
@@ -70,6 +71,8 @@ ZOO = {
     "vit_tiny_patch16": vit(192, 3),
     "vit_small_patch16": vit(384, 6),
     "vit_base_patch16": vit(768, 12),
+    "vit_large_patch16": vit(1024, 16, depth=24),
+    "vit_small_patch16_official": vit(768, 8, depth=8, mlp_ratio=3.0, qkv_bias=False, norm_eps=1e-5),
 }
 
 

@@ -60,6 +60,7 @@ Test(info, headlines)
     expect("t2t_vit_19", 0, "t2t_vit_19: 39.2 M parameters, 8.480 G MACs\n");
     expect("t2t_vit_24", 0, "t2t_vit_24: 64.1 M parameters, 13.662 G MACs\n");
     expect("t2t_vit_t_14", 0, "t2t_vit_t_14: 21.5 M parameters, 6.089 G MACs\n");
+    expect("vit_small_patch16", 0, "vit_small_patch16: 22.1 M parameters, 4.599 G MACs\n  known as  DeiT-S\n");
 }
 
 Test(info, the_rows_add_up_to_the_totals)
@@ -137,7 +138,7 @@ Test(info, what_keeps_a_file_from_fitting_is_listed)
 
 Test(info, all_models_at_once)
 {
-    expect("--models", 0, "t2t_vit_14                 21.55     4.783     197    384      14      6     81.5\n");
+    expect("--models", 0, "t2t_vit_14                      21.55     4.783     197    384      14      6   81.5\n");
     Command command = command_run(20, T2T " info --models --json");
     json_t *list = json_loads(command.output, 0, NULL);
     cr_assert_not_null(list, "%s", command.output);
@@ -147,6 +148,7 @@ Test(info, all_models_at_once)
     json_t *last = json_array_get(list, count - 1);
     cr_expect_str_eq(json_string_value(json_object_get(last, "name")), zoo_name((int)count - 1));
     cr_expect(json_is_null(json_object_get(last, "published_top1")));
+    cr_expect(strstr(json_string_value(json_object_get(last, "note")), "not DeiT-S"));
     json_decref(list);
     command_free(&command);
 }

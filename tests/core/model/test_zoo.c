@@ -43,18 +43,26 @@ Test(zoo, macs_and_parameters_of_every_published_model)
 
 Test(zoo, vit_baselines_have_the_published_sizes)
 {
-    /* timm 0.3.4's vit_base_patch16_224: 86,567,656; DeiT-Ti 5,717,416 and DeiT-S 22,050,664 (Touvron et al., 2021). */
+    /* timm 0.3.4: vit_base_patch16_224, vit_large_patch16_224, vit_small_patch16_224 (which the official T2T-ViT code
+     * compares with; the only one without a bias of qkv); DeiT-Ti and DeiT-S by Touvron et al., 2021. */
     static const struct {
         const char *name;
         int64_t params;
-    } VITS[] = {{"vit_tiny_patch16", 5717416}, {"vit_small_patch16", 22050664}, {"vit_base_patch16", 86567656}};
-    for (int i = 0; i < 3; i++) {
+        bool official_small;
+    } VITS[] = {{"vit_tiny_patch16", 5717416, false},
+                {"vit_small_patch16", 22050664, false},
+                {"vit_base_patch16", 86567656, false},
+                {"vit_large_patch16", 304326632, false},
+                {"vit_small_patch16_official", 48754408, true}};
+    for (int i = 0; i < 5; i++) {
         ModelConfig config;
         ParamTable table;
         Error error = {0};
         cr_assert_eq(zoo_find(VITS[i].name, &config, &error), STATUS_OK);
         cr_assert_eq(zoo_check(&config, &error), STATUS_OK, "%s", error.message);
-        cr_assert(config.qkv_bias && config.norm_eps == 1e-6);
+        cr_assert_eq(config.qkv_bias, !VITS[i].official_small);
+        cr_assert_eq(config.norm_eps, VITS[i].official_small ? 1e-5 : 1e-6);
+        cr_assert(zoo_note(&config), "%s needs to be told from others of its name", VITS[i].name);
         cr_assert_eq(zoo_tokens(&config), 197);
         cr_assert_eq(params_build(&table, &config, &error), STATUS_OK);
         cr_assert_eq(table.numel, VITS[i].params, "%s: %" PRId64, VITS[i].name, table.numel);
@@ -64,6 +72,17 @@ Test(zoo, vit_baselines_have_the_published_sizes)
         cr_assert(params_find(&table, "patch_embed.proj.weight")->decay);
         params_free(&table);
     }
+}
+
+/* timm changed what that name means; neither of the two is what a nearest name would give. */
+Test(zoo, a_name_of_two_models_is_refused_with_both)
+{
+    ModelConfig config;
+    Error error = {0};
+    cr_assert_eq(zoo_find("vit_small_patch16_224", &config, &error), STATUS_USAGE);
+    cr_assert(strstr(error.message, "DeiT-S"), "%s", error.message);
+    cr_assert(strstr(error.message, "is vit_small_patch16 here"), "%s", error.message);
+    cr_assert(strstr(error.message, "is vit_small_patch16_official here"), "%s", error.message);
 }
 
 Test(zoo, every_model_passes_its_own_check)

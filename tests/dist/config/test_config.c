@@ -349,6 +349,28 @@ Test(config, published_recipes_load_and_survive_saving)
     globfree(&found);
 }
 
+/* The files of the baselines are those models and no others that bear their names. */
+Test(config, baselines_have_their_parameters)
+{
+    static const struct {
+        const char *path;
+        int64_t params;
+    } FILES[] = {{"configs/vit_tiny_patch16.yaml", 5717416},
+                 {"configs/vit_small_patch16.yaml", 22050664},
+                 {"configs/vit_base_patch16.yaml", 86567656},
+                 {"configs/vit_large_patch16.yaml", 304326632},
+                 {"configs/vit_small_patch16_official.yaml", 48754408}};
+    for (int i = 0; i < 5; i++) {
+        Config config;
+        ParamTable table;
+        Error error = {0};
+        cr_assert_eq(config_load(&config, FILES[i].path, NULL, 0, &error), STATUS_OK, "%s", error.message);
+        cr_assert_eq(params_build(&table, &config.model, &error), STATUS_OK, "%s", error.message);
+        cr_expect_eq(table.numel, FILES[i].params, "%s", FILES[i].path);
+        params_free(&table);
+    }
+}
+
 Test(config, differences_name_what_matters)
 {
     Config a, b;
