@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/base/file.h"
+#include "core/base/path.h"
 #include "core/base/printable.h"
 #include "data/dataset/manifest.h"
 #include "tools/info.h"
@@ -12,10 +13,12 @@
 
 bool info_is_dataset(const char *path)
 {
-    char manifest[4096], partial[4096];
-    snprintf(manifest, sizeof manifest, "%s/manifest.json", path);
-    snprintf(partial, sizeof partial, "%s/.partial", path);
-    return file_exists(partial) || file_exists(manifest);
+    static const char *const MADE[] = {"manifest.json", ".partial"};
+    for (size_t i = 0; i < sizeof MADE / sizeof MADE[0]; i++) {
+        char made[PATH_SIZE];
+        if (path_join(made, sizeof made, path, MADE[i], &(Error){0}) == STATUS_OK && file_exists(made)) return true;
+    }
+    return false;
 }
 
 static void print_bar(int64_t count, int64_t most)

@@ -1,6 +1,7 @@
 /* t2t report: run folders as one page. */
 #include <stdio.h>
 
+#include "core/base/path.h"
 #include "dist/monitor/report.h"
 #include "tools/args.h"
 #include "tools/tools.h"
@@ -14,7 +15,7 @@ static const char USAGE[] =
 Status tool_report(int argc, char **argv, Error *error)
 {
     const char *output = NULL;
-    char path[1100];
+    char path[PATH_SIZE];
     const Arg args[] = {ARG_TEXT("output", "FILE", &output, "(default, of one run: RUN/report.html)"), {0}};
     const CommandLine line = {.name = "t2t report", .usage = USAGE, .args = args, .most_operands = -1};
     Operands runs;
@@ -24,11 +25,12 @@ Status tool_report(int argc, char **argv, Error *error)
     const char *folder = runs.items[0];
     if (runs.count > 1 && !output)
         return error_set(error, STATUS_USAGE, "--output FILE is missing: several runs have no folder in common");
-    if (!output && (size_t)snprintf(path, sizeof path, "%s/report.html", folder) >= sizeof path)
-        return error_set(error, STATUS_USAGE, "%.100s...: the path is too long", folder);
+    if (!output) status = path_join(path, sizeof path, folder, "report.html", error);
     if (!output) output = path;
-    status =
-        runs.count > 1 ? report_write_runs(runs.items, runs.count, output, error) : report_write(folder, output, error);
+    if (!status && runs.count > 1)
+        status = report_write_runs(runs.items, runs.count, output, error);
+    else if (!status)
+        status = report_write(folder, output, error);
     if (!status) printf("%s\n", output);
     return status;
 }

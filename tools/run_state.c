@@ -9,6 +9,7 @@
 
 #include "core/base/file.h"
 #include "core/base/memory.h"
+#include "core/base/path.h"
 #include "data/dataset/manifest.h"
 #include "dist/train/run_folder.h"
 
@@ -18,7 +19,7 @@ bool run_state_is_run(const char *folder)
 {
     char config[CHECKPOINT_PATH];
     Error none = {0};
-    return run_path(config, sizeof config, folder, "config.yaml", &none) == STATUS_OK && file_exists(config);
+    return path_join(config, sizeof config, folder, "config.yaml", &none) == STATUS_OK && file_exists(config);
 }
 
 const char *run_phase_name(RunPhase phase)
@@ -51,7 +52,7 @@ static Status read_checkpoints(RunState *state, bool verify, Error *error)
 {
     char folder[CHECKPOINT_PATH], path[CHECKPOINT_PATH];
     int64_t *steps;
-    Status status = run_path(folder, sizeof folder, state->folder, "checkpoints", error);
+    Status status = path_join(folder, sizeof folder, state->folder, "checkpoints", error);
     if (!status) status = checkpoint_list(folder, &steps, &state->count, error);
     if (status) return status;
     state->checkpoints = memory_alloc(state->count, sizeof *state->checkpoints, "the list of checkpoints", error);
@@ -111,8 +112,8 @@ Status run_state_read(RunState *state, const char *folder, bool verify, Error *e
     char config_path[CHECKPOINT_PATH], metrics_path[CHECKPOINT_PATH];
     *state = (RunState){.age = NAN};
     snprintf(state->folder, sizeof state->folder, "%s", folder);
-    Status status = run_path(config_path, sizeof config_path, folder, "config.yaml", error);
-    if (!status) status = run_path(metrics_path, sizeof metrics_path, folder, "metrics.jsonl", error);
+    Status status = path_join(config_path, sizeof config_path, folder, "config.yaml", error);
+    if (!status) status = path_join(metrics_path, sizeof metrics_path, folder, "metrics.jsonl", error);
     if (!status) status = config_load(&state->config, config_path, NULL, 0, error);
     if (!status && file_exists(metrics_path)) status = metrics_read(&state->history, folder, error);
     if (status) return status;

@@ -15,6 +15,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include "core/base/path.h"
 #include "core/base/status.h"
 
 typedef enum Dtype { DTYPE_F32, DTYPE_F64, DTYPE_F16, DTYPE_BF16, DTYPE_I64, DTYPE_I32, DTYPE_U8, DTYPE_BOOL } Dtype;
@@ -31,7 +32,7 @@ typedef struct SafetensorsEntry {
 } SafetensorsEntry;
 
 typedef struct Safetensors {
-    char path[4096];
+    char path[PATH_SIZE];
     int fd;
     uint64_t data_start; /* byte offset of the data in the file */
     SafetensorsEntry *entries;

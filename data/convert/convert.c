@@ -10,6 +10,7 @@
 
 #include "core/base/file.h"
 #include "core/base/memory.h"
+#include "core/base/path.h"
 #include "core/base/printable.h"
 #include "data/convert/convert_lock.h"
 #include "data/convert/convert_plan.h"
@@ -52,8 +53,9 @@ static Status check_shards(const Manifest *manifest, const char *dest, Error *er
     for (int i = 0; i < manifest->split_count; i++)
         for (int j = 0; j < manifest->splits[i].shard_count; j++) {
             const ManifestShard *shard = &manifest->splits[i].shards[j];
-            char path[4096];
-            snprintf(path, sizeof path, "%s/%s", dest, shard->file);
+            char path[PATH_SIZE];
+            Status status = path_join(path, sizeof path, dest, shard->file, error);
+            if (status) return status;
             if (shard_check_file(path, &shard->summary, error) == STATUS_OK) continue;
             return error_add(error, "  hint: or remove %s and run the same command again", dest);
         }
@@ -64,11 +66,11 @@ static Status check_shards(const Manifest *manifest, const char *dest, Error *er
 static Status look_at_dest(Convert *convert, Error *error)
 {
     const char *dest = convert->config.dest;
-    char path[4096];
-    snprintf(path, sizeof path, "%s/manifest.json", dest);
-    if (!file_exists(path)) return STATUS_OK;
+    char path[PATH_SIZE];
+    Status status = path_join(path, sizeof path, dest, "manifest.json", error);
+    if (status || !file_exists(path)) return status;
     Manifest manifest;
-    Status status = manifest_read(&manifest, dest, error);
+    status = manifest_read(&manifest, dest, error);
     if (status) return status;
     convert->done = strcmp(manifest.fingerprint, convert->plan.fingerprint) == 0;
     if (convert->done) {
@@ -224,11 +226,12 @@ static void image_done(void *context, int64_t bytes, bool rejected)
 /* Whether an earlier attempt finished this shard: its marker is of this plan, its file has the marker's hash. */
 static Status is_finished(Convert *convert, const PlanShard *shard, bool *finished, Error *error)
 {
-    char path[4096], hash[33] = "";
-    snprintf(path, sizeof path, "%s/%s", convert->config.dest, shard->file);
+    char path[PATH_SIZE], hash[33] = "";
+    Status status = path_join(path, sizeof path, convert->config.dest, shard->file, error);
+    if (status) return status;
     DoneMarker marker;
-    Status status = done_marker_read(&marker, convert->config.dest, shard, convert->plan.fingerprint,
-                                     convert->source.classes, finished, error);
+    status = done_marker_read(&marker, convert->config.dest, shard, convert->plan.fingerprint, convert->source.classes,
+                              finished, error);
     if (status || !*finished) return status;
     *finished = file_exists(path) && file_size(path) == marker.shard.summary.size;
     if (*finished) status = shard_hash_file(path, hash, error);
@@ -351,9 +354,9 @@ static Status add_split(Convert *convert, Manifest *manifest, SourceSplitKind ki
 
 static Status write_rejected(const Convert *convert, const char *text, size_t size, Error *error)
 {
-    char path[4096];
-    snprintf(path, sizeof path, "%s/rejected.tsv", convert->config.dest);
-    return file_write(path, text, size, error);
+    char path[PATH_SIZE];
+    Status status = path_join(path, sizeof path, convert->config.dest, "rejected.tsv", error);
+    return status ? status : file_write(path, text, size, error);
 }
 
 Status convert_finish(Convert *convert, Error *error)

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "core/base/file.h"
+#include "core/base/path.h"
 #include "data/convert/convert_plan.h"
 #include "data/image/resize.h"
 
@@ -157,14 +158,16 @@ static Status convert_items(Work *work, Error *error)
 
 Status convert_shard(const ShardJob *job, Error *error)
 {
-    char path[4096], partial[4096];
+    char path[PATH_SIZE], folder[PATH_SIZE], partial[PATH_SIZE];
     const char *dest = job->config->dest;
-    snprintf(path, sizeof path, "%s/%s", dest, job->shard->file);
-    snprintf(partial, sizeof partial, "%s/.partial/%s", dest, job->shard->file);
+    Status status = path_join(path, sizeof path, dest, job->shard->file, error);
+    if (!status) status = path_join(folder, sizeof folder, dest, ".partial", error);
+    if (!status) status = path_join(partial, sizeof partial, folder, job->shard->file, error);
+    if (status) return status;
     Work work = {.job = job};
     ManifestShard *shard = &work.marker.shard;
     snprintf(shard->file, sizeof shard->file, "%s", job->shard->file);
-    Status status = dataset_stats_create(&work.marker.stats, job->source->classes, error);
+    status = dataset_stats_create(&work.marker.stats, job->source->classes, error);
     if (!status) status = shard_writer_create(&work.writer, partial, error);
     if (status) goto free_work;
     status = convert_items(&work, error);

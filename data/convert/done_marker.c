@@ -4,6 +4,7 @@
 
 #include "core/base/file.h"
 #include "core/base/memory.h"
+#include "core/base/path.h"
 #include "data/convert/convert_plan.h"
 
 enum { DONE_MARKER_LIMIT = 512 << 20 };
@@ -31,15 +32,18 @@ void done_marker_free(DoneMarker *marker)
     *marker = (DoneMarker){0};
 }
 
-static void done_marker_path(char path[4096], const char *dest, const char *file)
+static Status done_marker_path(char path[PATH_SIZE], const char *dest, const char *file, Error *error)
 {
-    snprintf(path, 4096, "%s/.partial/%s.json", dest, file);
+    char name[PATH_SIZE];
+    snprintf(name, sizeof name, ".partial/%s.json", file);
+    return path_join(path, PATH_SIZE, dest, name, error);
 }
 
 Status done_marker_write(const DoneMarker *marker, const char *dest, const char *fingerprint, Error *error)
 {
-    char path[4096];
-    done_marker_path(path, dest, marker->shard.file);
+    char path[PATH_SIZE];
+    Status status = done_marker_path(path, dest, marker->shard.file, error);
+    if (status) return status;
     json_t *rejected = json_array();
     for (int i = 0; i < 2 * marker->rejected_count; i++)
         json_array_append_new(rejected, json_string(marker->rejected[i]));
@@ -49,7 +53,7 @@ Status done_marker_write(const DoneMarker *marker, const char *dest, const char 
     char *text = root ? json_dumps(root, JSON_COMPACT) : NULL;
     json_decref(root);
     if (!text) return memory_failed(path, error);
-    Status status = file_write(path, text, strlen(text), error);
+    status = file_write(path, text, strlen(text), error);
     free(text);
     return status;
 }
@@ -82,12 +86,12 @@ Status done_marker_read(DoneMarker *marker, const char *dest, const PlanShard *s
                         int classes, bool *found, Error *error)
 {
     *marker = (DoneMarker){0};
-    char path[4096], *text;
+    char path[PATH_SIZE], *text;
     size_t size;
-    done_marker_path(path, dest, shard->file);
-    *found = file_exists(path);
-    if (!*found) return STATUS_OK;
-    Status status = file_read(path, DONE_MARKER_LIMIT, &text, &size, error);
+    Status status = done_marker_path(path, dest, shard->file, error);
+    *found = !status && file_exists(path);
+    if (!*found) return status;
+    status = file_read(path, DONE_MARKER_LIMIT, &text, &size, error);
     if (status) return status;
     json_error_t why;
     json_t *root = json_loadb(text, size, 0, &why);

@@ -11,6 +11,7 @@
 
 #include "core/base/file.h"
 #include "core/base/memory.h"
+#include "core/base/path.h"
 #include "data/dataset/imagenet_classes.h"
 
 enum { TEXT_LIMIT = 64 << 20 };
@@ -69,15 +70,15 @@ static Status read_archive(Files *files, const char *path, Error *error)
     return status;
 }
 
-static Status find_files(Files *files, const char *folder, char path[4096], Error *error)
+static Status find_files(Files *files, const char *folder, char path[PATH_SIZE], Error *error)
 {
-    char truth[4096];
-    snprintf(path, 4096, "%s/ILSVRC2012_devkit_t12.tar.gz", folder);
-    if (file_exists(path)) return read_archive(files, path, error);
-    snprintf(path, 4096, "%s/ILSVRC2012_devkit_t12/%s", folder, META);
-    snprintf(truth, sizeof truth, "%s/ILSVRC2012_devkit_t12/%s", folder, TRUTH);
-    Status status = STATUS_OK;
-    if (file_exists(path)) status = file_read(path, TEXT_LIMIT, &files->meta, &files->meta_size, error);
+    char unpacked[PATH_SIZE], truth[PATH_SIZE];
+    Status status = path_join(path, PATH_SIZE, folder, "ILSVRC2012_devkit_t12.tar.gz", error);
+    if (!status && file_exists(path)) return read_archive(files, path, error);
+    if (!status) status = path_join(unpacked, sizeof unpacked, folder, "ILSVRC2012_devkit_t12", error);
+    if (!status) status = path_join(path, PATH_SIZE, unpacked, META, error);
+    if (!status) status = path_join(truth, sizeof truth, unpacked, TRUTH, error);
+    if (!status && file_exists(path)) status = file_read(path, TEXT_LIMIT, &files->meta, &files->meta_size, error);
     if (!status && file_exists(truth)) status = file_read(truth, TEXT_LIMIT, &files->truth, &files->truth_size, error);
     return status;
 }
@@ -162,11 +163,11 @@ static Status read_truth(ImagenetDevkit *devkit, char *text, const char *path, E
 
 static Status read_wnids(ImagenetDevkit *devkit, const char *folder, Error *error)
 {
-    char path[4096], *text;
+    char path[PATH_SIZE], *text;
     size_t size;
-    snprintf(path, sizeof path, "%s/val_wnids.txt", folder);
-    if (devkit->val_wnids.count || !file_exists(path)) return STATUS_OK;
-    Status status = file_read(path, TEXT_LIMIT, &text, &size, error);
+    Status status = path_join(path, sizeof path, folder, "val_wnids.txt", error);
+    if (status || devkit->val_wnids.count || !file_exists(path)) return status;
+    status = file_read(path, TEXT_LIMIT, &text, &size, error);
     if (status) return status;
     char *rest = text;
     for (char *line; (line = strsep(&rest, "\n")) && !status;) {
@@ -180,7 +181,7 @@ static Status read_wnids(ImagenetDevkit *devkit, const char *folder, Error *erro
 Status imagenet_devkit_load(ImagenetDevkit *devkit, const char *folder, Error *error)
 {
     *devkit = (ImagenetDevkit){0};
-    char path[4096];
+    char path[PATH_SIZE];
     Files files = {0};
     Status status = find_files(&files, folder, path, error);
     if (!status && files.meta) status = check_meta(path, &files, error);

@@ -19,6 +19,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include "core/base/path.h"
 #include "core/base/status.h"
 #include "data/image/image.h"
 
@@ -54,7 +55,7 @@ typedef struct Source Source;
 
 struct Source {
     const char *kind; /* "folder", "tar", "idx", "cifar", "synthetic" */
-    char root[4096];
+    char root[PATH_SIZE];
     char **class_names, **class_words; /* (classes); words NULL when unknown */
     int classes;
     SourceSplit splits[SOURCE_SPLITS];

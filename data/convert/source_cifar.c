@@ -9,6 +9,7 @@
 
 #include "core/base/file.h"
 #include "core/base/memory.h"
+#include "core/base/path.h"
 #include "data/convert/source.h"
 
 enum { SIDE = 32, PIXELS = SIDE * SIDE, MAX_FILES = 8 };
@@ -30,7 +31,7 @@ static const Layout LAYOUTS[] = {
 
 typedef struct CifarState {
     const Layout *layout;
-    char folder[4096];
+    char folder[PATH_SIZE];
     char *files[MAX_FILES];
     int count;
 } CifarState;
@@ -50,10 +51,10 @@ static Status cifar_read_image(const Source *source, const SourceItem *item, Sou
 
 static Status read_classes(Source *source, const CifarState *state, Error *error)
 {
-    char path[8192], *text;
+    char path[PATH_SIZE], *text;
     size_t size;
-    snprintf(path, sizeof path, "%s/%s", state->folder, state->layout->classes);
-    Status status = file_read(path, 1 << 20, &text, &size, error);
+    Status status = path_join(path, sizeof path, state->folder, state->layout->classes, error);
+    if (!status) status = file_read(path, 1 << 20, &text, &size, error);
     if (status) return status;
     NameList names = {0};
     char *rest = text;
@@ -69,10 +70,10 @@ static Status read_classes(Source *source, const CifarState *state, Error *error
 
 static Status add_file(Source *source, CifarState *state, SourceSplitKind split, const char *file, Error *error)
 {
-    char path[8192];
+    char path[PATH_SIZE];
     size_t size, label_bytes = (size_t)state->layout->label_bytes, record = label_bytes + 3 * PIXELS;
-    snprintf(path, sizeof path, "%s/%s", state->folder, file);
-    Status status = file_read(path, (size_t)1 << 30, &state->files[state->count], &size, error);
+    Status status = path_join(path, sizeof path, state->folder, file, error);
+    if (!status) status = file_read(path, (size_t)1 << 30, &state->files[state->count], &size, error);
     if (status) return status;
     const char *bytes = state->files[state->count++];
     if (size % record)
@@ -104,11 +105,13 @@ static bool find_layout(const char *root, CifarState *state)
 {
     for (size_t i = 0; i < sizeof LAYOUTS / sizeof LAYOUTS[0]; i++)
         for (int below = 0; below < 2; below++) {
-            char path[8192];
+            char path[PATH_SIZE];
+            Error ignored = {0};
             state->layout = &LAYOUTS[i];
-            int length = snprintf(state->folder, sizeof state->folder, below ? "%s/%s" : "%s", root, LAYOUTS[i].folder);
-            snprintf(path, sizeof path, "%s/%s", state->folder, LAYOUTS[i].train[0]);
-            if (length < (int)sizeof state->folder && file_exists(path)) return true;
+            Status status =
+                path_join(state->folder, sizeof state->folder, root, below ? LAYOUTS[i].folder : "", &ignored);
+            if (!status) status = path_join(path, sizeof path, state->folder, LAYOUTS[i].train[0], &ignored);
+            if (!status && file_exists(path)) return true;
         }
     return false;
 }

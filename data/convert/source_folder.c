@@ -11,15 +11,17 @@
 #include <unistd.h>
 
 #include "core/base/file.h"
+#include "core/base/path.h"
 #include "data/convert/source.h"
 
 Status source_read_file(const Source *source, const SourceItem *item, SourceImage *image, Error *error)
 {
-    char path[8192];
-    snprintf(path, sizeof path, "%s/%s", source->root, source_name(source, item));
+    char path[PATH_SIZE];
+    Status status = path_join(path, sizeof path, source->root, source_name(source, item), error);
+    if (status) return status;
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0) return error_set(error, STATUS_FAILED, "%s: cannot open: %m", path);
-    Status status = source_image_reserve(image, item->size, error);
+    status = source_image_reserve(image, item->size, error);
     size_t used = 0;
     while (!status && used < item->size) {
         ssize_t got = read(fd, image->bytes + used, item->size - used);
@@ -44,17 +46,18 @@ static Status complain(const Source *source, const char *folder, const char *con
 
 static Status read_class(Source *source, SourceSplitKind split, const char *split_folder, int label, Error *error)
 {
-    char folder[512], path[8192], name[1024];
+    char folder[PATH_SIZE], path[PATH_SIZE], name[PATH_SIZE];
     const char *misplaced[5];
     int wrong = 0;
-    snprintf(folder, sizeof folder, "%s/%s", split_folder, source->class_names[label]);
-    snprintf(path, sizeof path, "%s/%s", source->root, folder);
     NameList list = {0};
-    Status status = name_list_folder(&list, path, error);
+    Status status = path_join(folder, sizeof folder, split_folder, source->class_names[label], error);
+    if (!status) status = path_join(path, sizeof path, source->root, folder, error);
+    if (!status) status = name_list_folder(&list, path, error);
     for (int i = 0; i < list.count && !status; i++) {
         struct stat info;
-        snprintf(name, sizeof name, "%s/%s", folder, list.names[i]);
-        snprintf(path, sizeof path, "%s/%s", source->root, name);
+        status = path_join(name, sizeof name, folder, list.names[i], error);
+        if (!status) status = path_join(path, sizeof path, source->root, name, error);
+        if (status) break;
         if (stat(path, &info) != 0) {
             status = error_set(error, STATUS_DATA, "%s: %m", path);
         } else if (S_ISDIR(info.st_mode)) {
@@ -75,15 +78,15 @@ static Status read_class(Source *source, SourceSplitKind split, const char *spli
 /* The folders of a split, which are its classes; anything else there is an error. */
 static Status list_classes(const Source *source, const char *folder, NameList *list, Error *error)
 {
-    char path[8192];
+    char whole[PATH_SIZE], path[PATH_SIZE];
     const char *misplaced[5];
     int wrong = 0;
-    snprintf(path, sizeof path, "%s/%s", source->root, folder);
-    Status status = name_list_folder(list, path, error);
+    Status status = path_join(whole, sizeof whole, source->root, folder, error);
+    if (!status) status = name_list_folder(list, whole, error);
     for (int i = 0; i < list->count && !status; i++) {
         struct stat info;
-        snprintf(path, sizeof path, "%s/%s/%s", source->root, folder, list->names[i]);
-        if (stat(path, &info) != 0) status = error_set(error, STATUS_DATA, "%s: %m", path);
+        status = path_join(path, sizeof path, whole, list->names[i], error);
+        if (!status && stat(path, &info) != 0) status = error_set(error, STATUS_DATA, "%s: %m", path);
         if (status || S_ISDIR(info.st_mode)) continue;
         if (wrong < 5) misplaced[wrong] = list->names[i];
         wrong++;
@@ -96,10 +99,11 @@ static Status list_classes(const Source *source, const char *folder, NameList *l
 static Status find_folder(const Source *source, SourceSplitKind split, char name[16], Error *error)
 {
     static const char *const NAMES[SOURCE_SPLITS][2] = {{"train", NULL}, {"val", "validation"}, {"test", NULL}};
-    char path[8192];
+    char path[PATH_SIZE];
     name[0] = 0;
     for (int i = 0; i < 2 && NAMES[split][i]; i++) {
-        snprintf(path, sizeof path, "%s/%s", source->root, NAMES[split][i]);
+        Status status = path_join(path, sizeof path, source->root, NAMES[split][i], error);
+        if (status) return status;
         if (!file_exists(path)) continue;
         if (name[0])
             return error_set(error, STATUS_DATA, "%s: holds both %s/ and %s/; which one is to be the validation split?",
@@ -112,15 +116,14 @@ static Status find_folder(const Source *source, SourceSplitKind split, char name
 /* Whether none of its entries is a folder: ImageNet's test images, say, whose classes nobody tells. */
 static bool is_flat(const Source *source, const char *folder)
 {
-    char path[8192];
+    char whole[PATH_SIZE], path[PATH_SIZE];
     NameList list = {0};
     Error ignored = {0};
-    bool flat = true;
-    snprintf(path, sizeof path, "%s/%s", source->root, folder);
-    if (name_list_folder(&list, path, &ignored) != STATUS_OK) return false;
+    if (path_join(whole, sizeof whole, source->root, folder, &ignored)) return false;
+    bool flat = name_list_folder(&list, whole, &ignored) == STATUS_OK;
     for (int i = 0; i < list.count && flat; i++) {
         struct stat info;
-        snprintf(path, sizeof path, "%s/%s/%s", source->root, folder, list.names[i]);
+        if (path_join(path, sizeof path, whole, list.names[i], &ignored)) continue;
         flat = stat(path, &info) != 0 || !S_ISDIR(info.st_mode);
     }
     name_list_free(&list);
@@ -164,12 +167,12 @@ static Status name_others(Source *source, Error *error)
     NameList list = {0};
     Status status = name_list_folder(&list, source->root, error);
     for (int i = 0; i < list.count && !status; i++) {
-        char path[8192];
+        char path[PATH_SIZE];
         struct stat info;
         bool known = strncmp(list.names[i], "ILSVRC2012_devkit", 17) == 0;
         for (size_t k = 0; k < sizeof TAKEN / sizeof TAKEN[0]; k++) known |= strcmp(list.names[i], TAKEN[k]) == 0;
-        snprintf(path, sizeof path, "%s/%s", source->root, list.names[i]);
-        if (!known && stat(path, &info) == 0 && S_ISDIR(info.st_mode))
+        status = path_join(path, sizeof path, source->root, list.names[i], error);
+        if (!status && !known && stat(path, &info) == 0 && S_ISDIR(info.st_mode))
             status = leave_out(source, list.names[i], "neither train/, val/, validation/ nor test/", error);
     }
     name_list_free(&list);

@@ -12,12 +12,13 @@
 
 #include "core/base/file.h"
 #include "core/base/memory.h"
+#include "core/base/path.h"
 #include "data/convert/source.h"
 
 static const size_t IDX_LIMIT = (size_t)16 << 30; /* what a file may hold; the largest of the family hold 0.6 GB */
 
 typedef struct IdxFile {
-    char path[4096];
+    char path[PATH_SIZE];
     uint32_t dims[3];
     uint8_t *data;
 } IdxFile;
@@ -102,7 +103,7 @@ static Status idx_read(IdxFile *idx, int dimensions, Error *error)
 
 /* The file whose name has `split` and `kind` in it; *path is empty when there is none. */
 static Status find_file(const NameList *list, const char *folder, const char *const *splits, const char *kind,
-                        char *path, size_t room, Error *error)
+                        char path[PATH_SIZE], Error *error)
 {
     path[0] = 0;
     const char *found = NULL;
@@ -113,9 +114,8 @@ static Status find_file(const NameList *list, const char *folder, const char *co
             return error_set(error, STATUS_DATA, "%s: both %s and %s could be meant; leave one data set in the folder",
                              folder, found, name);
         found = name;
-        snprintf(path, room, "%s/%s", folder, name);
     }
-    return STATUS_OK;
+    return found ? path_join(path, PATH_SIZE, folder, found, error) : STATUS_OK;
 }
 
 static Status idx_add_split(Source *source, SourceSplitKind split, const IdxFile *images, const IdxFile *labels,
@@ -144,11 +144,8 @@ static Status open_split(Source *source, SourceSplitKind split, const NameList *
     static const char *const SPLIT_NAMES[IDX_SPLITS][2] = {{"train", "train"}, {"t10k", "test"}};
     IdxFile *images = &((IdxState *)source->state)->images[split];
     IdxFile labels = {0};
-    Status status = find_file(list, source->root, SPLIT_NAMES[split], "images-idx3-ubyte", images->path,
-                              sizeof images->path, error);
-    if (!status)
-        status = find_file(list, source->root, SPLIT_NAMES[split], "labels-idx1-ubyte", labels.path, sizeof labels.path,
-                           error);
+    Status status = find_file(list, source->root, SPLIT_NAMES[split], "images-idx3-ubyte", images->path, error);
+    if (!status) status = find_file(list, source->root, SPLIT_NAMES[split], "labels-idx1-ubyte", labels.path, error);
     if (status) return status;
     if (!images->path[0] && !labels.path[0] && split == SPLIT_VAL) return STATUS_OK;
     if (!images->path[0] || !labels.path[0])

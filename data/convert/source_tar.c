@@ -18,12 +18,13 @@
 
 #include "core/base/file.h"
 #include "core/base/memory.h"
+#include "core/base/path.h"
 #include "data/convert/imagenet_devkit.h"
 #include "data/convert/source.h"
 #include "data/dataset/imagenet_classes.h"
 
 typedef struct Tar {
-    char path[8192];
+    char path[PATH_SIZE];
     int fd;
     const uint8_t *map;
     size_t size;
@@ -174,12 +175,12 @@ typedef struct Visit {
 static Status add_image(void *context, const Tar *tar, const char *name, size_t begin, size_t size, Error *error)
 {
     const Visit *visit = context;
-    char full[4096];
+    char full[PATH_SIZE];
     if (size > UINT32_MAX / 2)
         return error_set(error, STATUS_DATA, "%s: %s: %zu bytes are no image", tar->path, name, size);
-    snprintf(full, sizeof full, "%s/%s", visit->folder, name);
+    Status status = path_join(full, sizeof full, visit->folder, name, error);
     SourceItem item = {.offset = begin, .size = (uint32_t)size, .label = visit->label, .file = (int)visit->split};
-    return source_add(visit->source, visit->split, full, &item, error);
+    return status ? status : source_add(visit->source, visit->split, full, &item, error);
 }
 
 static Status add_classes(Source *source, const Tar *tar, const ClassTars *classes, Error *error)
@@ -187,11 +188,11 @@ static Status add_classes(Source *source, const Tar *tar, const ClassTars *class
     Status status = STATUS_OK;
     NameList known = {source->class_names, source->classes, 0};
     for (int i = 0; i < classes->wnids.count && !status; i++) {
-        char folder[512];
+        char folder[PATH_SIZE];
         const char *wnid = classes->wnids.names[i];
-        snprintf(folder, sizeof folder, "train/%s", wnid);
+        status = path_join(folder, sizeof folder, "train", wnid, error);
         Visit visit = {source, SPLIT_TRAIN, folder, name_list_find(&known, wnid)};
-        status = tar_walk(tar, classes->begins[i], classes->sizes[i], wnid, add_image, &visit, error);
+        if (!status) status = tar_walk(tar, classes->begins[i], classes->sizes[i], wnid, add_image, &visit, error);
     }
     return status;
 }
@@ -328,12 +329,12 @@ static Status find_tars(const Source *source, TarState *state, Error *error)
     NameList list = {0};
     Status status = name_list_folder(&list, source->root, error);
     for (int i = 0; i < list.count && !status; i++) {
-        char path[8192];
+        char path[PATH_SIZE];
         SourceSplitKind split = SPLIT_TRAIN;
         size_t length = strlen(list.names[i]);
         if (length < 4 || strcmp(list.names[i] + length - 4, ".tar") != 0) continue;
-        snprintf(path, sizeof path, "%s/%s", source->root, list.names[i]);
-        status = tell_split(path, &split, error);
+        status = path_join(path, sizeof path, source->root, list.names[i], error);
+        if (!status) status = tell_split(path, &split, error);
         if (status) break;
         Tar *tar = &state->tars[split];
         if (tar->path[0])

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "core/base/memory.h"
+#include "core/base/path.h"
 #include "data/dataset/manifest.h"
 
 struct Dataset {
@@ -51,9 +52,9 @@ static Status open_shards(Dataset *dataset, const char *folder, Error *error)
     dataset->begins = memory_alloc(split->shard_count + 1, sizeof *dataset->begins, "the shards of a data set", error);
     if (!dataset->shards || !dataset->begins) return STATUS_FAILED;
     for (int i = 0; i < split->shard_count; i++) {
-        char path[4096];
-        snprintf(path, sizeof path, "%s/%s", folder, split->shards[i].file);
-        Status status = shard_open(&dataset->shards[i], path, &split->shards[i].summary, random, error);
+        char path[PATH_SIZE];
+        Status status = path_join(path, sizeof path, folder, split->shards[i].file, error);
+        if (!status) status = shard_open(&dataset->shards[i], path, &split->shards[i].summary, random, error);
         if (status) return status;
         dataset->begins[i + 1] = dataset->begins[i] + split->shards[i].summary.count;
     }

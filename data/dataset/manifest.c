@@ -7,6 +7,7 @@
 
 #include "core/base/file.h"
 #include "core/base/memory.h"
+#include "core/base/path.h"
 
 enum { MANIFEST_VERSION = 1, MANIFEST_LIMIT = 512 << 20 };
 static const char FORMAT[] = "t2t dataset";
@@ -42,8 +43,9 @@ static json_t *classes_to_json(const Manifest *manifest)
 
 Status manifest_write(const Manifest *manifest, const char *folder, Error *error)
 {
-    char path[4096];
-    snprintf(path, sizeof path, "%s/manifest.json", folder);
+    char path[PATH_SIZE];
+    Status status = path_join(path, sizeof path, folder, "manifest.json", error);
+    if (status) return status;
     json_t *splits = json_object();
     for (int i = 0; i < manifest->split_count; i++)
         json_object_set_new(splits, manifest->splits[i].name, split_to_json(&manifest->splits[i]));
@@ -56,7 +58,7 @@ Status manifest_write(const Manifest *manifest, const char *folder, Error *error
     if (!text)
         return error_set(error, STATUS_FAILED, "%s: cannot be written as JSON: out of memory, or a name is not UTF-8",
                          path);
-    Status status = file_write(path, text, strlen(text), error);
+    status = file_write(path, text, strlen(text), error);
     free(text);
     return status;
 }
@@ -204,15 +206,16 @@ Status manifest_parse(Manifest *manifest, const char *text, size_t size, const c
 Status manifest_read(Manifest *manifest, const char *folder, Error *error)
 {
     *manifest = (Manifest){0};
-    char path[4096], *text;
+    char path[PATH_SIZE], *text;
     size_t size;
-    snprintf(path, sizeof path, "%s/manifest.json", folder);
+    Status status = path_join(path, sizeof path, folder, "manifest.json", error);
+    if (status) return status;
     if (!file_exists(path)) {
         error_set(error, STATUS_DATA, "%s: not there, so %s is not a finished data set", path, folder);
         return error_add(error, "  hint: `t2t convert SOURCE %s` makes one, or goes on where it was interrupted",
                          folder);
     }
-    Status status = file_read(path, MANIFEST_LIMIT, &text, &size, error);
+    status = file_read(path, MANIFEST_LIMIT, &text, &size, error);
     if (status) return status;
     status = manifest_parse(manifest, text, size, path, error);
     free(text);

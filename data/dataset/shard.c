@@ -12,6 +12,7 @@
 
 #include "core/base/file.h"
 #include "core/base/memory.h"
+#include "core/base/path.h"
 
 Status shard_hash_file(const char *path, char hash[33], Error *error)
 {
@@ -44,7 +45,7 @@ close_file:
 }
 
 struct Shard {
-    char path[4096];
+    char path[PATH_SIZE];
     MDB_env *env;
     MDB_dbi dbi;
 };

@@ -13,12 +13,13 @@
 
 #include "core/base/file.h"
 #include "core/base/memory.h"
+#include "core/base/path.h"
 #include "data/dataset/shard.h"
 
 enum { BATCH_BYTES = 8 << 20, BATCH_RECORDS = 4096 };
 
 struct ShardWriter {
-    char path[4096];
+    char path[PATH_SIZE];
     MDB_env *env;
     MDB_dbi dbi;
     size_t map_size;

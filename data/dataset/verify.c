@@ -8,6 +8,7 @@
 
 #include "core/base/file.h"
 #include "core/base/memory.h"
+#include "core/base/path.h"
 #include "data/dataset/manifest.h"
 
 typedef struct Verify {
@@ -116,11 +117,11 @@ static Status check_hash(const char *path, const ManifestShard *shard, Error *er
 
 static Status check_shard(Verify *verify, const ManifestShard *shard, DatasetStats *stats, Error *error)
 {
-    char path[4096];
+    char path[PATH_SIZE];
     Shard *opened = NULL;
     ShardReader *reader = NULL;
-    snprintf(path, sizeof path, "%s/%s", verify->folder, shard->file);
-    Status status = check_hash(path, shard, error);
+    Status status = path_join(path, sizeof path, verify->folder, shard->file, error);
+    if (!status) status = check_hash(path, shard, error);
     if (!status) status = shard_open(&opened, path, &shard->summary, false, error);
     if (!status) status = shard_reader_create(&reader, opened, error);
     if (!status) check_records(verify, shard, reader, stats);

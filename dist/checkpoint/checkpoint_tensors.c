@@ -9,6 +9,7 @@
 #include <xxhash.h>
 
 #include "core/base/memory.h"
+#include "core/base/path.h"
 #include "core/model/safetensors.h"
 #include "core/model/weights.h"
 #include "dist/checkpoint/checkpoint.h"
@@ -133,9 +134,9 @@ static Status write_verified(const char *path, const char *name, const Safetenso
 {
     char whole[CHECKPOINT_PATH];
     Safetensors written = {0};
-    snprintf(whole, sizeof whole, "%.3990s/%s", path, name);
     snprintf(file->name, sizeof file->name, "%s", name);
-    Status status = safetensors_write(whole, tensors, count, metadata, error);
+    Status status = path_join(whole, sizeof whole, path, name, error);
+    if (!status) status = safetensors_write(whole, tensors, count, metadata, error);
     if (!status) status = safetensors_open(&written, whole, error);
     if (status) return status;
     Region *regions = memory_alloc(count, sizeof *regions, "reading a checkpoint back", error);
@@ -284,8 +285,8 @@ static Status load_moments(const Checkpoint *checkpoint, const ParamTable *table
         if (strncmp(checkpoint->files[i].name, "optimizer", 9) != 0) continue;
         char path[CHECKPOINT_PATH];
         Safetensors file = {0};
-        snprintf(path, sizeof path, "%.3990s/%s", checkpoint->path, checkpoint->files[i].name);
-        status = safetensors_open(&file, path, error);
+        status = path_join(path, sizeof path, checkpoint->path, checkpoint->files[i].name, error);
+        if (!status) status = safetensors_open(&file, path, error);
         for (int p = 0; !status && p < table->count; p++)
             for (int m = 0; !status && m < MOMENTS; m++)
                 if (moments[m])
@@ -318,8 +319,8 @@ static Status load_vector(const Checkpoint *checkpoint, const char *name, const 
 {
     char path[CHECKPOINT_PATH];
     WeightsReport report;
-    snprintf(path, sizeof path, "%.3990s/%s", checkpoint->path, name);
-    Status status = weights_load(path, table, vector, &report, error);
+    Status status = path_join(path, sizeof path, checkpoint->path, name, error);
+    if (!status) status = weights_load(path, table, vector, &report, error);
     if (!status && (report.head_dropped || report.positions_resized))
         status = error_set(error, STATUS_USAGE,
                            "%s: saved with another number of classes or another image size; a run goes on only with "

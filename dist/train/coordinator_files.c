@@ -1,6 +1,7 @@
 #include <stdio.h>
 
 #include "core/base/file.h"
+#include "core/base/path.h"
 #include "dist/train/coordinator_internal.h"
 #include "dist/train/run_folder.h"
 
@@ -13,8 +14,8 @@ Status coordinator_files(CoordinatorFiles *files, const CoordinatorSetup *setup,
 {
     char path[CHECKPOINT_PATH];
     size_t size;
-    Status status = run_path(files->folder, sizeof files->folder, setup->output, "checkpoints", error);
-    if (!status) status = run_path(path, sizeof path, setup->output, "config.yaml", error);
+    Status status = path_join(files->folder, sizeof files->folder, setup->output, "checkpoints", error);
+    if (!status) status = path_join(path, sizeof path, setup->output, "config.yaml", error);
     if (!status) status = file_read(path, 1 << 20, &files->config, &size, error);
     if (status) return status;
     snprintf(files->layout, sizeof files->layout, "%d ranks x %d threads", setup->world->size,

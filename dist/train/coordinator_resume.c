@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "core/base/file.h"
+#include "core/base/path.h"
 #include "dist/train/coordinator_internal.h"
 #include "dist/train/run_folder.h"
 
@@ -40,14 +41,14 @@ static Status open_asked(Coordinator *coordinator, const char *resume, Checkpoin
     if (strcmp(resume, "auto") == 0)
         return open_newest(coordinator, coordinator->files.folder, checkpoint, found, error);
     char path[CHECKPOINT_PATH];
-    Status status = run_path(path, sizeof path, resume, "manifest.json", error);
+    Status status = path_join(path, sizeof path, resume, "manifest.json", error);
     if (status) return status;
     if (file_exists(path)) {
         status = checkpoint_open(checkpoint, resume, error);
         *found = !status;
         return status;
     }
-    status = run_path(path, sizeof path, resume, "checkpoints", error);
+    status = path_join(path, sizeof path, resume, "checkpoints", error);
     if (!status) status = open_newest(coordinator, path, checkpoint, found, error);
     if (!status && !*found)
         status =

@@ -6,32 +6,24 @@
 #include <unistd.h>
 
 #include "core/base/file.h"
+#include "core/base/path.h"
 #include "core/model/params.h"
 #include "dist/checkpoint/checkpoint.h"
-
-enum { PATH = 1100 };
-
-Status run_path(char *path, size_t size, const char *folder, const char *name, Error *error)
-{
-    if ((size_t)snprintf(path, size, "%s/%s", folder, name) < size) return STATUS_OK;
-    return error_set(error, STATUS_USAGE, "%.100s...: the path of the run folder is too long", folder);
-}
 
 /* ---- what lies in the folder already */
 
 static bool has(const char *folder, const char *name)
 {
-    char path[PATH];
-    snprintf(path, sizeof path, "%s/%s", folder, name);
-    return file_exists(path);
+    char path[PATH_SIZE];
+    return path_join(path, sizeof path, folder, name, &(Error){0}) == STATUS_OK && file_exists(path);
 }
 
 static Status count_checkpoints(const char *folder, int *count, Error *error)
 {
-    char path[PATH];
+    char path[PATH_SIZE];
     int64_t *steps;
-    snprintf(path, sizeof path, "%s/checkpoints", folder);
-    Status status = checkpoint_list(path, &steps, count, error);
+    Status status = path_join(path, sizeof path, folder, "checkpoints", error);
+    if (!status) status = checkpoint_list(path, &steps, count, error);
     if (!status) free(steps);
     return status;
 }
@@ -109,7 +101,7 @@ Status run_open(Run *run, const char *folder, const Config *config, bool resume,
     char path[sizeof run->folder]; /* so that a folder whose files do not fit does not fit either */
     *run = (Run){0};
     snprintf(run->folder, sizeof run->folder, "%s", folder);
-    Status status = run_path(path, sizeof path, folder, "config.yaml", error);
+    Status status = path_join(path, sizeof path, folder, "config.yaml", error);
     run->made = !file_exists(folder);
     run->fresh = !has(folder, "config.yaml");
     if (!status) status = file_make_folders(folder, error);
@@ -126,11 +118,9 @@ void run_abandon(Run *run)
 {
     static const char *const MADE[] = {"config.yaml", "log.txt", "metrics.jsonl", "summary.csv", ".lock"};
     const bool ours = run->fresh && run->lock.taken;
-    char path[PATH];
-    for (size_t i = 0; ours && i < sizeof MADE / sizeof MADE[0]; i++) {
-        snprintf(path, sizeof path, "%s/%s", run->folder, MADE[i]);
-        unlink(path);
-    }
+    char path[PATH_SIZE];
+    for (size_t i = 0; ours && i < sizeof MADE / sizeof MADE[0]; i++)
+        if (path_join(path, sizeof path, run->folder, MADE[i], &(Error){0}) == STATUS_OK) unlink(path);
     if (run->made) rmdir(run->folder); /* only when it is empty */
     run_close(run);
 }

@@ -41,7 +41,4 @@ void run_close(Run *run); /* accepts a zeroed one */
  * if it was not there before. A folder that held a run already stays as it is. Also accepts a zeroed one. */
 void run_abandon(Run *run);
 
-/* FOLDER/name, in `path`. */
-Status run_path(char *path, size_t size, const char *folder, const char *name, Error *error);
-
 #endif

@@ -2,6 +2,7 @@
 
 #include <inttypes.h>
 
+#include "core/base/path.h"
 #include "dist/monitor/report.h"
 #include "dist/train/coordinator_server.h"
 #include "dist/train/same_run.h"
@@ -163,7 +164,7 @@ static void write_report(const Trainer *trainer)
     char path[CHECKPOINT_PATH];
     Error problem = {0};
     if (trainer->world->rank != 0) return;
-    Status status = run_path(path, sizeof path, trainer->options->output, "report.html", &problem);
+    Status status = path_join(path, sizeof path, trainer->options->output, "report.html", &problem);
     if (!status) status = report_write(trainer->options->output, path, &problem);
     if (status) log_write(trainer->log, LOG_WARNING, "no report: %s", problem.message);
 }

@@ -9,6 +9,7 @@
 
 #include "core/base/file.h"
 #include "core/base/memory.h"
+#include "core/base/path.h"
 #include "core/model/weights.h"
 #include "dist/train/provenance_collect.h"
 #include "dist/train/same_run.h"
@@ -37,7 +38,7 @@ static Status run_folder_open(Trainer *trainer, Error *error)
     char path[CHECKPOINT_PATH];
     const TrainOptions *options = trainer->options;
     bool leads = trainer->world->rank == 0;
-    Status status = run_path(path, sizeof path, options->output, "log.txt", error);
+    Status status = path_join(path, sizeof path, options->output, "log.txt", error);
     if (!status && leads)
         status = run_open(&trainer->run, options->output, trainer->config, options->resume, options->override, error);
     if (!status) status = log_file(trainer->log, path, error);
@@ -63,7 +64,7 @@ static Status metadata_make(Trainer *trainer, Error *error)
 {
     char path[CHECKPOINT_PATH];
     size_t size;
-    Status status = run_path(path, sizeof path, trainer->options->output, "config.yaml", error);
+    Status status = path_join(path, sizeof path, trainer->options->output, "config.yaml", error);
     if (!status) status = file_read(path, 1 << 20, &trainer->config_text, &size, error);
     if (status) return status;
     json_t *names = json_array();

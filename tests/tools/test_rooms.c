@@ -46,10 +46,12 @@ Test(rooms, every_room_has_a_readme)
     refused("rm core/kernels/README.md", "core/kernels: no README.md");
 }
 
-Test(rooms, memory_and_time_come_from_one_place)
+Test(rooms, memory_time_and_paths_come_from_one_place)
 {
     refused("echo 'void *f(void) { return malloc(1); }' >>dist/train/step.c",
             "void *f(void) { return malloc(1); }   <- core/base/memory.h allocates");
     refused("echo 'void f(struct timespec *t) { clock_gettime(CLOCK_REALTIME, t); }' >>data/loader/loader.c",
             "<- core/base/clock.h is the clock");
+    refused("echo '    snprintf(path, sizeof path, \"%s/%s\", folder, name);' >>tools/convert.c",
+            "<- core/base/path.h joins paths");
 }
