@@ -14,7 +14,7 @@
 #include "dist/comm/world.h"
 #include "tests/mpi/sums.h"
 
-enum { COUNT = 100000, PATIENCE = 60 };
+enum { COUNT = 100000, PATIENCE = 110 };
 
 static int asked, refused = -1; /* requests so far, and which of them is refused */
 
