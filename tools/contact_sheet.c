@@ -59,12 +59,12 @@ static Status paste_fitted(Sheet *sheet, int left, int top, Error *error)
 /* What the model is fed, (3, S, S), back to bytes: what lies beyond them, as noise does, is cut off. */
 static Status floats_to_image(Sheet *sheet, const float *floats, Error *error)
 {
-    const Normalise *normalise = &sheet->preprocess.normalise;
+    const Preprocess *fed = &sheet->preprocess;
     const int size = sheet->preprocess.config.img_size;
     Status status = image_reserve(&sheet->image, size, size, error);
     for (int i = 0; !status && i < 3 * size * size; i++) {
         int channel = i % 3;
-        float value = floats[channel * size * size + i / 3] * normalise->scale[channel] + normalise->shift[channel];
+        float value = floats[channel * size * size + i / 3] * fed->scale[channel] + fed->shift[channel];
         sheet->image.pixels[i] = value < 0 ? 0 : value > 255 ? 255 : (uint8_t)(value + 0.5f);
     }
     return status;

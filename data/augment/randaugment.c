@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "data/image/affine.h"
 #include "data/image/pixel_ops.h"
 
 static const double MAX_MAGNITUDE = 10.0;

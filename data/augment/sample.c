@@ -6,9 +6,9 @@
 
 #include "core/base/memory.h"
 #include "data/augment/crop.h"
-#include "data/augment/erase.h"
-#include "data/image/pixel_ops.h"
 #include "data/augment/color_jitter.h"
+#include "data/image/pixel_kernels.h"
+#include "data/image/pixel_ops.h"
 
 Status canvas_create(Canvas *canvas, int size, Error *error)
 {
@@ -34,9 +34,12 @@ Status preprocess_init(Preprocess *preprocess, const PipelineConfig *config, Err
     Status status = augment_check(config, error);
     if (!status) status = randaugment_parse(&preprocess->policy, config->aa, error);
     if (status) return status;
-    preprocess->normalise = normalise_make(config->mean, config->std);
     gaussian_table(&preprocess->normal);
-    for (int c = 0; c < 3; c++) preprocess->fill[c] = (uint8_t)fmin(255.0, rint(255.0 * config->mean[c]));
+    for (int c = 0; c < 3; c++) {
+        preprocess->shift[c] = (float)(config->mean[c] * 255);
+        preprocess->scale[c] = (float)(config->std[c] * 255);
+        preprocess->fill[c] = (uint8_t)fmin(255.0, rint(255.0 * config->mean[c]));
+    }
     return STATUS_OK;
 }
 
@@ -196,7 +199,9 @@ Status preprocess_train(const Preprocess *preprocess, PreprocessScratch *scratch
 static void normalise_rows(const Preprocess *preprocess, const uint8_t *pixels, int first, int rows, float *out)
 {
     const int64_t size = preprocess->config.img_size;
-    normalise_apply(&preprocess->normalise, pixels, rows * size, out + first * size, size * size);
+    for (int c = 0; c < 3; c++)
+        pixel_kernels()->normalise(pixels + c, rows * size, preprocess->shift[c], preprocess->scale[c],
+                                   out + (c * size + first) * size);
 }
 
 void preprocess_floats(const Preprocess *preprocess, const uint8_t *pixels, float *out)
@@ -254,11 +259,8 @@ Status preprocess_pair(const Preprocess *preprocess, PreprocessScratch *scratch,
         if (!image->bytes) continue;
         *broken = i;
         Status status =
-            preprocess->config.no_aug
-                ? preprocess_evaluate(preprocess, scratch, image->bytes, image->size, &canvases[i], error)
-                : decode_crop_flip(preprocess, scratch, image->bytes, image->size, image->key, &canvases[i], error);
+            preprocess_train(preprocess, scratch, image->bytes, image->size, image->key, &canvases[i], error);
         if (status) return status;
-        if (!preprocess->config.no_aug) augment(preprocess, image->key, &canvases[i]);
     }
     for (int i = 0; i < 2; i++) {
         const TrainImage *image = &images[i];

@@ -16,9 +16,8 @@
 #define DATA_AUGMENT_SAMPLE_H
 
 #include "data/image/image.h"
-#include "data/augment/gaussian.h"
+#include "data/augment/erase.h"
 #include "data/augment/mix.h"
-#include "data/augment/normalise.h"
 #include "data/augment/augment.h"
 #include "data/augment/randaugment.h"
 #include "data/image/resize.h"
@@ -26,7 +25,8 @@
 typedef struct Preprocess {
     PipelineConfig config;
     RandAugment policy;
-    Normalise normalise;
+    float shift[3],
+        scale[3]; /* 255 mean, 255 std: normalised is (x - shift) / scale, with the roundings of timm's loader */
     GaussianTable normal;
     uint8_t fill[3]; /* what geometric operations leave outside the image: the mean colour */
 } Preprocess;

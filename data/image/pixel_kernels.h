@@ -17,6 +17,9 @@ typedef struct PixelKernels {
     void (*solarize)(uint8_t *bytes, int64_t count, int threshold);
     void (*solarize_add)(uint8_t *bytes, int64_t count, int amount);
     void (*keep_bits)(uint8_t *bytes, int64_t count, uint8_t mask);
+    /* One channel: bytes 0, 3, 6 ... of `pixels`, `count` of them, as (byte - shift) / scale. AVX2 writes past the caches:
+     * the batch is read much later, and what the next image needs stays in them. */
+    void (*normalise)(const uint8_t *pixels, int64_t count, float shift, float scale, float *out);
     int64_t (*luma_sum)(const uint8_t *pixels, int64_t count); /* (count, 3) */
 } PixelKernels;
 

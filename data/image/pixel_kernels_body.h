@@ -70,4 +70,12 @@ static int64_t luma_sum(const uint8_t *pixels, int64_t count)
     return sum;
 }
 
-const PixelKernels PIXEL_KERNELS = {mixup, color, sharpen, solarize, solarize_add, keep_bits, luma_sum};
+static void normalise(const uint8_t *pixels, int64_t count, float shift, float scale, float *out)
+{
+    for (int64_t i = 0; i < count; i++) out[i] = ((float)pixels[3 * i] - shift) / scale;
+}
+
+#ifndef NORMALISE /* by whoever has a faster one */
+#define NORMALISE normalise
+#endif
+const PixelKernels PIXEL_KERNELS = {mixup, color, sharpen, solarize, solarize_add, keep_bits, NORMALISE, luma_sum};

@@ -1,9 +1,10 @@
-/* pixel_ops.h: the colour operations of RandAugment and colour jitter, equal to Pillow's (ImageOps, ImageEnhance) in
+/* pixel_ops.h: the operations of RandAugment and colour jitter, equal to Pillow's (ImageOps, ImageEnhance, transform) in
  * every byte. All work on interleaved RGB. Most map each byte through a table of its channel, in place. */
 #ifndef DATA_IMAGE_PIXEL_OPS_H
 #define DATA_IMAGE_PIXEL_OPS_H
 
 #include <stdint.h>
+#include "data/image/interpolation.h"
 
 /* pixels: (count, 3), in place */
 void imageops_auto_contrast(uint8_t *pixels, int64_t count);
@@ -21,5 +22,23 @@ void imageops_sharpness(const uint8_t *in, int width, int height, double factor,
 
 void imageops_flip_horizontal(uint8_t *pixels, int width, int height); /* (height, width, 3) */
 void imageops_flip_vertical(uint8_t *pixels, int width, int height);
+
+/* Pillow's affine transform with bilinear or bicubic sampling.
+ *
+ * Output pixel (x, y) is read at (m0 (x+.5) + m1 (y+.5) + m2, m3 (x+.5) + m4 (y+.5) + m5); where that lies outside the
+ * image the output is the fill colour. Samples near the edge repeat it. Everything is in double, truncated to a byte at
+ * the end, so the order of operations is part of the result. */
+typedef struct Affine {
+    double m[6];
+} Affine;
+
+Affine affine_rotate(double degrees, int width, int height); /* counter-clockwise, about the centre, as Image.rotate */
+Affine affine_shear_x(double factor);
+Affine affine_shear_y(double factor);
+Affine affine_translate(double x, double y); /* pixels; positive moves the content left and up */
+
+/* in, out: (height, width, 3), distinct. */
+void affine_apply(const Affine *affine, const uint8_t *in, int width, int height, Interpolation filter,
+                  const uint8_t fill[3], uint8_t *out);
 
 #endif

@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "data/image/affine.h"
 #include "data/image/pixel_ops.h"
 #include "data/augment/color_jitter.h"
 #include "data/image/pixel_kernels.h"

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/base/file.h"
+#include "data/image/pixel_kernels.h"
 #include "data/image/pixel_ops.h"
 #include "data/augment/sample.h"
 #include "data/dataset/shard.h"
@@ -105,8 +106,8 @@ Test(pipeline, vector_and_portable_normalisation_agree)
         for (int i = 0; i < 3 * count; i++) pixels[i] = (uint8_t)(37 * i + 11 * count);
         for (int c = 0; c < 3 && count > 0; c++) {
             float *out = fast + (count + c) % 8;
-            normalise_plane(pixels + c, count, 123.675f, 58.395f, slow);
-            normalise_plane_avx2(pixels + c, count, 123.675f, 58.395f, out);
+            pixel_kernels_portable.normalise(pixels + c, count, 123.675f, 58.395f, slow);
+            pixel_kernels_avx2.normalise(pixels + c, count, 123.675f, 58.395f, out);
             cr_assert_eq(memcmp(slow, out, (size_t)count * sizeof(float)), 0, "%d values", count);
         }
         free(pixels);
