@@ -183,7 +183,7 @@ install: $(BUILD)/t2t
 	install -m 755 tools/pth2safetensors $(DESTDIR)$(PREFIX)/bin/pth2safetensors
 	install -d $(DESTDIR)$(PREFIX)/share/t2t/configs $(DESTDIR)$(PREFIX)/share/t2t/jobs
 	install -m 644 configs/*.yaml $(DESTDIR)$(PREFIX)/share/t2t/configs
-	install -m 755 $$(find jobs -maxdepth 1 -type f ! -name README.md ! -name '*.def') $(DESTDIR)$(PREFIX)/share/t2t/jobs
+	install -m 755 $$(find jobs -maxdepth 1 -type f ! -name '*.md' ! -name '*.def') $(DESTDIR)$(PREFIX)/share/t2t/jobs
 	tools/manual man $(BUILD)/t2t $(DESTDIR)$(PREFIX)/share/man/man1
 	install -d $(DESTDIR)$(PREFIX)/share/bash-completion/completions
 	tools/manual completion $(BUILD)/t2t >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/t2t
