@@ -116,7 +116,7 @@ static const double CLEARLY = 0.95; /* of the tree's time */
 /* Seconds of the slowest rank. */
 static Status time_sum(Internode *between, bool by_tree, float *zeros, int64_t count, double *seconds, Error *error)
 {
-    MPI_Comm comm = between->ring.comm;
+    MPI_Comm comm = between->ring.window.comm;
     int code = MPI_Barrier(comm);
     double begin = clock_seconds();
     internode_start(between, by_tree, RING_ALL, zeros, NULL, (RingPart){0, count}, NULL);

@@ -26,13 +26,7 @@
 #ifndef DIST_COMM_RING_H
 #define DIST_COMM_RING_H
 
-#include <mpi.h>
-#include <stdbool.h>
-#include <stdint.h>
-#include "core/base/status.h"
-#include "dist/comm/compression.h"
-
-enum { RING_WINDOW = 8 }; /* most messages under way in each direction */
+#include "dist/comm/message_window.h"
 
 typedef struct RingPart {
     int64_t begin, end; /* floats of the vector */
@@ -45,25 +39,18 @@ typedef enum RingPhases {
 } RingPhases;
 
 typedef struct Ring {
-    MPI_Comm comm; /* the caller's */
+    MessageWindow window;
     int rank, size, tag;
-    WireType wire;
-    bool local;        /* all ranks are on one node */
-    int64_t max_chunk; /* floats of the largest message; may be changed between sums, down from its initial value */
-    int64_t max_wave;  /* messages of a part in one wave; may be changed between sums */
-    int64_t room;      /* floats of all messages under way in one direction */
+    int64_t max_wave; /* messages of a part in one wave; may be changed between sums */
 
     float *vector; /* the sum under way */
     float *residual;
     const RingPart *parts;
-    int64_t chunk, wave;                   /* floats per message; messages per step of a wave */
-    int64_t first_step, steps;             /* of each wave */
-    int window;                            /* messages under way in each direction */
-    int64_t last;                          /* messages count up from 0 to here, the same in both directions: */
-    int64_t posted, received;              /* receives posted, and finished with their sum */
-    int64_t sent, flushed;                 /* sends posted, and finished */
-    MPI_Request requests[2 * RING_WINDOW]; /* of receives, of sends; MPI_REQUEST_NULL: finished */
-    float *memory;                         /* (room) a window of chunks to receive into, and halves to send from */
+    int64_t wave;              /* messages per step of a wave */
+    int64_t first_step, steps; /* of each wave */
+    int64_t last;              /* messages count up from 0 to here, the same in both directions: */
+    int64_t posted, received;  /* receives posted, and finished with their sum */
+    int64_t sent, flushed;     /* sends posted, and finished */
 } Ring;
 
 Status ring_create(Ring *ring, MPI_Comm comm, int tag, WireType wire, Error *error); /* collective */

@@ -58,23 +58,16 @@ typedef struct TreeLane {
     TreeStep steps[TREE_STEPS];
     TreeCursor posted, taken, sent; /* receives posted, and finished with their sum; sends posted */
     int64_t flushed;                /* sends finished */
-    MPI_Request requests[2 * RING_WINDOW];
-    float *memory; /* a window of messages to receive into, and halves to send from */
+    MessageWindow window;
 } TreeLane;
 
 typedef struct Tree {
-    MPI_Comm comm; /* the caller's */
     int rank, size, tag;
     WireType wire;
-    bool local;        /* all ranks are on one node */
-    int64_t max_chunk; /* floats of the largest message; may be changed between sums, down from its initial value */
-    int64_t doubling;  /* floats up to which fp32 is exchanged whole; may be changed between sums, never the bits */
-    int64_t room;      /* floats of a lane's memory */
+    int64_t doubling; /* floats up to which fp32 is exchanged whole; may be changed between sums, never the bits */
 
     float *vector; /* the sum under way */
     float *residual;
-    int64_t chunk;
-    int window;
     int lane_count; /* in which this rank is */
     TreeLane lanes[TREE_LANES];
 } Tree;

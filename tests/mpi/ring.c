@@ -10,8 +10,8 @@ static bool sum_of(Ring *ring, int64_t count, int round)
 {
     char what[96];
     snprintf(what, sizeof what, "%d ranks, %lld floats, chunks of %lld, waves of %lld", ring->size, (long long)count,
-             (long long)ring->max_chunk, (long long)ring->max_wave);
-    double tolerance = ring->wire == WIRE_FP32 ? 1e-6 : ring->size * 0x1p-8; /* bf16: each rank rounds once */
+             (long long)ring->window.max_chunk, (long long)ring->max_wave);
+    double tolerance = ring->window.wire == WIRE_FP32 ? 1e-6 : ring->size * 0x1p-8; /* bf16: each rank rounds once */
     float *vector = malloc((size_t)(count + 2) * sizeof *vector);
     sums_fill(vector, count, ring->rank, round);
     vector[count] = vector[count + 1] = 12345; /* must stay */
@@ -56,15 +56,15 @@ static bool laps_of(Ring *ring)
     static const int64_t LAPS[] = {1, 3, 8, 1 << 20};
     bool good = true;
     int round = 0;
-    int64_t max_chunk = ring->max_chunk, max_wave = ring->max_wave;
-    ring->max_chunk = 48;
+    int64_t max_chunk = ring->window.max_chunk, max_wave = ring->max_wave;
+    ring->window.max_chunk = 48;
     for (size_t i = 0; i < sizeof LAPS / sizeof LAPS[0]; i++) {
         ring->max_wave = LAPS[i];
         for (int64_t count = 0; count < 20000; count = count * 3 + 5) good = sum_of(ring, count, round++) && good;
-        for (int owner = 0; owner < ring->size && ring->wire == WIRE_FP32; owner++)
+        for (int owner = 0; owner < ring->size && ring->window.wire == WIRE_FP32; owner++)
             good = phases_of(ring, owner) && good;
     }
-    ring->max_chunk = max_chunk;
+    ring->window.max_chunk = max_chunk;
     ring->max_wave = max_wave;
     return good;
 }

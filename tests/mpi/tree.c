@@ -16,7 +16,7 @@ static bool sum_of(Tree *tree, int64_t count, int round)
 {
     char what[96];
     snprintf(what, sizeof what, "%d ranks, %lld floats, chunks of %lld, doubling %lld", tree->size, (long long)count,
-             (long long)tree->max_chunk, (long long)tree->doubling);
+             (long long)tree->lanes[0].window.max_chunk, (long long)tree->doubling);
     float *vector = malloc((size_t)(count + 2) * sizeof *vector);
     sums_fill(vector, count, tree->rank, round);
     vector[count] = vector[count + 1] = 12345; /* must stay */
@@ -108,13 +108,18 @@ static bool same_both_ways(Tree *tree, int64_t count)
     return good && same;
 }
 
+static void set_chunk(Tree *tree, int64_t max_chunk)
+{
+    for (int i = 0; i < tree->lane_count; i++) tree->lanes[i].window.max_chunk = max_chunk;
+}
+
 static bool variants_of(Tree *tree)
 {
     bool good = true;
     int round = 0;
-    int64_t max_chunk = tree->max_chunk, doubling = tree->doubling;
+    int64_t max_chunk = tree->lanes[0].window.max_chunk, doubling = tree->doubling;
     for (int way = 0; way < 3; way++) {
-        tree->max_chunk = way == 0 ? 48 : max_chunk; /* far more messages than the window holds */
+        set_chunk(tree, way == 0 ? 48 : max_chunk); /* far more messages than the window holds */
         tree->doubling = way == 1 ? 0 : way == 2 ? 300 : doubling;
         for (int64_t count = 0; count < 20000; count = count * 3 + 5) good = sum_of(tree, count, round++) && good;
         for (int heavy = 0; heavy < tree->size && tree->wire == WIRE_FP32; heavy++) {
@@ -122,7 +127,7 @@ static bool variants_of(Tree *tree)
             good = slices_of(tree, heavy, (RingPart){7, 20011}) && good;
         }
     }
-    tree->max_chunk = max_chunk;
+    set_chunk(tree, max_chunk);
     tree->doubling = doubling;
     return good;
 }

@@ -143,15 +143,17 @@ static void print_plan(const PlanArguments *arguments, const PlanJob *job, const
     double memory = found->activations * (double)plan->images + found->vectors + 4 * (double)job->floats;
     const char *way = job->nodes == 1 ? "-" : plan->tree ? "tree" : "ring";
     if (arguments->json) {
-        printf("%s\n  {\"model\": \"%s\", \"network\": \"%s\", \"nodes\": %d, \"cores\": %d, \"ranks_per_node\": %d, "
+        printf("%s\n  {\"model\": \"%s\", \"network\": \"%s\", \"latency_ns\": %.6g, \"mb_per_s\": %.6g, \"nodes\": "
+               "%d, \"cores\": %d, \"ranks_per_node\": %d, "
                "\"batch\": %" PRId64 ", \"images_per_rank\": %" PRId64 ", \"image_core_us\": %.6g, "
                "\"compute_ms\": %.5g, \"straggle_ms\": %.5g, \"exposed_ms\": %.5g, \"update_ms\": %.5g, "
                "\"step_ms\": %.5g, \"images_per_s\": %.5g, \"efficiency\": %.4f, \"hours\": %.5g, "
                "\"core_hours\": %.6g, \"allreduce\": \"%s\", \"bucket_mb\": %g",
-               first ? "[" : ",", arguments->config.model.name, job->network.name, job->nodes, job->cores,
-               job->ranks_per_node, job->batch, plan->images, 1e6 * job->image_seconds, 1e3 * plan->compute,
-               1e3 * plan->straggle, 1e3 * plan->exposed, 1e3 * plan->update, 1e3 * plan->step, plan->images_per_second,
-               plan->efficiency, plan->hours, plan->core_hours, way, plan->bucket_mb);
+               first ? "[" : ",", arguments->config.model.name, job->network.name, 1e9 * job->network.latency,
+               1e-6 * job->network.bandwidth, job->nodes, job->cores, job->ranks_per_node, job->batch, plan->images,
+               1e6 * job->image_seconds, 1e3 * plan->compute, 1e3 * plan->straggle, 1e3 * plan->exposed,
+               1e3 * plan->update, 1e3 * plan->step, plan->images_per_second, plan->efficiency, plan->hours,
+               plan->core_hours, way, plan->bucket_mb);
         if (found->batch) printf(", \"memory_mb\": %.0f", memory / (1 << 20));
         printf("}");
         return;
