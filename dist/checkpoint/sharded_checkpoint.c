@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "core/base/memory.h"
+#include "dist/comm/world.h"
 
 enum { TAG_PART = 120, IDLE_MICROSECONDS = 1000 };
 
@@ -32,7 +33,8 @@ Status sharded_checkpoint_create(ShardedCheckpoint *sharded, MPI_Comm comm, int 
 void sharded_checkpoint_free(ShardedCheckpoint *sharded)
 {
     writer_free(sharded->writer);
-    if (sharded->message && sharded->sending != MPI_REQUEST_NULL) MPI_Wait(&sharded->sending, MPI_STATUS_IGNORE);
+    if (sharded->message && sharded->sending != MPI_REQUEST_NULL)
+        (void)MPI_Wait(&sharded->sending, MPI_STATUS_IGNORE); /* nobody is left to be told */
     free(sharded->message);
     free(sharded->parts);
     *sharded = (ShardedCheckpoint){0};
@@ -68,15 +70,32 @@ static void merge(ShardedCheckpoint *sharded, const WriterReport *report)
     if (report->unpruned[0]) memcpy(whole->unpruned, report->unpruned, sizeof whole->unpruned);
 }
 
+/* Parts that cannot be heard of are parts that failed: nobody waits for them, and the checkpoint is abandoned. */
+static void give_up_parts(ShardedCheckpoint *sharded, int code)
+{
+    WriterReport lost = {.step = sharded->report.step};
+    lost.status = world_mpi_failed(code, "hearing of a checkpoint's parts", &lost.error);
+    memset(sharded->parts + sharded->received, 0,
+           (size_t)(sharded->others - sharded->received) * sizeof *sharded->parts);
+    sharded->received = sharded->others;
+    merge(sharded, &lost);
+}
+
 static void receive_parts(ShardedCheckpoint *sharded)
 {
     while (sharded->received < sharded->others) {
         PartReport part;
         MPI_Status from;
         int there = 0;
-        MPI_Iprobe(MPI_ANY_SOURCE, TAG_PART, sharded->comm, &there, &from);
-        if (!there) return;
-        MPI_Recv(&part, (int)sizeof part, MPI_BYTE, from.MPI_SOURCE, TAG_PART, sharded->comm, MPI_STATUS_IGNORE);
+        int code = MPI_Iprobe(MPI_ANY_SOURCE, TAG_PART, sharded->comm, &there, &from);
+        if (code == MPI_SUCCESS && !there) return;
+        if (code == MPI_SUCCESS)
+            code = MPI_Recv(&part, (int)sizeof part, MPI_BYTE, from.MPI_SOURCE, TAG_PART, sharded->comm,
+                            MPI_STATUS_IGNORE);
+        if (code != MPI_SUCCESS) {
+            give_up_parts(sharded, code);
+            return;
+        }
         WriterReport report = {.status = part.status,
                                .copy_seconds = part.copy_seconds,
                                .write_seconds = part.write_seconds,
@@ -107,9 +126,11 @@ static bool poll_head(ShardedCheckpoint *sharded)
     return true;
 }
 
+/* A report that MPI cannot send is over, too: the head cannot hear of it, and says so. */
 static bool poll_part(ShardedCheckpoint *sharded)
 {
     WriterReport report;
+    int code = MPI_SUCCESS, sent = 0;
     if (!sharded->own_done) {
         if (!writer_collect(sharded->writer, WRITER_CHECKPOINT, &report)) return false;
         sharded->own_done = true;
@@ -118,12 +139,12 @@ static bool poll_part(ShardedCheckpoint *sharded)
                                          .write_seconds = report.write_seconds,
                                          .part = report.part};
         snprintf(sharded->message->message, sizeof sharded->message->message, "%.1000s", report.error.message);
-        MPI_Isend(sharded->message, (int)sizeof *sharded->message, MPI_BYTE, sharded->head, TAG_PART, sharded->comm,
-                  &sharded->sending);
+        code = MPI_Isend(sharded->message, (int)sizeof *sharded->message, MPI_BYTE, sharded->head, TAG_PART,
+                         sharded->comm, &sharded->sending);
     }
-    int sent;
-    MPI_Test(&sharded->sending, &sent, MPI_STATUS_IGNORE);
-    return sent;
+    if (code == MPI_SUCCESS) code = MPI_Test(&sharded->sending, &sent, MPI_STATUS_IGNORE);
+    if (code != MPI_SUCCESS) sharded->sending = MPI_REQUEST_NULL;
+    return sent || code != MPI_SUCCESS;
 }
 
 bool sharded_checkpoint_poll(ShardedCheckpoint *sharded, WriterReport *report)

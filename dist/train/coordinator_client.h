@@ -22,6 +22,10 @@ void coordinator_client_request(CoordinatorClient *client, Pool *pool, RequestKi
                                 const RunPosition *position);
 int64_t coordinator_client_step(const CoordinatorClient *client); /* of the snapshot sent last; -1: none */
 
-bool coordinator_client_response(CoordinatorClient *client, Response *response, bool wait); /* false: none is there */
+/* false: none is there, or none can come. */
+bool coordinator_client_response(CoordinatorClient *client, Response *response, bool wait);
+
+/* Whether the server can be reached: what MPI said first, or STATUS_OK. After a failure requests do nothing. */
+Status coordinator_client_status(const CoordinatorClient *client, Error *error);
 
 #endif

@@ -81,6 +81,16 @@ static void take_response(Coordinator *coordinator, const Response *response)
     }
 }
 
+/* What was requested of a server that cannot be reached counts as a checkpoint that failed. */
+static void check_connection(Coordinator *coordinator)
+{
+    WriterReport lost = {.step = coordinator_client_step(coordinator->remote.client)};
+    lost.status = coordinator_client_status(coordinator->remote.client, &lost.error);
+    if (!lost.status || (!coordinator->remote.writing && !coordinator->remote.validating)) return;
+    coordinator->remote.writing = coordinator->remote.validating = false;
+    coordinator_log_checkpoint(coordinator, &lost);
+}
+
 static void remote_collect(Coordinator *coordinator)
 {
     WriterReport report;
@@ -89,6 +99,7 @@ static void remote_collect(Coordinator *coordinator)
     if (!coordinator->is_root) return;
     while (coordinator_client_response(coordinator->remote.client, &response, false))
         take_response(coordinator, &response);
+    check_connection(coordinator);
 }
 
 /* ---- checkpoints */
@@ -122,24 +133,20 @@ static void remote_drain(Coordinator *coordinator)
 /* A validation that is under way ends, or is cancelled when a signal has come. */
 static void remote_end_run(Coordinator *coordinator, RunPosition *position)
 {
-    CoordinatorClient *client = coordinator->remote.client;
-    Response response;
+    Response response = {.kind = RESPONSE_SIGNAL};
     bool cancelled = false;
-    while (coordinator->remote.validating) {
+    for (remote_collect(coordinator); coordinator->remote.validating; remote_collect(coordinator)) {
         if (signals_caught() && !cancelled) {
             cancelled = true;
             request(coordinator, REQUEST_CANCEL, NULL, position);
         }
-        if (coordinator_client_response(client, &response, false))
-            take_response(coordinator, &response);
-        else
-            usleep(FINISH_MICROSECONDS);
+        usleep(FINISH_MICROSECONDS);
     }
     request(coordinator, REQUEST_FINISH, NULL, position);
-    do {
-        coordinator_client_response(client, &response, true);
+    while (response.kind != RESPONSE_FINISHED) {
+        if (!coordinator_client_response(coordinator->remote.client, &response, true)) return;
         take_response(coordinator, &response);
-    } while (response.kind != RESPONSE_FINISHED);
+    }
     position->validated = response.position.validated;
     position->best_epoch = response.position.best_epoch;
     position->best_top1 = response.position.best_top1;

@@ -5,6 +5,7 @@
 
 #include "core/base/memory.h"
 #include "dist/checkpoint/sharded_checkpoint.h"
+#include "dist/comm/world.h"
 #include "dist/train/coordinator_internal.h"
 #include "dist/train/coordinator_protocol.h"
 #include "dist/train/signals.h"
@@ -26,6 +27,7 @@ struct CoordinatorServer {
     Model *models[2]; /* raw, averaged */
     int model_count;
     ShardedCheckpoint sharded;
+    Error error; /* what MPI said when the client could not be reached; then the server ends */
 };
 
 /* With `reproducible`, in the batches in which ranks that train would validate. */
@@ -93,9 +95,11 @@ static RunPosition with_best(const CoordinatorServer *server, RunPosition positi
 
 /* ---- responses */
 
-static void respond(const CoordinatorServer *server, const Response *response)
+static void respond(CoordinatorServer *server, const Response *response)
 {
-    MPI_Send(response, (int)sizeof *response, MPI_BYTE, CLIENT_RANK, TAG_RESPONSE, server->setup.job);
+    if (server->error.status) return;
+    int code = MPI_Send(response, (int)sizeof *response, MPI_BYTE, CLIENT_RANK, TAG_RESPONSE, server->setup.job);
+    if (code != MPI_SUCCESS) world_mpi_failed(code, "a response of the coordinator", &server->error);
 }
 
 /* What the writer has done meanwhile. */
@@ -139,14 +143,19 @@ static void drain(CoordinatorServer *server)
 
 /* ---- requests */
 
+static bool receive_part(CoordinatorServer *server, void *part, int count, MPI_Datatype type, int tag)
+{
+    int code = MPI_Recv(part, count, type, CLIENT_RANK, tag, server->setup.job, MPI_STATUS_IGNORE);
+    if (code != MPI_SUCCESS) world_mpi_failed(code, "a request to the coordinator", &server->error);
+    return code == MPI_SUCCESS;
+}
+
 static void receive_snapshot(CoordinatorServer *server, const Request *request)
 {
     float *parts[SNAPSHOT_VECTORS] = {server->snapshot.weights, server->snapshot.ema, server->snapshot.moment1,
                                       server->snapshot.moment2};
     for (int i = 0; i < SNAPSHOT_VECTORS; i++)
-        if (parts[i])
-            MPI_Recv(parts[i], (int)server->setup.table->size, MPI_FLOAT, CLIENT_RANK, TAG_VECTOR, server->setup.job,
-                     MPI_STATUS_IGNORE);
+        if (parts[i] && !receive_part(server, parts[i], (int)server->setup.table->size, MPI_FLOAT, TAG_VECTOR)) return;
     server->position = request->position;
 }
 
@@ -154,14 +163,16 @@ static void receive_snapshot(CoordinatorServer *server, const Request *request)
 static void poll_requests(CoordinatorServer *server)
 {
     const CoordinatorSetup *setup = &server->setup;
-    int there = 0;
+    int there = 0, code = MPI_SUCCESS;
     report_writes(server);
     report_signal(server);
-    if (!server->has_request) MPI_Iprobe(CLIENT_RANK, TAG_REQUEST, setup->job, &there, MPI_STATUS_IGNORE);
-    if (!there) return;
+    if (!server->has_request) code = MPI_Iprobe(CLIENT_RANK, TAG_REQUEST, setup->job, &there, MPI_STATUS_IGNORE);
+    if (code != MPI_SUCCESS) world_mpi_failed(code, "asking for requests to the coordinator", &server->error);
+    if (!there || server->error.status) return;
     Request *request = &server->request;
-    MPI_Recv(request, (int)sizeof *request, MPI_BYTE, CLIENT_RANK, TAG_REQUEST, setup->job, MPI_STATUS_IGNORE);
+    if (!receive_part(server, request, (int)sizeof *request, MPI_BYTE, TAG_REQUEST)) return;
     if (request->snapshot) receive_snapshot(server, request);
+    if (server->error.status) return;
     if (request->kind == REQUEST_CHECKPOINT) {
         const RunPosition position = with_best(server, server->position);
         sharded_checkpoint_begin(&server->sharded, setup->pool, &server->snapshot, &position);
@@ -177,7 +188,8 @@ static bool validation_ends(void *context)
 {
     CoordinatorServer *server = context;
     poll_requests(server);
-    return server->cancelled || signals_caught() || (server->has_request && server->request.kind == REQUEST_QUIT);
+    return server->error.status || server->cancelled || signals_caught() ||
+           (server->has_request && server->request.kind == REQUEST_QUIT);
 }
 
 /* The validation is in the client's record; only then may a checkpoint say that it is done. */
@@ -226,19 +238,22 @@ static void finish(CoordinatorServer *server, const RunPosition *position)
 
 static Request next_request(CoordinatorServer *server)
 {
-    for (poll_requests(server); !server->has_request; poll_requests(server)) usleep(IDLE_MICROSECONDS);
+    for (poll_requests(server); !server->has_request && !server->error.status; poll_requests(server))
+        usleep(IDLE_MICROSECONDS);
     server->has_request = false;
     return server->request;
 }
 
-void coordinator_server_run(CoordinatorServer *server)
+Status coordinator_server_run(CoordinatorServer *server, Error *error)
 {
     Request request = {.kind = REQUEST_BEGIN};
     while (request.kind != REQUEST_QUIT) {
         request = next_request(server);
+        if (server->error.status) return error_set(error, server->error.status, "%s", server->error.message);
         if (request.kind == REQUEST_BEGIN) server->best = request.position;
         if (request.kind == REQUEST_VALIDATE) validate(server, &request.position);
         if (request.kind == REQUEST_ACK) acknowledged(server, &request.position);
         if (request.kind == REQUEST_FINISH) finish(server, &request.position);
     }
+    return STATUS_OK;
 }

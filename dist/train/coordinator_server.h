@@ -11,7 +11,7 @@
  *
  *     coordinator_server_create(&server, &setup, error);
  *     ... all ranks agree that creation succeeded ...
- *     coordinator_server_run(server);                     // until REQUEST_QUIT
+ *     coordinator_server_run(server, error);              // until REQUEST_QUIT
  *     coordinator_server_free(server);
  */
 #ifndef DIST_TRAIN_COORDINATOR_SERVER_H
@@ -25,6 +25,7 @@ typedef struct CoordinatorServer CoordinatorServer;
 Status coordinator_server_create(CoordinatorServer **server, const CoordinatorSetup *setup, Error *error);
 void coordinator_server_free(CoordinatorServer *server); /* accepts NULL */
 
-void coordinator_server_run(CoordinatorServer *server);
+/* Until REQUEST_QUIT; STATUS_FAILED when the client cannot be reached. */
+Status coordinator_server_run(CoordinatorServer *server, Error *error);
 
 #endif

@@ -7,6 +7,7 @@
 
 #include "core/base/memory.h"
 #include "core/optim/loss.h"
+#include "dist/comm/world.h"
 #include "dist/train/signals.h"
 
 enum { MAX_MODELS = 2, SUMS = 4 };
@@ -90,12 +91,21 @@ static Status evaluate_batch(Work *work, Model *const *models, int count, bool *
 }
 
 /* The largest of the ranks' statuses; all ranks return the same. */
-static Status agree(const EvaluateConfig *config, Status status)
+static Status agree(const EvaluateConfig *config, Status status, Error *error)
 {
     int mine = status, worst = 0;
     if (!mine && config->stop && config->stop(config->context)) mine = STATUS_STOPPED;
-    MPI_Allreduce(&mine, &worst, 1, MPI_INT, MPI_MAX, config->comm);
-    return (Status)worst;
+    int code = MPI_Allreduce(&mine, &worst, 1, MPI_INT, MPI_MAX, config->comm);
+    return code == MPI_SUCCESS ? (Status)worst : world_mpi_failed(code, "agreeing on a validation", error);
+}
+
+static Status sum_over_ranks(Work *work, const EvaluateConfig *config, Error *error)
+{
+    int code = MPI_Allreduce(MPI_IN_PLACE, work->sums, MAX_MODELS * SUMS, MPI_DOUBLE, MPI_SUM, config->comm);
+    if (code == MPI_SUCCESS && config->confusion)
+        code = MPI_Allreduce(MPI_IN_PLACE, config->confusion, work->classes * work->classes, MPI_INT64_T, MPI_SUM,
+                             config->comm);
+    return code == MPI_SUCCESS ? STATUS_OK : world_mpi_failed(code, "adding up a validation", error);
 }
 
 static Status work_create(Work *work, const EvaluateConfig *config, int classes, int64_t begin, int64_t end,
@@ -135,18 +145,15 @@ Status evaluate(const EvaluateConfig *config, Model *const *models, int count, E
     Work work = {.pool = config->pool, .confusion = config->confusion};
     bool ended = begin == end;
     Status status = work_create(&work, config, model_config(models[0])->num_classes, begin, end, error);
-    status = agree(config, status);
+    status = agree(config, status, error);
     for (int64_t done = 0; !status && done < most; done += config->batch) {
         Status mine = ended ? STATUS_OK : evaluate_batch(&work, models, count, &ended, error);
-        status = agree(config, mine);
+        status = agree(config, mine, error);
         int64_t seen = (done + config->batch) * ranks;
         if (!status && config->progress) config->progress(config->context, seen < images ? seen : images, images);
     }
+    if (!status) status = sum_over_ranks(&work, config, error);
     if (!status) {
-        MPI_Allreduce(MPI_IN_PLACE, work.sums, MAX_MODELS * SUMS, MPI_DOUBLE, MPI_SUM, config->comm);
-        if (config->confusion)
-            MPI_Allreduce(MPI_IN_PLACE, config->confusion, work.classes * work.classes, MPI_INT64_T, MPI_SUM,
-                          config->comm);
         for (int i = 0; i < count; i++)
             results[i] = (Evaluation){(int64_t)work.sums[i][0], (int64_t)work.sums[i][1], (int64_t)work.sums[i][2],
                                       work.sums[i][3]};

@@ -180,7 +180,7 @@ static Status serve(Trainer *trainer, Error *error)
     Status status = params_build(&table, &trainer->config->model, error);
     if (!status) status = coordinator_server_create(&server, &setup, error);
     status = agree_on_creation(trainer, status, error);
-    if (!status) coordinator_server_run(server);
+    if (!status) status = coordinator_server_run(server, error);
     coordinator_server_free(server);
     params_free(&table);
     return status;

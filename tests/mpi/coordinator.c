@@ -33,7 +33,7 @@ static void serve(const CoordinatorSetup *setup)
     CoordinatorServer *server;
     Error error = {0};
     NEED(coordinator_server_create(&server, setup, &error) == STATUS_OK, "%s", error.message);
-    coordinator_server_run(server);
+    NEED(coordinator_server_run(server, &error) == STATUS_OK, "%s", error.message);
     coordinator_server_free(server);
 }
 

@@ -74,6 +74,26 @@ static void check_cancel(TinyRun *run, CoordinatorClient *client, RunPosition po
     NEED(status == STATUS_STOPPED || status == STATUS_OK, "status %d", (int)status);
 }
 
+/* A server that is no rank of the communicator: MPI says so, nobody waits, and nothing more is sent. */
+static void check_unreachable(TinyRun *run, const CoordinatorSetup *setup)
+{
+    enum { NOBODY = 7 };
+    CoordinatorClient *client;
+    Response response;
+    MPI_Comm comm;
+    Error error = {0};
+    MPI_Comm_dup(MPI_COMM_SELF, &comm);
+    MPI_Comm_set_errhandler(comm, MPI_ERRORS_RETURN);
+    Status status = coordinator_client_create(&client, comm, NOBODY, setup->table, &run->vectors, false, &error);
+    NEED(status == STATUS_OK && coordinator_client_status(client, &error) == STATUS_OK, "%s", error.message);
+    coordinator_client_request(client, run->pool, REQUEST_CHECKPOINT, &run->vectors, &(RunPosition){0});
+    NEED(coordinator_client_status(client, &error) == STATUS_FAILED, "the request went somewhere");
+    NEED(strstr(error.message, "MPI: sending to the coordinator: "), "%s", error.message);
+    NEED(!coordinator_client_response(client, &response, true), "nobody can answer");
+    coordinator_client_free(client);
+    MPI_Comm_free(&comm);
+}
+
 static void be_client(TinyRun *run, const CoordinatorSetup *setup, pid_t server)
 {
     CoordinatorClient *client;
@@ -83,6 +103,7 @@ static void be_client(TinyRun *run, const CoordinatorSetup *setup, pid_t server)
         coordinator_client_create(&client, MPI_COMM_WORLD, SERVER, setup->table, &run->vectors, true, &error);
     NEED(status == STATUS_OK, "%s", error.message);
     NEED(coordinator_client_step(client) == -1, "nothing was sent");
+    check_unreachable(run, setup);
     coordinator_client_request(client, run->pool, REQUEST_BEGIN, NULL, &position);
     check_checkpoint(run, client, &position);
     check_validation(run, client, &position);
@@ -102,7 +123,7 @@ static void be_server(const CoordinatorSetup *setup)
     CoordinatorServer *server;
     Error error = {0};
     NEED(coordinator_server_create(&server, setup, &error) == STATUS_OK, "%s", error.message);
-    coordinator_server_run(server);
+    NEED(coordinator_server_run(server, &error) == STATUS_OK, "%s", error.message);
     coordinator_server_free(server);
 }
 
