@@ -3,38 +3,19 @@
 timm ships LAMB since 0.5, so this needs a newer timm than the official code does; the numbers are of 0.5.4:
 
     pip install --no-deps --target DIR timm==0.5.4
-    PYTHONPATH=DIR tests/peer/run gen_lamb
+    T2T_TIMM_LAMB=DIR tests/peer/run gen_lamb
 
 Weights and gradients are those of ops/optim_adamw, the gradients times the factors of SCALES, so that the optimizer's own
 clipping is at work in some steps and idle in others. Parameters of one dimension do not decay.
 """
 
-import importlib.util
-import os
-import sys
-import types
-
 import torch
 
+import official
 import tensors
 
 GOLDENS = "tests/goldens/ops"
 SCALES = [0.25, 50, 0.25, 50, 1]
-
-
-def load_lamb():
-    """timm/optim/lamb.py alone: the package around it does not import with a PyTorch of today."""
-    for folder in sys.path:
-        path = os.path.join(folder, "timm", "optim", "lamb.py")
-        if os.path.exists(path):
-            spec = importlib.util.spec_from_file_location("lamb", path)
-            module = importlib.util.module_from_spec(spec)
-            spec.loader.exec_module(module)
-            version = types.ModuleType("version")
-            with open(os.path.join(folder, "timm", "version.py")) as file:
-                exec(file.read(), version.__dict__)
-            return module.Lamb, version.__version__
-    sys.exit("gen_lamb: no timm on PYTHONPATH: pip install --no-deps --target DIR timm==0.5.4")
 
 
 def run(name, decay, rates):
@@ -44,7 +25,7 @@ def run(name, decay, rates):
     with_decay = [key for key in names if model[key].ndim > 1 and key != "cls_token"]
     groups = [{"params": [model[key] for key in names if key not in with_decay], "weight_decay": 0.0},
               {"params": [model[key] for key in with_decay], "weight_decay": decay}]
-    lamb, version = load_lamb()
+    lamb, version = official.lamb()
     optimizer = lamb(groups, lr=rates[0], eps=1e-6)
     out = {}
     for step, rate in enumerate(rates):

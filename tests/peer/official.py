@@ -3,14 +3,18 @@
 Neither is part of this repository:
 
     git clone https://github.com/yitu-opensource/T2T-ViT OFFICIAL
-    pip install --no-deps --target TIMM timm==0.3.4
+    pip install --no-deps --target TIMM timm==0.3.4 pillow==9.5.0
     T2T_OFFICIAL=OFFICIAL T2T_TIMM=TIMM tests/peer/run gen_transfer
 
-torchvision has to be installed beside PyTorch (timm's image pipeline uses it).
+torchvision and PyYAML have to be installed beside PyTorch (timm's image pipeline and main.py use them). timm 0.3.4 has no LAMB;
+T2T_TIMM_LAMB names a folder with timm 0.5.4, the oldest release near it that has:
+
+    pip install --no-deps --target TIMM_LAMB timm==0.5.4
 """
 
 import collections.abc
 import contextlib
+import importlib.util
 import io
 import os
 import sys
@@ -47,3 +51,18 @@ def quiet(make, *args, **kwargs):
     """The official constructors print."""
     with contextlib.redirect_stdout(io.StringIO()):
         return make(*args, **kwargs)
+
+
+def lamb():
+    """timm/optim/lamb.py alone, since the package around it does not import with a PyTorch of today: the class, its version."""
+    folder = os.environ.get("T2T_TIMM_LAMB", "")
+    path = os.path.join(folder, "timm", "optim", "lamb.py")
+    if not os.path.exists(path):
+        sys.exit("T2T_TIMM_LAMB has to name a folder with timm 0.5.4: see tests/peer/official.py")
+    spec = importlib.util.spec_from_file_location("lamb", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    version = types.ModuleType("version")
+    with open(os.path.join(folder, "timm", "version.py")) as file:
+        exec(file.read(), version.__dict__)
+    return module.Lamb, version.__version__
