@@ -1,238 +1,80 @@
 #include "dist/comm/bucket_pipeline.h"
 
-#include <inttypes.h>
-#include <math.h>
-#include <stdlib.h>
-#include <string.h>
-
 #include "core/base/clock.h"
-#include "core/base/memory.h"
 #include "dist/comm/world.h"
 
-enum { MIN_BUCKET = 1 << 16, ADD_BLOCK = 1 << 16 /* floats added between two looks at the network */ };
+enum { ADD_BLOCK = 1 << 16 /* floats added between two looks at the network */ };
 
-/* ---- creation */
+/* ---- between nodes */
 
-/* Each bucket takes at most half of what is left, so that the last ones are small: they are ready when backward ends,
- * and nothing hides them. A bucket_mb of the whole vector or more makes one bucket. */
-int64_t bucket_next(int64_t count, int64_t left, double bucket_mb)
+static RingPart common(RingPart a, RingPart b)
 {
-    double floats = bucket_mb * (1 << 20) / sizeof(float);
-    bool whole = floats >= (double)count;
-    int64_t largest = whole ? count : (int64_t)fmax(floats, 16) / 16 * 16;
-    int64_t smallest = whole || largest < MIN_BUCKET ? largest : MIN_BUCKET;
-    int64_t size = (left / 2 + 15) / 16 * 16;
-    size = size > largest ? largest : size < smallest ? smallest : size;
-    return left > size ? (left - size) / 16 * 16 : 0;
+    int64_t begin = a.begin > b.begin ? a.begin : b.begin, end = a.end < b.end ? a.end : b.end;
+    return begin < end ? (RingPart){begin, end} : (RingPart){a.begin, a.begin};
 }
 
-static Status cut_buckets(BucketPipeline *pipeline, double bucket_mb, Error *error)
+static void start_tree(Internode *between, RingPhases phases, float *vector, float *residual, RingPart region,
+                       const RingPart *slices)
 {
-    for (int pass = 0; pass < 2; pass++) { /* counts, then fills */
-        int n = 0;
-        for (int64_t left = pipeline->count; left > 0; n++) {
-            int64_t begin = bucket_next(pipeline->count, left, bucket_mb);
-            if (pass == 1) pipeline->buckets[n] = (RingPart){begin, left};
-            left = begin;
-        }
-        pipeline->bucket_count = n;
-        if (pass == 0) pipeline->buckets = memory_alloc(n, sizeof *pipeline->buckets, "a table of buckets", error);
-        if (!pipeline->buckets) return STATUS_FAILED;
+    int ranks = between->tree.size;
+    for (int s = 0; s < ranks && slices; s++)
+        between->slice_ends[s] = ring_split(slices->begin, slices->end, s, ranks).end;
+    if (slices)
+        tree_split_slices(ranks, region, between->slice_ends, between->bounds);
+    else
+        tree_split(ranks, region.begin, region.end, between->bounds);
+    tree_start(&between->tree, phases, vector, residual, between->bounds);
+}
+
+static void start_ring(Internode *between, RingPhases phases, float *vector, float *residual, RingPart region,
+                       const RingPart *slices)
+{
+    int ranks = between->ring.size;
+    for (int rank = 0; rank < ranks; rank++)
+        between->parts[rank] =
+            slices ? common(region, ring_split(slices->begin, slices->end, tree_slice(ranks, rank), ranks))
+                   : ring_split(region.begin, region.end, rank, ranks);
+    ring_start(&between->ring, phases, vector, residual, between->parts);
+}
+
+void internode_start(Internode *between, bool by_tree, RingPhases phases, float *vector, float *residual,
+                     RingPart region, const RingPart *slices)
+{
+    between->by_tree = by_tree;
+    (by_tree ? start_tree : start_ring)(between, phases, vector, residual, region, slices);
+}
+
+void internode_gather(Internode *between, bool by_tree, float *vector, const RingPart *slices)
+{
+    int ranks = between->ring.size;
+    between->by_tree = by_tree;
+    if (!by_tree) {
+        ring_start(&between->ring, RING_GATHER, vector, NULL, slices);
+        return;
     }
-    return STATUS_OK;
-}
-
-static bool is_leader(const BucketPipeline *pipeline)
-{
-    return !pipeline->shared || pipeline->topology.local_rank < pipeline->topology.leaders;
-}
-
-static int leader_count(const BucketPipeline *pipeline)
-{
-    return pipeline->shared ? pipeline->topology.leaders : 1;
-}
-
-/* Which leader's region is this rank's. The order is that of a tree over all ranks, whose slices then lie as a tree's do. */
-static int leader_index(const BucketPipeline *pipeline)
-{
-    return pipeline->shared ? tree_slice(pipeline->topology.leaders, pipeline->topology.local_rank) : 0;
-}
-
-/* Those among whom a region is summed, and this rank's number among them. */
-static MPI_Comm between_comm(const BucketPipeline *pipeline)
-{
-    return pipeline->shared ? pipeline->topology.across : pipeline->topology.flat;
-}
-
-static int between_size(const BucketPipeline *pipeline)
-{
-    return pipeline->shared ? pipeline->topology.node_count : pipeline->topology.size;
-}
-
-static int between_rank(const BucketPipeline *pipeline)
-{
-    return pipeline->shared ? pipeline->topology.node_index : pipeline->topology.rank;
-}
-
-/* All that this rank's leaders, one of each node, own slices of. */
-static RingPart leader_slices(const BucketPipeline *pipeline)
-{
-    int64_t ranks = between_size(pipeline), slices = leader_count(pipeline) * ranks;
-    int64_t first = leader_index(pipeline) * ranks;
-    return (RingPart){ring_split(0, pipeline->count, first, slices).begin,
-                      ring_split(0, pipeline->count, first + ranks - 1, slices).end};
-}
-
-/* The slice of each rank of `flat`: slices are numbered leader by leader, so that those that one leader of each node
- * sums lie side by side; ranks that do not carry own nothing. Collective. */
-static Status share_slices(BucketPipeline *pipeline, Error *error)
-{
-    const Topology *topology = &pipeline->topology;
-    int ranks = between_size(pipeline);
-    RingPart mine = {0, 0}, all = leader_slices(pipeline);
-    if (is_leader(pipeline)) mine = ring_split(all.begin, all.end, tree_slice(ranks, between_rank(pipeline)), ranks);
-    int code = MPI_Allgather(&mine, sizeof mine, MPI_BYTE, pipeline->slices, sizeof mine, MPI_BYTE, topology->flat);
-    if (code != MPI_SUCCESS) return world_mpi_failed(code, "exchanging slices", error);
-    pipeline->tree_slices = true;
-    for (int rank = 0; rank < topology->size; rank++) {
-        RingPart usual = ring_split(0, pipeline->count, tree_slice(topology->size, rank), topology->size);
-        RingPart found = pipeline->slices[rank];
-        if (found.begin != usual.begin || found.end != usual.end) pipeline->tree_slices = false;
+    RingPart all = slices[0];
+    for (int rank = 0; rank < ranks; rank++) {
+        between->slice_ends[tree_slice(ranks, rank)] = slices[rank].end;
+        if (slices[rank].begin < all.begin) all.begin = slices[rank].begin;
+        if (slices[rank].end > all.end) all.end = slices[rank].end;
     }
-    return STATUS_OK;
+    tree_split_slices(ranks, all, between->slice_ends, between->bounds);
+    tree_start(&between->tree, RING_GATHER, vector, NULL, between->bounds);
 }
 
-static Status create_grads(BucketPipeline *pipeline, Error *error)
+Status internode_progress(Internode *between, bool *moved, Error *error)
 {
-    if (pipeline->shared)
-        return shm_create(&pipeline->shm, pipeline->topology.node, pipeline->count, pipeline->bucket_count, error);
-    arena_floats(&pipeline->arena, (size_t)pipeline->count);
-    Status status = arena_allocate(&pipeline->arena, error);
-    if (status) return error_add(error, "this was for a gradient");
-    pipeline->own_grads = arena_floats(&pipeline->arena, (size_t)pipeline->count);
-    memset(pipeline->own_grads, 0, (size_t)pipeline->count * sizeof(float)); /* no page faults later */
-    return STATUS_OK;
+    return between->by_tree ? tree_progress(&between->tree, moved, error) : ring_progress(&between->ring, moved, error);
 }
 
-/* Whether sums within nodes are subtrees of the tree over all ranks. */
-static bool nodes_are_subtrees(const Topology *topology)
+bool internode_done(const Internode *between)
 {
-    int ranks = topology->leaders;
-    return ranks * topology->node_count == topology->size && (ranks & (ranks - 1)) == 0;
+    return between->by_tree ? tree_done(&between->tree) : ring_done(&between->ring);
 }
 
-/* AUTO and TREE: shared memory where ranks share nodes, unless some node cannot give it. Collective: all ranks choose
- * the same, and fail together. */
-static Status choose_memory(BucketPipeline *pipeline, Error *error)
+int internode_neighbour(const Internode *between)
 {
-    const Topology *topology = &pipeline->topology;
-    bool may = pipeline->kind == ALLREDUCE_AUTO || pipeline->kind == ALLREDUCE_TREE;
-    pipeline->shared = pipeline->kind == ALLREDUCE_HIERARCHICAL;
-    if (pipeline->balanced && !nodes_are_subtrees(topology)) may = false;
-    if (may && topology->node_count < topology->size) {
-        Error refused = {0};
-        pipeline->shared = true;
-        if (world_agree(topology->flat, create_grads(pipeline, &refused), &refused) == STATUS_OK) return STATUS_OK;
-        shm_free(&pipeline->shm);
-        pipeline->shared = false;
-    }
-    return world_agree(topology->flat, create_grads(pipeline, error), error);
-}
-
-/* A rank that lacks memory still does its part of what is collective, so that nobody waits for it; then all agree. */
-static Status create_slots(BucketPipeline *pipeline, WireType wire, Error *error)
-{
-    Status status = STATUS_OK, created;
-    for (int i = 0; i < PIPELINE_SLOTS; i++) {
-        if (pipeline->kind == ALLREDUCE_MPI || !is_leader(pipeline)) continue;
-        created = internode_create(&pipeline->slots[i].between, between_comm(pipeline), i, wire, error);
-        if (created) status = created;
-    }
-    if (wire != WIRE_FP32 && is_leader(pipeline)) {
-        pipeline->residual = memory_alloc(pipeline->count, sizeof(float), "the error feedback", error);
-        if (!pipeline->residual) status = STATUS_FAILED;
-    }
-    if (pipeline->zero) {
-        created = internode_create(&pipeline->gather, pipeline->topology.flat, PIPELINE_SLOTS, WIRE_FP32, error);
-        if (created) status = created;
-    }
-    return world_agree(pipeline->topology.flat, status, error);
-}
-
-static float *total_of(const BucketPipeline *pipeline)
-{
-    return pipeline->own_grads ? pipeline->own_grads : pipeline->shm.total;
-}
-
-/* AUTO: all ranks take the tree where any group of leaders found it good enough. Of two, ring and tree are the same sums
- * and nearly the same messages. */
-static Status choose_way(BucketPipeline *pipeline, Error *error)
-{
-    if (pipeline->balanced) pipeline->kind = ALLREDUCE_TREE;
-    pipeline->ring_from = pipeline->kind == ALLREDUCE_TREE ? INT64_MAX : 0;
-    if (pipeline->kind != ALLREDUCE_AUTO || between_size(pipeline) <= 2) return STATUS_OK;
-    int64_t largest = (pipeline->buckets[0].end - pipeline->buckets[0].begin) / leader_count(pipeline);
-    Status status = STATUS_OK;
-    if (is_leader(pipeline))
-        status = internode_measure(&pipeline->slots[0].between, total_of(pipeline), largest, &pipeline->ring_from,
-                                   pipeline->measured, sizeof pipeline->measured, error);
-    status = world_agree(pipeline->topology.flat, status, error);
-    if (status) return status;
-    int code = MPI_Allreduce(MPI_IN_PLACE, &pipeline->ring_from, 1, MPI_INT64_T, MPI_MAX, pipeline->topology.flat);
-    return code == MPI_SUCCESS ? STATUS_OK : world_mpi_failed(code, "choosing between ring and tree", error);
-}
-
-static Status allocate_tables(BucketPipeline *pipeline, double bucket_mb, Error *error)
-{
-    int ranks = pipeline->topology.size;
-    pipeline->slices = memory_alloc(ranks, sizeof *pipeline->slices, "the ranks' slices", error);
-    if (!pipeline->slices) return STATUS_FAILED;
-    return cut_buckets(pipeline, bucket_mb, error);
-}
-
-Status bucket_pipeline_create(BucketPipeline *pipeline, const BucketPipelineConfig *config, int64_t count, Error *error)
-{
-    *pipeline = (BucketPipeline){.comm = config->comm,
-                                 .timeline = config->timeline,
-                                 .count = count,
-                                 .kind = config->kind,
-                                 .zero = config->zero,
-                                 .balanced = config->balanced};
-    if (config->kind == ALLREDUCE_MPI && config->wire != WIRE_FP32)
-        return error_set(error, STATUS_USAGE,
-                         "wire: bf16 and fp16 need allreduce: ring, tree or hierarchical; MPI's own sums are fp32");
-    Status status = topology_create(&pipeline->topology, config->comm, config->ranks_per_node, error);
-    if (status) return status;
-    status = world_agree(pipeline->topology.flat, allocate_tables(pipeline, config->bucket_mb, error), error);
-    if (!status) status = choose_memory(pipeline, error);
-    if (!status) status = share_slices(pipeline, error);
-    if (!status) status = create_slots(pipeline, config->wire, error);
-    if (!status) status = choose_way(pipeline, error);
-    if (status) bucket_pipeline_free(pipeline);
-    return status;
-}
-
-void bucket_pipeline_free(BucketPipeline *pipeline)
-{
-    for (int i = 0; i < PIPELINE_SLOTS; i++) internode_free(&pipeline->slots[i].between);
-    internode_free(&pipeline->gather);
-    shm_free(&pipeline->shm);
-    arena_free(&pipeline->arena);
-    free(pipeline->residual);
-    free(pipeline->slices);
-    free(pipeline->buckets);
-    topology_free(&pipeline->topology);
-    *pipeline = (BucketPipeline){0};
-}
-
-float *bucket_pipeline_grads(BucketPipeline *pipeline)
-{
-    return pipeline->own_grads ? pipeline->own_grads : pipeline->shm.grads[pipeline->shm.rank];
-}
-
-const float *bucket_pipeline_total(const BucketPipeline *pipeline)
-{
-    return total_of(pipeline);
+    return between->by_tree ? tree_neighbour(&between->tree) : ring_neighbour(&between->ring);
 }
 
 /* ---- one bucket */
@@ -241,12 +83,9 @@ const float *bucket_pipeline_total(const BucketPipeline *pipeline)
 static RingPart region_of(const BucketPipeline *pipeline, RingPart bucket)
 {
     RingPart nothing = {bucket.begin, bucket.begin};
-    if (!is_leader(pipeline)) return nothing;
-    if (!pipeline->zero) return ring_split(bucket.begin, bucket.end, leader_index(pipeline), leader_count(pipeline));
-    RingPart slices = leader_slices(pipeline);
-    int64_t begin = slices.begin > bucket.begin ? slices.begin : bucket.begin;
-    int64_t end = slices.end < bucket.end ? slices.end : bucket.end;
-    return begin < end ? (RingPart){begin, end} : nothing;
+    if (!pipeline->is_leader) return nothing;
+    if (!pipeline->zero) return ring_split(bucket.begin, bucket.end, pipeline->leader_index, pipeline->leader_count);
+    return common(bucket, pipeline->leader_slices);
 }
 
 static void enter(BucketPipeline *pipeline, BucketSlot *slot, Stage stage)
@@ -270,15 +109,14 @@ static Status enter_inter_node(BucketPipeline *pipeline, BucketSlot *slot, Error
     enter(pipeline, slot, STAGE_INTER_NODE);
     if (pipeline->kind == ALLREDUCE_MPI) {
         RingPart bucket = pipeline->buckets[slot->bucket];
-        int code = MPI_Iallreduce(MPI_IN_PLACE, pipeline->own_grads + bucket.begin, (int)(bucket.end - bucket.begin),
+        int code = MPI_Iallreduce(MPI_IN_PLACE, pipeline->grads + bucket.begin, (int)(bucket.end - bucket.begin),
                                   MPI_FLOAT, MPI_SUM, pipeline->topology.flat, &slot->request);
         return code == MPI_SUCCESS ? STATUS_OK : world_mpi_failed(code, "MPI_Iallreduce", error);
     }
-    if (!is_leader(pipeline)) return STATUS_OK;
-    RingPart slices = leader_slices(pipeline);
+    if (!pipeline->is_leader) return STATUS_OK;
     internode_start(&slot->between, slot->region.end - slot->region.begin < pipeline->ring_from,
-                    pipeline->zero ? RING_REDUCE : RING_ALL, total_of(pipeline), pipeline->residual, slot->region,
-                    pipeline->zero ? &slices : NULL);
+                    pipeline->zero ? RING_REDUCE : RING_ALL, pipeline->total, pipeline->residual, slot->region,
+                    pipeline->zero ? &pipeline->leader_slices : NULL);
     return STATUS_OK;
 }
 
@@ -287,7 +125,7 @@ static Status start_bucket(BucketPipeline *pipeline, BucketSlot *slot, int bucke
     slot->bucket = bucket;
     slot->region = region_of(pipeline, pipeline->buckets[bucket]);
     slot->reduced = 0;
-    if (pipeline->own_grads) return enter_inter_node(pipeline, slot, error);
+    if (!pipeline->shared) return enter_inter_node(pipeline, slot, error);
     enter(pipeline, slot, STAGE_WAIT_LOCAL);
     return STATUS_OK;
 }
@@ -302,7 +140,7 @@ static void reduce_block(BucketPipeline *pipeline, BucketSlot *slot)
 
 static void leave_inter_node(BucketPipeline *pipeline, BucketSlot *slot)
 {
-    if (pipeline->own_grads) {
+    if (!pipeline->shared) {
         enter(pipeline, slot, STAGE_FREE);
         pipeline->finished++;
         return;
@@ -317,7 +155,7 @@ static Status inter_node_stage(BucketPipeline *pipeline, BucketSlot *slot, bool 
     if (pipeline->kind == ALLREDUCE_MPI) {
         int code = MPI_Test(&slot->request, &over, MPI_STATUS_IGNORE);
         if (code != MPI_SUCCESS) return world_mpi_failed(code, "MPI_Iallreduce", error);
-    } else if (is_leader(pipeline)) {
+    } else if (pipeline->is_leader) {
         Status status = internode_progress(&slot->between, moved, error);
         if (status) return status;
         over = internode_done(&slot->between);
@@ -348,7 +186,7 @@ static Status slot_progress(BucketPipeline *pipeline, BucketSlot *slot, bool *mo
     case STAGE_INTER_NODE:
         return inter_node_stage(pipeline, slot, moved, error);
     case STAGE_LOCAL_SYNC:
-        if (!shm_all_flags(shm, SHM_DONE, slot->bucket, pipeline->step, leader_count(pipeline), &missing))
+        if (!shm_all_flags(shm, SHM_DONE, slot->bucket, pipeline->step, pipeline->leader_count, &missing))
             return STATUS_OK;
         enter(pipeline, slot, STAGE_FREE);
         pipeline->finished++;
@@ -373,7 +211,7 @@ bool bucket_pipeline_done(const BucketPipeline *pipeline)
 
 Status bucket_pipeline_progress(BucketPipeline *pipeline, int ready, bool *moved, Error *error)
 {
-    if (!pipeline->own_grads)
+    if (pipeline->shared)
         for (; pipeline->announced < ready; pipeline->announced++)
             shm_set_flag(&pipeline->shm, SHM_READY, pipeline->announced, pipeline->step);
     Status status = STATUS_OK;
@@ -423,11 +261,11 @@ int bucket_pipeline_waits_for(const BucketPipeline *pipeline)
         shm_all_flags(shm, SHM_READY, bucket, pipeline->step, shm->size, &missing);
         return translate(pipeline->topology.node, missing, pipeline->comm);
     case STAGE_LOCAL_SYNC:
-        shm_all_flags(shm, SHM_DONE, bucket, pipeline->step, leader_count(pipeline), &missing);
+        shm_all_flags(shm, SHM_DONE, bucket, pipeline->step, pipeline->leader_count, &missing);
         return translate(pipeline->topology.node, missing, pipeline->comm);
     case STAGE_INTER_NODE:
         if (pipeline->kind == ALLREDUCE_MPI) return -1;
-        return translate(between_comm(pipeline), internode_neighbour(&slot->between), pipeline->comm);
+        return translate(pipeline->between, internode_neighbour(&slot->between), pipeline->comm);
     default:
         return -1;
     }

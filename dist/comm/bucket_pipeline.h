@@ -19,14 +19,24 @@
 #define DIST_COMM_BUCKET_PIPELINE_H
 
 #include "core/base/arena.h"
-#include "dist/comm/internode.h"
 #include "dist/comm/intranode.h"
 #include "dist/comm/settings.h"
 #include "dist/comm/timeline.h"
 #include "dist/comm/topology.h"
+#include "dist/comm/tree.h"
 
 enum { PIPELINE_SLOTS = 2, PIPELINE_REPORT = 320 };
 _Static_assert(PIPELINE_SLOTS == TIMELINE_TRACKS - TIMELINE_SLOT0, "each slot has a track of the timeline");
+
+/* The sum of one bucket's region between nodes: round a ring or over a tree, whichever its size calls for. */
+typedef struct Internode {
+    Ring ring;
+    Tree tree;
+    bool by_tree;        /* the sum under way */
+    RingPart *parts;     /* (ranks) of the ring */
+    int64_t *bounds;     /* (places + 1) of the tree */
+    int64_t *slice_ends; /* (ranks) */
+} Internode;
 
 typedef enum Stage { STAGE_FREE, STAGE_WAIT_LOCAL, STAGE_LOCAL_REDUCE, STAGE_INTER_NODE, STAGE_LOCAL_SYNC } Stage;
 
@@ -51,10 +61,18 @@ typedef struct BucketPipeline {
     char measured[PIPELINE_REPORT]; /* what ring_from was chosen by; "": nothing had to be measured */
     int64_t count;
     Topology topology;
-    ShmWindow shm; /* shared; otherwise zeroed */
-    Arena arena;   /* otherwise: of own_grads, in large pages */
-    float *own_grads;
+    ShmWindow shm;   /* shared; otherwise zeroed */
+    Arena arena;     /* otherwise: of grads, in large pages */
+    float *grads;    /* what backward of this rank fills */
+    float *total;    /* the sum: grads themselves, or what the ranks of a node share */
     float *residual; /* error feedback of a narrow wire; else NULL */
+
+    bool is_leader;   /* this rank sums regions */
+    int leader_count; /* of a node */
+    int leader_index; /* which leader's region is this rank's: in the order of a tree over all ranks */
+    MPI_Comm between; /* those among whom a region is summed */
+    int between_size, between_rank;
+    RingPart leader_slices; /* all that this rank's leaders, one of each node, own slices of */
 
     RingPart *buckets; /* from the end of the vector to its start */
     int bucket_count;
@@ -85,9 +103,6 @@ Status bucket_pipeline_create(BucketPipeline *pipeline, const BucketPipelineConf
                               Error *error);
 void bucket_pipeline_free(BucketPipeline *pipeline); /* accepts a zeroed pipeline; collective */
 
-float *bucket_pipeline_grads(BucketPipeline *pipeline);
-const float *bucket_pipeline_total(const BucketPipeline *pipeline);
-
 void bucket_pipeline_begin(BucketPipeline *pipeline);
 /* `ready`: how many buckets of the step have their gradient. *moved is set when anything happened, never cleared. */
 Status bucket_pipeline_progress(BucketPipeline *pipeline, int ready, bool *moved, Error *error);
@@ -97,5 +112,23 @@ bool bucket_pipeline_done(const BucketPipeline *pipeline);
  * none is, or when MPI alone knows. */
 int bucket_pipeline_waits_for(const BucketPipeline *pipeline);
 int bucket_pipeline_oldest(const BucketPipeline *pipeline);
+
+/* ---- between nodes; all ranks of a communicator start the same sums the same way */
+
+/* The sum of vector[region]; residual as ring_start. slices NULL: equal parts. Else the region of a vector of which each
+ * rank owns a slice: `slices` is cut into as many equal parts as there are ranks, and tree_slice says whose is which;
+ * for RING_REDUCE. */
+void internode_start(Internode *between, bool by_tree, RingPhases phases, float *vector, float *residual,
+                     RingPart region, const RingPart *slices);
+/* slices[rank] of the vector, each rank's own, go to all. by_tree: they lie in the order of tree_slice. */
+void internode_gather(Internode *between, bool by_tree, float *vector, const RingPart *slices);
+
+Status internode_progress(Internode *between, bool *moved, Error *error);
+bool internode_done(const Internode *between);
+int internode_neighbour(const Internode *between); /* the rank of comm that the sum under way waits for */
+
+/* AUTO (ring_or_tree.c): all ranks take the tree where any group of leaders found it good enough; takes some tenths of a
+ * second at most. Collective. */
+Status bucket_pipeline_choose_way(BucketPipeline *pipeline, Error *error);
 
 #endif

@@ -164,12 +164,12 @@ void reducer_free(Reducer *reducer)
 
 float *reducer_grads(Reducer *reducer)
 {
-    return bucket_pipeline_grads(&reducer->pipeline);
+    return reducer->pipeline.grads;
 }
 
 const float *reducer_total(const Reducer *reducer)
 {
-    return bucket_pipeline_total(&reducer->pipeline);
+    return reducer->pipeline.total;
 }
 
 const char *reducer_kind(const Reducer *reducer)
