@@ -62,7 +62,7 @@ static const char MACHINE[] = "machine";
 static const char RUN[] = "run";
 
 static const Key KEYS[] = {
-    {MODEL, "model", OTHER(KEY_MODEL, model.name, 0, NO_RANGE), FIXED, "architecture, by name (t2t info lists them)"},
+    {MODEL, "model", OTHER(KEY_MODEL, model.name, 0, NO_RANGE), FIXED, "architecture, by name (`t2t info --models` lists them)"},
     {MODEL, "img_size", INT(model.img_size, AT_LEAST(1)), FIXED, "side of the square input, in pixels"},
     {MODEL, "num_classes", INT(model.num_classes, AT_LEAST(1)), FIXED, "width of the head"},
     {MODEL, "init_weights", TEXT(init_weights), FIXED, "safetensors file to start from; empty: initialise anew"},

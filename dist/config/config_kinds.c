@@ -360,7 +360,7 @@ static void put_range(TextOut *out, const KeyRange *range)
         out_put(out, " more than %g", range->min);
     else
         out_put(out, bounded ? " from %g" : " of at least %g", range->min);
-    if (bounded) out_put(out, "%s %.9g", UP_TO[range->above_min][range->below_max], range->max);
+    if (bounded) out_put(out, "%s %.10g", UP_TO[range->above_min][range->below_max], range->max);
 }
 
 void config_expected(const Key *key, char *text, size_t size)

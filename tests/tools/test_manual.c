@@ -18,7 +18,14 @@ Test(manual, every_command_and_measurement_has_a_page)
     EXPECT(command_run(SECONDS, "cat %s/man/t2t-train.1", folder), 0, ".TH \"T2T\\-TRAIN\" 1",
            ".SH NAME\nt2t\\-train \\- train a model", ".SH SYNOPSIS\n.nf\nmpirun",
            ".SH DESCRIPTION\nTrains a model on N ranks", ".TP\n.B \\-\\-output DIR\nthe run folder", ".SH NOTES",
-           "  warmup_epochs");
+           "  warmup_epochs", ".SH SEE ALSO\n.BR t2t (1)");
+    EXPECT(command_run(SECONDS, "cat %s/man/t2t.1", folder), 0, ".BR t2t\\-bench\\-loader (1),\n");
+    /* What linters of man pages warn of: paragraphs with nothing in them, and no date. */
+    SUCCEEDS(command_run(SECONDS,
+                         "awk '/^.(PP|SH)/ && before ~ /^.PP/ || /^.PP/ && before ~ /^.SH/ || "
+                         "/^.TH/ && !/ \"20..-..-..\" / { print FILENAME, $0; bad = 1 } { before = $0 } "
+                         "END { exit bad }' %s/man/*.1",
+                         folder));
 }
 
 /* Every option that the help of a command shows is on its page, and none is empty. */
