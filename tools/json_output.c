@@ -1,7 +1,6 @@
 #include "tools/json_output.h"
 
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "core/base/memory.h"
@@ -22,9 +21,14 @@ json_t *json_figure(double value)
     return isfinite(value) ? json_real(value) : json_null();
 }
 
+void json_write_line(FILE *out, json_t *object)
+{
+    json_dumpf(object, out, JSON_COMPACT | JSON_REAL_PRECISION(12));
+    fputc('\n', out);
+    json_decref(object);
+}
+
 void json_print(json_t *object)
 {
-    json_dumpf(object, stdout, JSON_COMPACT | JSON_REAL_PRECISION(12));
-    putchar('\n');
-    json_decref(object);
+    json_write_line(stdout, object);
 }

@@ -1,10 +1,10 @@
 /* t2t predict: what is in these images. */
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "core/base/memory.h"
 #include "core/base/printable.h"
+#include "core/optim/loss.h"
 #include "tools/args.h"
 #include "tools/image_input.h"
 #include "tools/image_list.h"
@@ -119,28 +119,6 @@ static void predict_batch(Predictor *predictor, char *const *paths, int count)
 
 /* ---- its result */
 
-typedef struct Guess {
-    int class;
-    double probability; /* 0 .. 1 */
-} Guess;
-
-/* The k largest logits as softmax probabilities, largest first; overwrites those logits. Returns how many. */
-static int find_top(float *logits, int classes, int k, Guess *top)
-{
-    double largest = -INFINITY, sum = 0;
-    for (int c = 0; c < classes; c++) largest = logits[c] > largest ? logits[c] : largest;
-    for (int c = 0; c < classes; c++) sum += exp(logits[c] - largest);
-    if (k > classes) k = classes;
-    for (int i = 0; i < k; i++) {
-        int best = 0;
-        for (int c = 1; c < classes; c++)
-            if (logits[c] > logits[best]) best = c;
-        top[i] = (Guess){best, exp(logits[best] - largest) / sum};
-        logits[best] = -INFINITY;
-    }
-    return k;
-}
-
 static void print_guesses(const Classifier *classifier, const char *path, const Guess *top, int count)
 {
     char name[1024], shown[4 * 4096];
@@ -183,7 +161,7 @@ static int print_batch(Predictor *predictor, const Arguments *arguments, char *c
             failed++;
             continue;
         }
-        int found = find_top(predictor->logits + (size_t)i * (size_t)classes, classes, arguments->top, top);
+        int found = loss_likeliest(predictor->logits + (size_t)i * (size_t)classes, classes, arguments->top, top);
         (arguments->json ? print_guesses_json : print_guesses)(classifier, paths[i], top, found);
     }
     return failed;

@@ -54,3 +54,21 @@ int loss_topk(const float *logits, const int64_t *labels, int batch, int classes
     }
     return hits;
 }
+
+int loss_likeliest(const float *logits, int classes, int k, Guess *top)
+{
+    int count = 0;
+    double sum = 0;
+    for (int c = 0; c < classes; c++) { /* until the end, a probability is the logit */
+        int at = count < k ? count++ : k;
+        while (at > 0 && logits[c] > top[at - 1].probability) {
+            if (at < k) top[at] = top[at - 1];
+            at--;
+        }
+        if (at < k) top[at] = (Guess){c, logits[c]};
+    }
+    const double largest = top[0].probability;
+    for (int c = 0; c < classes; c++) sum += exp(logits[c] - largest);
+    for (int i = 0; i < count; i++) top[i].probability = exp(top[i].probability - largest) / sum;
+    return count;
+}

@@ -23,4 +23,13 @@ void loss_smooth_targets(const int64_t *labels, int batch, int classes, double s
 /* Counts images whose label is among the k largest logits; ties go to the lower class index. */
 int loss_topk(const float *logits, const int64_t *labels, int batch, int classes, int k);
 
+typedef struct Guess {
+    int class;          /* -1: none */
+    double probability; /* 0 .. 1 */
+} Guess;
+
+/* The k largest of one image's logits as softmax probabilities, largest first; ties go to the lower class index. Returns
+ * how many there are: k, or all classes. */
+int loss_likeliest(const float *logits, int classes, int k, Guess *top);
+
 #endif

@@ -117,6 +117,11 @@ int64_t dataset_shard_begin(const Dataset *dataset, int shard)
     return dataset->begins[shard];
 }
 
+const char *dataset_shard_file(const Dataset *dataset, int shard)
+{
+    return dataset->split->shards[shard].file;
+}
+
 Status dataset_reader_create(DatasetReader **result, const Dataset *dataset, Error *error)
 {
     *result = NULL;

@@ -28,7 +28,8 @@ int dataset_classes(const Dataset *dataset);
 const char *dataset_class_name(const Dataset *dataset, int label);
 const char *dataset_class_words(const Dataset *dataset, int label); /* NULL when unknown */
 int dataset_shards(const Dataset *dataset);
-int64_t dataset_shard_begin(const Dataset *dataset, int shard); /* first image; shard = shards gives count */
+int64_t dataset_shard_begin(const Dataset *dataset, int shard);    /* first image; shard = shards gives count */
+const char *dataset_shard_file(const Dataset *dataset, int shard); /* its name in the folder */
 
 Status dataset_reader_create(DatasetReader **reader, const Dataset *dataset, Error *error);
 void dataset_reader_free(DatasetReader *reader); /* accepts NULL */

@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "core/base/memory.h"
-#include "core/optim/loss.h"
 #include "dist/comm/world.h"
 #include "dist/train/signals.h"
 
@@ -19,6 +18,7 @@ typedef struct Work { /* one rank's */
     float *logits, *targets; /* (batch, classes) */
     int classes;
     int64_t *confusion;            /* or NULL */
+    Prediction *predictions;       /* or NULL; of all images */
     double sums[MAX_MODELS][SUMS]; /* count, top1, top5, loss; counts are exact in a double */
 } Work;
 
@@ -58,6 +58,15 @@ static void add_confusion(const Work *work, const Batch *batch, int64_t *confusi
     }
 }
 
+static void add_predictions(const Work *work, const Batch *batch)
+{
+    for (int i = 0; i < batch->count; i++) {
+        Prediction *prediction = &work->predictions[batch->indices[i]];
+        prediction->label = batch->labels[i];
+        loss_likeliest(work->logits + (size_t)i * (size_t)work->classes, work->classes, PREDICTED, prediction->top);
+    }
+}
+
 /* Sums of a batch that a signal cut short are of no use, and not used. */
 static void add_batch(Work *work, Model *const *models, int count, const Batch *batch)
 {
@@ -74,6 +83,7 @@ static void add_batch(Work *work, Model *const *models, int count, const Batch *
         sums[3] +=
             exactly_summable(loss_soft_target(work->logits, work->targets, batch->count, work->classes, 1, NULL));
         if (i == 0 && work->confusion) add_confusion(work, batch, work->confusion);
+        if (i == 0 && work->predictions) add_predictions(work, batch);
     }
 }
 
@@ -131,6 +141,33 @@ static Status work_create(Work *work, const EvaluateConfig *config, int classes,
     return status ? status : loader_start(work->loader, 0, 0, error);
 }
 
+/* Every rank's part to rank 0. */
+static Status gather_predictions(const EvaluateConfig *config, int64_t unit, int rank, int ranks, Error *error)
+{
+    MPI_Datatype type;
+    int code = MPI_Type_contiguous(sizeof(Prediction), MPI_BYTE, &type);
+    if (code == MPI_SUCCESS) code = MPI_Type_commit(&type);
+    if (code != MPI_SUCCESS) return world_mpi_failed(code, "gathering predictions", error);
+    for (int r = 1; r < ranks && code == MPI_SUCCESS; r++) {
+        int64_t begin, end;
+        share_range(dataset_count(config->dataset), unit, r, ranks, &begin, &end);
+        Prediction *part = config->predictions + begin;
+        if (rank == r) code = MPI_Send(part, (int)(end - begin), type, 0, 0, config->comm);
+        if (rank == 0) code = MPI_Recv(part, (int)(end - begin), type, r, 0, config->comm, MPI_STATUS_IGNORE);
+    }
+    MPI_Type_free(&type);
+    return code == MPI_SUCCESS ? STATUS_OK : world_mpi_failed(code, "gathering predictions", error);
+}
+
+/* Images that stay like this cannot be used. */
+static void clear_predictions(Prediction *predictions, int64_t count)
+{
+    for (int64_t i = 0; i < count; i++) {
+        predictions[i] = (Prediction){.label = -1};
+        for (int k = 0; k < PREDICTED; k++) predictions[i].top[k].class = -1;
+    }
+}
+
 Status evaluate(const EvaluateConfig *config, Model *const *models, int count, Evaluation *results, Error *error)
 {
     int rank, ranks;
@@ -142,7 +179,8 @@ Status evaluate(const EvaluateConfig *config, Model *const *models, int count, E
         if (end - begin > most) most = end - begin;
     }
     share_range(images, unit, rank, ranks, &begin, &end);
-    Work work = {.pool = config->pool, .confusion = config->confusion};
+    Work work = {.pool = config->pool, .confusion = config->confusion, .predictions = config->predictions};
+    if (config->predictions) clear_predictions(config->predictions + begin, end - begin);
     bool ended = begin == end;
     Status status = work_create(&work, config, model_config(models[0])->num_classes, begin, end, error);
     status = agree(config, status, error);
@@ -153,6 +191,7 @@ Status evaluate(const EvaluateConfig *config, Model *const *models, int count, E
         if (!status && config->progress) config->progress(config->context, seen < images ? seen : images, images);
     }
     if (!status) status = sum_over_ranks(&work, config, error);
+    if (!status && config->predictions) status = gather_predictions(config, unit, rank, ranks, error);
     if (!status) {
         for (int i = 0; i < count; i++)
             results[i] = (Evaluation){(int64_t)work.sums[i][0], (int64_t)work.sums[i][1], (int64_t)work.sums[i][2],

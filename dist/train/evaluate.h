@@ -13,8 +13,16 @@
 
 #include <mpi.h>
 #include "core/model/model.h"
+#include "core/optim/loss.h"
 #include "data/loader/loader.h"
 #include "dist/monitor/log.h"
+
+enum { PREDICTED = 5 };
+
+typedef struct Prediction {
+    int64_t label;        /* -1: the image cannot be used */
+    Guess top[PREDICTED]; /* the likeliest first; where the model has fewer classes the rest is class -1 */
+} Prediction;
 
 typedef struct EvaluateConfig {
     MPI_Comm comm;
@@ -32,6 +40,9 @@ typedef struct EvaluateConfig {
     /* NULL, or (classes, classes) of the models, zeroed by the caller: images of each class (row) by the class that the
      * first model finds likeliest (column), summed over ranks; the caller's. */
     int64_t *confusion;
+    /* NULL, or (images of the split), the caller's: what the first model says of each. On rank 0 all of them; on others
+     * this rank's part. */
+    Prediction *predictions;
 } EvaluateConfig;
 
 typedef struct Evaluation {    /* summed over images and ranks */

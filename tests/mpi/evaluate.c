@@ -30,6 +30,33 @@ static void check_counts(TinyRun *run, EvaluateConfig config)
     NEED(fabs(together->loss - alone->loss) < 1e-6 * alone->loss, "loss %.9g, alone %.9g", together->loss, alone->loss);
 }
 
+/* Rank 0 has everybody's images in their order, the same as alone. */
+static void check_predictions(TinyRun *run, EvaluateConfig config)
+{
+    int64_t count = dataset_count(run->images), hits = 0;
+    Prediction *together = calloc((size_t)count, sizeof *together), *alone = calloc((size_t)count, sizeof *alone);
+    Evaluation results[1];
+    Error error = {0};
+    NEED(together && alone, "no memory");
+    config.comm = MPI_COMM_WORLD;
+    config.predictions = together;
+    NEED(evaluate(&config, &run->model, 1, results, &error) == STATUS_OK, "%s", error.message);
+    config.comm = MPI_COMM_SELF;
+    config.predictions = alone;
+    NEED(evaluate(&config, &run->model, 1, results, &error) == STATUS_OK, "%s", error.message);
+    for (int64_t i = 0; i < count && run->world.rank == 0; i++) {
+        NEED(together[i].label == alone[i].label, "image %lld has label %lld, alone %lld", (long long)i,
+             (long long)together[i].label, (long long)alone[i].label);
+        for (int k = 0; k < PREDICTED; k++)
+            NEED(fabs(together[i].top[k].probability - alone[i].top[k].probability) < 1e-5, "image %lld", (long long)i);
+        hits += alone[i].top[0].class == alone[i].label;
+    }
+    NEED(run->world.rank > 0 || hits == results->top1, "%lld hits, counted %lld", (long long)hits,
+         (long long)results->top1);
+    free(together);
+    free(alone);
+}
+
 static void check_stop(TinyRun *run, EvaluateConfig config)
 {
     Stopper stopper = {.rank = run->world.rank};
@@ -64,6 +91,7 @@ int main(int argc, char **argv)
     const EvaluateConfig config = {
         .dataset = run.images, .pipeline = run.config.pipeline, .log = &run.log, .batch = TINY_BATCH, .workers = 1};
     check_counts(&run, config);
+    check_predictions(&run, config);
     check_stop(&run, config);
     check_failure(&run, config);
     tiny_run_close(&run);

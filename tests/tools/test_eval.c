@@ -37,20 +37,26 @@ Test(eval, counts_every_image_once_on_any_ranks)
     const char *folder = temporary_folder();
     MetricsHistory history;
     Error error = {0};
-    char run[600], want[200];
+    char run[600];
     snprintf(run, sizeof run, "%.500s/run", folder);
     cr_assert_eq(metrics_read(&history, run, &error), STATUS_OK, "%s", error.message);
     const ValidationRecord *last = &history.validation[history.validations - 1];
     cr_assert_eq(last->count, 37);
-    snprintf(want, sizeof want, "\"count\":37,\"top1\":%.4f,\"top5\":%.4f,\"loss\":%.6f", last->top1_ema,
-             last->top5_ema, last->loss_ema);
-    want[strlen(want) - 2] = 0; /* sums in another order differ in the last digits */
-    for (int ranks = 1; ranks <= 4; ranks++)
-        EXPECT(command_run(SECONDS,
-                           MPIRUN "%d " T2T " eval --data %s/data --json --batch %d --threads 1 --weights "
-                                  "%s/run/checkpoints/step-00000060/ema.safetensors",
-                           ranks, folder, 3 * ranks - 2, folder),
-               0, want);
+    for (int ranks = 1; ranks <= 4; ranks++) {
+        Command command = command_run(SECONDS,
+                                      MPIRUN "%d " T2T " eval --data %s/data --json --batch %d --threads 1 --weights "
+                                             "%s/run/checkpoints/step-00000060/ema.safetensors 2>%s/errors",
+                                      ranks, folder, 3 * ranks - 2, folder, folder);
+        json_t *line = json_loads(command.output, 0, NULL);
+        cr_assert(command.exit_status == 0 && line, "%s", command.output);
+        cr_expect_eq(json_integer_value(json_object_get(line, "count")), 37);
+        cr_expect_float_eq(json_number_value(json_object_get(line, "top1")), last->top1_ema, 1e-3);
+        cr_expect_float_eq(json_number_value(json_object_get(line, "top5")), last->top5_ema, 1e-3);
+        /* sums in another order differ in the last digits */
+        cr_expect_float_eq(json_number_value(json_object_get(line, "loss")), last->loss_ema, 1e-4);
+        json_decref(line);
+        command_free(&command);
+    }
     metrics_history_free(&history);
 }
 
@@ -159,6 +165,163 @@ Test(eval, the_confusion_matrix_adds_up)
     snprintf(want, sizeof want, "top-1  %.3f", 100.0 * right / 37);
     EXPECT(command_run(SECONDS, T2T " eval --data %s/data --weights %s/run/best.safetensors", folder, folder), 0, want);
     free(text[0]), free(text[1]);
+}
+
+/* One line of JSON per file of weights, with the classes' accuracies, which make up the whole. */
+static void check_classes(json_t *line)
+{
+    json_t *classes = json_object_get(line, "classes"), *class;
+    double right = 0;
+    json_int_t images = 0;
+    size_t i;
+    cr_assert_eq(json_array_size(classes), 10);
+    json_array_foreach(classes, i, class)
+    {
+        json_int_t count = json_integer_value(json_object_get(class, "images"));
+        images += count;
+        right += 0.01 * json_number_value(json_object_get(class, "top1")) * (double)count;
+    }
+    cr_expect_eq(images, 37);
+    cr_expect_float_eq(100 * right / 37, json_number_value(json_object_get(line, "top1")), 1e-6);
+    cr_expect_eq(json_integer_value(json_object_get(json_object_get(line, "pixels"), "img_size")), 32);
+}
+
+Test(eval, several_weights_are_a_table)
+{
+    make_run();
+    const char *folder = temporary_folder();
+    char weights[1800];
+    snprintf(weights, sizeof weights,
+             "--weights %.500s/run/checkpoints/step-00000060/ema.safetensors "
+             "%.500s/run/checkpoints/step-00000060/weights.safetensors",
+             folder, folder);
+    EXPECT(command_run(SECONDS, T2T " eval --data %s/data %s", folder, weights), 0, "pixels 32 x 32",
+           "  top-1 %   top-5 %      loss    images  weights\n", "       37  ", "ema.safetensors\n",
+           "weights.safetensors\n");
+    Command lines = command_run(SECONDS, MPIRUN "2 " T2T " eval --data %s/data %s --json --per-class", folder, weights);
+    cr_assert_eq(lines.exit_status, 0, "%s", lines.output);
+    int count = 0;
+    for (char *line = lines.output, *end; (end = strchr(line, '\n')); line = end + 1, count++) {
+        json_t *object = json_loadb(line, (size_t)(end - line), 0, NULL);
+        cr_assert_not_null(object, "%s", line);
+        const char *path = json_string_value(json_object_get(object, "weights"));
+        cr_expect(strstr(path, count ? "weights.safetensors" : "ema.safetensors"), "%s", path);
+        check_classes(object);
+        json_decref(object);
+    }
+    cr_expect_eq(count, 2);
+    command_free(&lines);
+    /* The last file is looked at before the first is judged, and a file of one model has one pair of files. */
+    EXPECT(command_run(SECONDS, T2T " eval --data %s/data %s /nowhere.safetensors", folder, weights), 3, "/nowhere");
+    EXPECT(command_run(SECONDS, T2T " eval --data %s/data %s --predictions %s/p.csv", folder, weights, folder), 2,
+           "--predictions is written of one file of weights, and 2 are given");
+}
+
+/* The lines of a JSON lines file, as an array. */
+static json_t *read_lines(const char *path)
+{
+    char *text, *end;
+    size_t size;
+    Error error = {0};
+    json_t *lines = json_array();
+    cr_assert_eq(file_read(path, 1 << 20, &text, &size, &error), STATUS_OK, "%s", error.message);
+    for (char *line = text; (end = strchr(line, '\n')); line = end + 1) {
+        json_t *object = json_loadb(line, (size_t)(end - line), 0, NULL);
+        cr_assert_not_null(object, "%s", line);
+        json_array_append_new(lines, object);
+    }
+    free(text);
+    return lines;
+}
+
+static double guess(json_t *lines, size_t line, size_t place, const char *key)
+{
+    json_t *top = json_object_get(json_array_get(lines, line), "top");
+    return json_number_value(json_object_get(json_array_get(top, place), key));
+}
+
+/* In the order of the images, the same on any ranks; top-1 and top-5 can be counted from them. */
+Test(eval, predictions_are_of_every_image_in_order)
+{
+    make_run();
+    const char *folder = temporary_folder();
+    json_t *lines[2];
+    char want[2][64], path[700];
+    for (int i = 0; i < 2; i++) {
+        snprintf(path, sizeof path, "%.500s/p%d.jsonl", folder, i);
+        SUCCEEDS(command_run(SECONDS,
+                             MPIRUN "%d " T2T " eval --data %s/data --threads 1 --weights %s/run/best.safetensors "
+                                    "--predictions %s",
+                             1 + 2 * i, folder, folder, path));
+        lines[i] = read_lines(path);
+        cr_assert_eq(json_array_size(lines[i]), 37);
+    }
+    int hits[2] = {0};
+    for (size_t i = 0; i < 37; i++) {
+        json_t *line = json_array_get(lines[0], i);
+        double label = json_number_value(json_object_get(line, "label")), sum = 0;
+        cr_expect_eq(json_integer_value(json_object_get(line, "image")), (json_int_t)i);
+        cr_expect_eq(json_integer_value(json_object_get(line, "key")), (json_int_t)i);
+        cr_expect_str_eq(json_string_value(json_object_get(line, "shard")), "val-000.mdb");
+        for (size_t k = 0; k < 5; k++) {
+            sum += guess(lines[0], i, k, "probability");
+            hits[k > 0] += guess(lines[0], i, k, "class") == label;
+            cr_expect(k == 0 || guess(lines[0], i, k, "probability") <= guess(lines[0], i, k - 1, "probability"));
+            cr_expect_float_eq(guess(lines[1], i, k, "probability"), guess(lines[0], i, k, "probability"), 1e-4);
+        }
+        cr_expect(sum > 0.5 && sum < 1 + 1e-9, "five of ten classes hold %g", sum);
+    }
+    snprintf(want[0], sizeof want[0], "top-1  %.3f", 100.0 * hits[0] / 37);
+    snprintf(want[1], sizeof want[1], "top-5  %.3f", 100.0 * (hits[0] + hits[1]) / 37);
+    EXPECT(command_run(SECONDS, T2T " eval --data %s/data --weights %s/run/best.safetensors", folder, folder), 0,
+           want[0], want[1]);
+    for (int i = 0; i < 2; i++) json_decref(lines[i]);
+}
+
+/* Classes whose names are CSV and a command to a terminal. What is no UTF-8, convert refuses. */
+Test(eval, predictions_escape_names)
+{
+    make_run();
+    const char *folder = temporary_folder();
+    char path[700], *text;
+    size_t size;
+    Error error = {0};
+    EXPECT(command_run(SECONDS,
+                       "cd %s && printf 'a,\"b\"\nc\033[31m\n2\n3\n4\n5\n6\n7\n8\n9\n' >names && %s/t2t convert "
+                       "data.idx named --class-names names",
+                       folder, realpath(BUILD_FOLDER, (char[PATH_SIZE]){0})),
+           0, "");
+    SUCCEEDS(command_run(SECONDS,
+                         T2T " eval --data %s/named --weights %s/run/best.safetensors --predictions %s/p.csv "
+                             "--confusion %s/c.csv 2>/dev/null",
+                         folder, folder, folder, folder));
+    for (int i = 0; i < 2; i++) {
+        snprintf(path, sizeof path, "%.500s/%c.csv", folder, i ? 'c' : 'p');
+        cr_assert_eq(file_read(path, 1 << 20, &text, &size, &error), STATUS_OK, "%s", error.message);
+        cr_expect(strstr(text, "\"a,\"\"b\"\"\"") && strstr(text, "\"c\\x1B[31m\""), "%s", text);
+        cr_expect_null(strchr(text, '\x1b'), "%s", text);
+        int lines = 0;
+        for (const char *at = text; (at = strchr(at, '\n')); at++) lines++;
+        cr_expect_eq(lines, i ? 11 : 38);
+        free(text);
+    }
+}
+
+Test(eval, a_file_that_cannot_be_written_is_told_before_the_work)
+{
+    make_run();
+    const char *folder = temporary_folder();
+    static const struct {
+        const char *path, *text;
+        int status;
+    } CASES[] = {{"/nowhere/p.csv", "/nowhere/p.csv: cannot write", 1},
+                 {"p.txt", "has to end with .csv or .jsonl", 2},
+                 {".csv", "has to end with .csv or .jsonl", 2}};
+    for (int i = 0; i < 3; i++)
+        EXPECT(command_run(SECONDS,
+                           MPIRUN "2 " T2T " eval --data %s/data --weights %s/run/best.safetensors --predictions %s",
+                           folder, folder, CASES[i].path),
+               CASES[i].status, CASES[i].text);
 }
 
 Test(eval, bad_input_is_refused)

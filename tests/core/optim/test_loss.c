@@ -91,3 +91,24 @@ Test(loss, topk_breaks_ties_by_class_and_never_counts_a_nan)
     cr_assert_eq(loss_topk(rows, labels, 3, 3, 1), 2); /* equal logits: class 0 comes first */
     cr_assert_eq(loss_topk(rows, labels, 3, 3, 2), 3);
 }
+
+Test(loss, likeliest_are_the_largest_in_order)
+{
+    const float row[] = {1, 3, 3, 2, 0};
+    static const int ORDER[] = {1, 2, 3, 0, 4};
+    double sum = 0;
+    for (int c = 0; c < 5; c++) sum += exp(row[c]);
+    for (int k = 1; k <= 7; k++) {
+        Guess top[7];
+        int count = loss_likeliest(row, 5, k, top);
+        cr_assert_eq(count, k < 5 ? k : 5);
+        for (int i = 0; i < count; i++) {
+            cr_assert_eq(top[i].class, ORDER[i], "%d of %d", i, k);
+            cr_assert_float_eq(top[i].probability, exp(row[ORDER[i]]) / sum, 1e-12);
+        }
+    }
+    const float huge[] = {-3e38f, 3e38f};
+    Guess top[2];
+    cr_assert_eq(loss_likeliest(huge, 2, 2, top), 2);
+    cr_assert(top[0].class == 1 && top[0].probability == 1 && top[1].probability == 0);
+}
