@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # common.sh: what the job scripts share; sourced, never run. Bash.
 #
 # A job script sets its variables, then calls these:

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # lib.sh: what the stories share; sourced by tests/stories/run before each story. Bash.
 #
 #   expect STATUS TEXT COMMAND...   runs it; it must end with STATUS and have printed TEXT (empty: anything)

@@ -1,7 +1,7 @@
 # t2t for Spack, from a checkout:
 #
 #     spack repo add jobs/spack
-#     spack dev-build t2t@main ^openmpi        # builds the folder where one stands, and installs it
+#     spack dev-build t2t@main ^openmpi        # builds the folder where one stands; installs it
 #     spack load t2t && t2t --help
 from spack.package import *
 
@@ -33,7 +33,7 @@ class T2t(MakefilePackage):
     depends_on("libarchive")
 
     def variables(self):
-        """What the first lines of the Makefile tell; the compiler is the one of this build, not of MPI's wrapper."""
+        """What the first lines of the Makefile tell; the compiler is this build's, not MPI's."""
         blis = self.spec["blis"]
         return [
             "CC={0}".format(spack_cc),
