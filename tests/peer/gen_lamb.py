@@ -45,4 +45,5 @@ def run(name, decay, rates):
     print(name, [round(out[f"norm{step}"].item(), 4) for step in range(len(rates))], "timm", version)
 
 
-run("optim_lamb", 0.05, [4e-3, 4e-3, 1e-3, 5e-2, 1e-5])
+if __name__ == "__main__":
+    run("optim_lamb", 0.05, [4e-3, 4e-3, 1e-3, 5e-2, 1e-5])
