@@ -1,4 +1,4 @@
-/* block_internal.h: what block_build.c gives to block.c (forward), block_backward.c and cls_block.c. */
+/* block_internal.h: what block.c (forward), block_backward.c and cls_block.c ask of a block, and of each other. */
 #ifndef CORE_MODEL_BLOCK_INTERNAL_H
 #define CORE_MODEL_BLOCK_INTERNAL_H
 

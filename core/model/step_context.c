@@ -13,11 +13,6 @@ static const Param *find(const ParamLookup *lookup, const char *name)
     return params_find(lookup->table, full);
 }
 
-bool has_param(const ParamLookup *lookup, const char *name)
-{
-    return find(lookup, name) != NULL;
-}
-
 int64_t find_offset(ParamLookup *lookup, const char *name)
 {
     const Param *param = find(lookup, name);

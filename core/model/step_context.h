@@ -92,7 +92,6 @@ typedef struct ParamLookup {
 int64_t find_offset(ParamLookup *lookup, const char *name);
 Linear find_linear(ParamLookup *lookup, const char *name, int in, int out); /* bias if there is one */
 Norm find_norm(ParamLookup *lookup, const char *name, int width, double eps);
-bool has_param(const ParamLookup *lookup, const char *name);
 
 /* ---- linear layers on a tile of rows; serial */
 

@@ -255,11 +255,6 @@ int64_t loader_steps(const Loader *loader)
     return loader->sampler.steps;
 }
 
-size_t loader_memory(const Loader *loader)
-{
-    return (size_t)loader->config.depth * carve_batch(loader, NULL, NULL);
-}
-
 Status loader_start(Loader *loader, int64_t epoch, int64_t step, Error *error)
 {
     if (epoch < 0 || step < 0 || (loader->config.training && step >= loader->sampler.steps))

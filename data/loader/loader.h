@@ -28,7 +28,7 @@
  * Records that cannot be used (wrong hash, no image) are counted. In training the next usable record of the data set
  * takes the place; in evaluation the image is left out of its batch.
  *
- * Memory: the ring (loader_memory) and, per worker, four of the model's images, as many rows of the model's width as
+ * Memory: the ring of batches and, per worker, four of the model's images, as many rows of the model's width as
  * the highest crop met had, and what the codec holds: a few rows of a baseline JPEG, the coefficients of a progressive
  * one, a whole PNG.
  */
@@ -72,7 +72,6 @@ typedef struct Batch {
 Status loader_create(Loader **loader, const Dataset *dataset, const LoaderConfig *config, Error *error);
 void loader_free(Loader *loader);           /* accepts NULL; joins the workers */
 int64_t loader_steps(const Loader *loader); /* training: steps per epoch, the last partial batch dropped */
-size_t loader_memory(const Loader *loader); /* bytes of the ring, without the workers' own */
 Status loader_start(Loader *loader, int64_t epoch, int64_t step, Error *error);
 Status loader_next(Loader *loader, Batch **batch, Error *error);
 void loader_release(Loader *loader, Batch *batch);
