@@ -2,6 +2,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -14,7 +15,7 @@ enum { MISMATCH_LINES = 20 };
 
 typedef struct Fit {
     ModelConfig config;
-    int mismatches;
+    int mismatches, params; /* of the model */
     WeightsReport report;
 } Fit;
 
@@ -47,6 +48,7 @@ static Status compare(const Safetensors *file, const ModelConfig *config, Weight
     Status status = params_build(&table, config, error);
     if (status) return status;
     fit->config = *config;
+    fit->params = table.count;
     fit->mismatches = weights_compare(file, &table, &fit->report, mismatch, context);
     params_free(&table);
     return STATUS_OK;
@@ -63,6 +65,17 @@ static void print_plain(const char *text)
         printf("%d lines (--json has them)", lines);
     else
         printf("%s%s", printable(shown, sizeof shown, text), strlen(text) > MOST ? "..." : "");
+}
+
+/* Files count epochs from 0, people from 1. */
+static void print_epoch(const char *text)
+{
+    char *end;
+    long epoch = strtol(text, &end, 10);
+    if (end > text && !*end && epoch >= 0 && epoch < INT32_MAX)
+        printf("%ld (%ld in the file, which counts from 0)", epoch + 1, epoch);
+    else
+        print_plain(text);
 }
 
 static void print_content(const Safetensors *file)
@@ -85,8 +98,10 @@ static void print_content(const Safetensors *file)
         printf("  ");
         print_plain(file->metadata[i]);
         printf(": ");
-        print_plain(file->metadata[i + 1]);
-        if (strcmp(file->metadata[i], "epoch") == 0) printf(" (counted from 0)");
+        if (strcmp(file->metadata[i], "epoch") == 0)
+            print_epoch(file->metadata[i + 1]);
+        else
+            print_plain(file->metadata[i + 1]);
         printf("\n");
     }
 }
@@ -146,6 +161,11 @@ static Status print_fits(const Safetensors *file, const Fits *fits, const InfoOp
         printf("  fits %s%s%s\n", fits->whose ? fits->whose : "", fits->whose ? ": " : "",
                json_string_value(json_array_get(fits->names, i)));
     if (json_array_size(fits->names) > 0) return STATUS_OK;
+    if (!fits->only && fits->nearest.mismatches >= fits->nearest.params + file->count) {
+        printf("  weights of no model: not one tensor is called as one of a model's\n");
+        if (!options->tensors) weights_print_tensors(file);
+        return STATUS_OK;
+    }
     printf("  fits no %s model; %s differs in %d tensors:\n", fits->only ? "such" : "published",
            fits->whose ? fits->whose : fits->nearest.config.name, fits->nearest.mismatches);
     int lines = options->tensors ? INT32_MAX : MISMATCH_LINES;

@@ -136,6 +136,21 @@ Test(info, what_keeps_a_file_from_fitting_is_listed)
     expect(arguments, 0, "more: --tensors lists them\n");
 }
 
+/* What trace writes, say: a comparison with a model would list every tensor of the model. */
+Test(info, a_file_without_a_model_is_not_compared_with_one)
+{
+    static const char HEADER[] = "{\"__metadata__\":{\"epoch\":\"9\"},\"logits\":{\"dtype\":\"F32\",\"shape\":[1,2],"
+                                 "\"data_offsets\":[0,8]}}";
+    char file[8 + sizeof HEADER - 1 + 8] = {(char)(sizeof HEADER - 1)};
+    Error error = {0};
+    memcpy(file + 8, HEADER, sizeof HEADER - 1);
+    snprintf(path, sizeof path, "%s/logits.safetensors", temporary_folder());
+    cr_assert_eq(file_write(path, file, sizeof file, &error), STATUS_OK, "%s", error.message);
+    expect(path, 0, "  epoch: 10 (9 in the file, which counts from 0)\n");
+    expect(path, 0, "  weights of no model: not one tensor is called as one of a model's\n");
+    expect(path, 0, "  logits ");
+}
+
 Test(info, all_models_at_once)
 {
     expect("--models", 0, "t2t_vit_14                      21.55     4.783     197    384      14      6   81.5\n");
