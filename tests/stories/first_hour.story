@@ -38,7 +38,8 @@ cat >bin/scancel <<'SCANCEL'
 # scancel --signal=USR1 --batch JOB
 kill -USR1 "$(cat "jobs/$3/pid")"
 SCANCEL
-# Both ranks on the same two cores, which they divide, whatever this machine has.
+# Both ranks on the same two cores, which they divide, whatever this machine has. mpirun forwards output and errors in no
+# order between the two, so each rank has one stream for both.
 two_cores() { # the first two that this process may use, of a list like 0-3,8
     local ranges range cores=()
     IFS=, read -ra ranges <<<"$(taskset -cp $$ | sed 's/.*: //')"
@@ -48,7 +49,7 @@ two_cores() { # the first two that this process may use, of a list like 0-3,8
 cat >bin/srun <<SRUN
 #!/usr/bin/env bash
 while [ "\${1#--}" != "\$1" ]; do shift; done
-exec taskset -c $(two_cores) mpirun -q -np 2 --bind-to none "\$@"
+exec taskset -c $(two_cores) mpirun -q -np 2 --bind-to none sh -c 'exec "\$@" 2>&1' sh "\$@"
 SRUN
 chmod +x bin/*
 mkdir jobs
