@@ -5,8 +5,8 @@
 
 official.py says how to have those three; RECIPES below says what is trained. Every run takes one thread. It is kept in
 FOLDER/RECIPE/SIDE-SEED and found there the next time, so that a campaign can be ended and taken up again at any moment. Runs are
-told by their commands: a changed recipe wants another folder. Both sides begin at weights of their own and know nothing of each
-other; what they share are the images, the keys of the recipe and the file that the transfer starts from.
+not compared with today's recipe: a changed one wants another folder. What the sides share are the images, the keys of the recipe, and
+in `full` and `transfer` the file they begin with; each draws its random numbers itself.
 
 At the end, and alone with --table: mean top-1 of each side, Welch's t-test and the 95 % interval of the difference; the exit status
 is 1 if a difference is larger than half a point or the test tells the sides apart at 5 %.
@@ -28,12 +28,15 @@ import subprocess
 import sys
 
 import numpy as np
+import torch
 from PIL import Image
+
+import tensors
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 T2T = os.path.abspath(os.environ.get("T2T", os.path.join(ROOT, "build", "t2t")))
-TRAIN, PRETRAINING_CLASSES = 20480, 5
+TRAIN = 20480
 
 # T2T-ViT at the quickstart's size, 0.2 M parameters, with the official three soft splits; accuracy_official.py has the same.
 MODEL = {"model": "t2t_vit_7", "token_dim": 32, "embed_dim": 64, "depth": 4, "num_heads": 2, "mlp_ratio": 2}
@@ -43,14 +46,17 @@ HERE_ONLY = {"threads": 1, "workers": 0}
 SHORT = {"img_size": 32, "epochs": 3, "warmup_epochs": 1, "warmup_lr": 1e-3, "cooldown_epochs": 0, "model_ema_decay": 0.99}
 PLAIN = {"aa": "", "color_jitter": 0, "reprob": 0, "mixup": 0, "cutmix": 0, "scale": [0.6, 1.0]}
 RECIPES = {
-    # RandAugment, mixup, cutmix, erasing, smoothing, drop path, averaged weights
-    "full": {**SHORT, "num_classes": 10, "batch_size": 64, "lr": 3e-3},
-    # LAMB, and averaged weights; light augmentation
-    "lamb": {**SHORT, **PLAIN, "num_classes": 10, "batch_size": 128, "opt": "lamb", "opt_eps": 1e-6, "lr": 1e-2},
+    # RandAugment, mixup, cutmix, erasing, smoothing, drop path, averaged weights. From weights trained before without these:
+    # a start at random ends some points apart from seed to seed after so few epochs
+    "full": {**SHORT, "num_classes": 10, "batch_size": 64, "lr": 1e-3, "warmup_lr": 5e-4},
+    # LAMB, and averaged weights; light augmentation; each side begins at random weights of its own
+    "lamb": {**SHORT, **PLAIN, "num_classes": 10, "batch_size": 128, "opt": "lamb", "opt_eps": 1e-6, "lr": 1e-2,
+             "warmup_lr": 5e-3},
     # configs/finetune_cifar10.yaml, which is transfer_learning.py, from weights for five of the ten classes
     "transfer": {"img_size": 32, "num_classes": 10, "epochs": 3, "lr": 0.05},
 }
-PRETRAINING = {**SHORT, **PLAIN, "num_classes": PRETRAINING_CLASSES, "batch_size": 64, "lr": 3e-3}
+CLASSES = {"begun": 10, "other_head": 5}  # the files that `full` and `transfer` begin with
+PRETRAINING = {**SHORT, **PLAIN, "batch_size": 64, "lr": 3e-3, "seed": 1001}
 
 
 def write_images(folder, source, classes):
@@ -86,29 +92,38 @@ def run(command, log, cwd=None):
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def prepare(folder, source, transfer):
-    """The images, converted ones for t2t, and the files to transfer from; one process at a time."""
+def prepare(folder, source):
+    """The images, converted ones for t2t, and the files to begin with; one process at a time."""
     lock = open(f"{folder}/lock", "w")
     fcntl.flock(lock, fcntl.LOCK_EX)
-    for name, classes in (("images", 10), ("images5", PRETRAINING_CLASSES)):
-        if not os.path.exists(f"{folder}/{name}"):
+    for classes in CLASSES.values():
+        images, data = f"{folder}/images{classes}", f"{folder}/data{classes}"
+        if not os.path.exists(images):
             shutil.rmtree(f"{folder}/new", ignore_errors=True)
             write_images(f"{folder}/new", source, classes)
-            os.rename(f"{folder}/new", f"{folder}/{name}")
-    if not os.path.exists(f"{folder}/data/manifest.json"):
-        run([T2T, "convert", f"{folder}/images", f"{folder}/data"], f"{folder}/convert.log")
-    if transfer and not os.path.exists(f"{folder}/pretrained.safetensors"):
-        pretrain(folder)
+            os.rename(f"{folder}/new", images)
+        if not os.path.exists(f"{data}/manifest.json"):
+            run([T2T, "convert", images, data], f"{folder}/convert{classes}.log")
+    for name, classes in CLASSES.items():
+        if not os.path.exists(f"{folder}/{name}.safetensors"):
+            pretrain(folder, name, classes)
 
 
-def pretrain(folder):
-    """The official script's file for five classes, and what pth2safetensors makes of it."""
-    shutil.rmtree(f"{folder}/pretraining", ignore_errors=True)
-    os.makedirs(f"{folder}/pretraining")
-    run(main_command(f"{folder}/images5", PRETRAINING, f"{folder}/pretraining", 1), f"{folder}/pretraining/log.txt")
-    shutil.copy(glob.glob(f"{folder}/pretraining/train/*/last.pth.tar")[0], f"{folder}/pretrained.pth.tar")
-    run([f"{ROOT}/tools/pth2safetensors", f"{folder}/pretrained.pth.tar", f"{folder}/pretrained.safetensors"],
-        f"{folder}/pth2safetensors.log")
+def pretrain(folder, name, classes):
+    """A file that t2t trains for so many classes, as a checkpoint of PyTorch, and what pth2safetensors makes of that."""
+    shutil.rmtree(f"{folder}/{name}", ignore_errors=True)
+    os.makedirs(f"{folder}/{name}")
+    keys = {**MODEL, **PRETRAINING, **HERE_ONLY, "data": f"{folder}/data{classes}", "num_classes": classes}
+    write_config(f"{folder}/{name}/config.yaml", keys)
+    run([T2T, "train", f"{folder}/{name}/config.yaml", "--output", f"{folder}/{name}/run"], f"{folder}/{name}/log.txt")
+    weights = tensors.read(f"{folder}/{name}/run/best.safetensors")[0]
+    torch.save({"state_dict": weights, "state_dict_ema": weights}, f"{folder}/{name}.pth.tar")
+    run([f"{ROOT}/tools/pth2safetensors", f"{folder}/{name}.pth.tar", f"{folder}/{name}.safetensors"], f"{folder}/{name}/pth.txt")
+
+
+def write_config(path, keys):
+    with open(path, "w") as file:
+        file.writelines(f"{key}: {json.dumps(value)}\n" for key, value in keys.items())
 
 
 # ---- one run of a side: its command, its accuracy
@@ -128,9 +143,10 @@ def main_command(images, keys, output, seed):
 def official_command(folder, recipe, output, seed):
     keys = RECIPES[recipe]
     if recipe != "transfer":
-        return main_command(f"{folder}/images", keys, output, seed)
-    return script("transfer", seed, keys["epochs"], f"{folder}/images", "--model", "t2t_vit_quickstart", "--lr", keys["lr"], "--b", 64,
-                  "--img-size", keys["img_size"], "--transfer-learning", "True", "--transfer-model", f"{folder}/pretrained.pth.tar")
+        begun = {"initial_checkpoint": f"{folder}/begun.pth.tar"} if recipe == "full" else {}
+        return main_command(f"{folder}/images10", {**keys, **begun}, output, seed)
+    return script("transfer", seed, keys["epochs"], f"{folder}/images10", "--model", "t2t_vit_quickstart", "--lr", keys["lr"], "--b", 64,
+                  "--img-size", keys["img_size"], "--transfer-learning", "True", "--transfer-model", f"{folder}/other_head.pth.tar")
 
 
 def official_top1(recipe, output):
@@ -148,12 +164,13 @@ def last_top1(path):
 
 
 def t2t_command(folder, recipe, output, seed):
-    keys = {"data": f"{folder}/data", **MODEL, **RECIPES[recipe], **HERE_ONLY, "seed": seed}
+    keys = {"data": f"{folder}/data10", **MODEL, **RECIPES[recipe], **HERE_ONLY, "seed": seed}
     if recipe == "transfer":
         keys = {"base": f"{ROOT}/configs/finetune_cifar10.yaml", **keys, "crop_padding": keys["img_size"] // 8,
-                "init_weights": f"{folder}/pretrained.safetensors"}
-    with open(f"{output}/recipe.yaml", "w") as file:
-        file.writelines(f"{key}: {json.dumps(value)}\n" for key, value in keys.items())
+                "init_weights": f"{folder}/other_head.safetensors"}
+    if recipe == "full":
+        keys["init_weights"] = f"{folder}/begun.safetensors"
+    write_config(f"{output}/recipe.yaml", keys)
     return [T2T, "train", f"{output}/recipe.yaml", "--output", f"{output}/run"]
 
 
@@ -252,10 +269,10 @@ def main():
     options = parser.parse_args()
     folder = os.path.abspath(options.folder)
     if not options.table:
-        if "official" in options.sides or "transfer" in options.recipes:
+        if "official" in options.sides:
             find_official()
         os.makedirs(folder, exist_ok=True)
-        prepare(folder, options.fashion_mnist, "transfer" in options.recipes)
+        prepare(folder, options.fashion_mnist)
         for recipe in options.recipes:
             for seed in range(1, options.seeds + 1):
                 for side in options.sides:

@@ -98,7 +98,7 @@ def transfer_source(epochs, images):
     move = torch.Tensor.to
     torch.Tensor.to = lambda self, *args, **kwargs: self if args == ("cuda",) else move(self, *args, **kwargs)
     torch.nn.Module.to = lambda self, device: self
-    os.popen = lambda command: io.StringIO("24 80")
+    os.popen = lambda *command: io.StringIO("24 80")
     text = replaced(source("transfer_learning.py"), "T_max=60", f"T_max={epochs}")
     text = replaced(text, "start_epoch+60", f"start_epoch+{epochs}")
     return text.replace("num_workers=8", "num_workers=0")
