@@ -12,7 +12,7 @@
  *
  * so `sides` holds folded, dcontext, folded: each product reads two neighbours of the three.
  *
- A bias of the keys adds the same to all
+ * A bias of the keys adds the same to all
  * scores of a head, which softmax does not see: it is left out, and its gradient is 0. What else is left out has no
  * effect on logits or gradients; random masks are those of the whole block's first rows. Saved rows are one per image.
  */

@@ -206,3 +206,42 @@ void convert_or_fail(const char *source, const char *dest, int shards)
     Error error = {0};
     cr_assert_eq(convert_all(&config, &error), STATUS_OK, "%s", error.message);
 }
+
+Error convert_refused(const char *source, const char *dest, Status expected)
+{
+    ConvertConfig config = convert_config(source, dest, 1);
+    Error error = {0};
+    cr_assert_eq(convert_all(&config, &error), expected, "%d: %s", error.status, error.message);
+    return error;
+}
+
+Manifest convert_manifest(const char *path)
+{
+    Manifest manifest;
+    Error error = {0};
+    cr_assert_eq(manifest_read(&manifest, path, &error), STATUS_OK, "%s", error.message);
+    return manifest;
+}
+
+OpenedSplit split_open(const char *path, const char *split)
+{
+    OpenedSplit opened;
+    Error error = {0};
+    cr_assert_eq(dataset_open(&opened.dataset, path, split, &error), STATUS_OK, "%s", error.message);
+    cr_assert_eq(dataset_reader_create(&opened.reader, opened.dataset, &error), STATUS_OK);
+    return opened;
+}
+
+void split_close(OpenedSplit *opened)
+{
+    dataset_reader_free(opened->reader);
+    dataset_close(opened->dataset);
+}
+
+Record split_record(const OpenedSplit *opened, int64_t index)
+{
+    Record record;
+    Error error = {0};
+    cr_assert_eq(dataset_read(opened->reader, index, &record, &error), STATUS_OK, "%s", error.message);
+    return record;
+}

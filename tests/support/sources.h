@@ -4,6 +4,8 @@
 
 #include <stddef.h>
 #include "data/convert/convert.h"
+#include "data/dataset/dataset.h"
+#include "data/dataset/manifest.h"
 #include "data/image/image.h"
 
 /* IDX files of gray images, 10 wide, 8 high; each image carries its number in its brightness pattern, plainly enough to
@@ -30,5 +32,16 @@ ConvertConfig convert_config(const char *source, const char *dest, int shards);
 /* All of a conversion, in this process. */
 Status convert_all(const ConvertConfig *config, Error *error);
 void convert_or_fail(const char *source, const char *dest, int shards);
+Error convert_refused(const char *source, const char *dest, Status expected); /* fails the test unless it ends so */
+
+/* Looking at what was made; each fails the test when it cannot. */
+Manifest convert_manifest(const char *path);
+typedef struct OpenedSplit {
+    Dataset *dataset;
+    DatasetReader *reader;
+} OpenedSplit;
+OpenedSplit split_open(const char *path, const char *split);
+void split_close(OpenedSplit *opened);
+Record split_record(const OpenedSplit *opened, int64_t index);
 
 #endif

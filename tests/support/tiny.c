@@ -2,6 +2,7 @@
 
 #include <criterion/criterion.h>
 #include <math.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -157,4 +158,30 @@ bool same_files(const char *a, const char *b)
     free(left);
     free(right);
     return same;
+}
+
+void tiny_train_data(void)
+{
+    char folder[600];
+    snprintf(folder, sizeof folder, "%.500s/data", temporary_folder());
+    tiny_dataset(folder, 97, 37); /* neither divides anything */
+}
+
+Command tiny_train(int ranks, const char *run, const char *options)
+{
+    char launcher[400] = "";
+    if (ranks) snprintf(launcher, sizeof launcher, MPIRUN "%d ", ranks);
+    return command_run(TINY_SECONDS, "%s" T2T " train %s --set data=%s/data --output %s/%s %s", launcher, TINY_SETTINGS,
+                       temporary_folder(), temporary_folder(), run, options);
+}
+
+char *path_to(char *path, const char *format, ...)
+{
+    char name[300];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(name, sizeof name, format, arguments);
+    va_end(arguments);
+    snprintf(path, 1000, "%.500s/%s", temporary_folder(), name);
+    return path;
 }

@@ -33,6 +33,15 @@ void command_expect(Command command, int exit_status, const char *const *texts);
 #define EXPECT(command, status, ...) command_expect(command, status, (const char *const[]){__VA_ARGS__, NULL})
 #define SUCCEEDS(command)            command_expect(command, 0, NULL)
 
+/* tiny_dataset with 97 and 37 images, which nothing divides, in temporary_folder()/data; and t2t train with TINY_SETTINGS
+ * on it, into temporary_folder()/RUN, for at most so many seconds. ranks 0: without mpirun. */
+enum { TINY_SECONDS = 100 };
+void tiny_train_data(void);
+Command tiny_train(int ranks, const char *run, const char *options);
+
+/* A path in temporary_folder(); path: 1000 bytes, returned. */
+char *path_to(char *path, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
 bool same_tensors(const char *a, const char *b); /* bit for bit, whatever the metadata */
 bool same_files(const char *a, const char *b);   /* false also when one cannot be read */
 

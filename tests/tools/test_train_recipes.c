@@ -12,22 +12,6 @@
 
 enum { SECONDS = 100, STEPS = 64 };
 
-static void make_data(void)
-{
-    char folder[600];
-    snprintf(folder, sizeof folder, "%.500s/data", temporary_folder());
-    tiny_dataset(folder, 97, 37);
-}
-
-/* t2t train with TINY_SETTINGS into temporary_folder()/RUN; ranks 0: without mpirun. */
-static Command train(int ranks, const char *run, const char *options)
-{
-    char launcher[400] = "";
-    if (ranks) snprintf(launcher, sizeof launcher, MPIRUN "%d ", ranks);
-    return command_run(SECONDS, "%s" T2T " train %s --set data=%s/data --output %s/%s %s", launcher, TINY_SETTINGS,
-                       temporary_folder(), temporary_folder(), run, options);
-}
-
 static int64_t losses_of(const char *run, double *losses)
 {
     char folder[1000];
@@ -41,10 +25,10 @@ Test(train_recipes, lamb_is_the_same_whole_and_in_slices)
 #define LAMB "--set epochs=2 --set opt=lamb --set opt_eps=1e-6 --set lr=0.01 --set mixup=0 --set cutmix=0 "
     static const char *const RUNS[] = {"whole", "sliced", "alone"};
     double losses[3][STEPS];
-    make_data();
-    SUCCEEDS(train(3, "whole", LAMB));
-    SUCCEEDS(train(3, "sliced", LAMB "--set zero=1"));
-    SUCCEEDS(train(0, "alone", LAMB));
+    tiny_train_data();
+    SUCCEEDS(tiny_train(3, "whole", LAMB));
+    SUCCEEDS(tiny_train(3, "sliced", LAMB "--set zero=1"));
+    SUCCEEDS(tiny_train(0, "alone", LAMB));
     for (int i = 0; i < 3; i++) cr_assert_eq(losses_of(RUNS[i], losses[i]), 24);
     for (int i = 1; i < 3; i++)
         for (int step = 1; step <= 24; step++)
@@ -80,13 +64,13 @@ Test(train_recipes, frozen_tensors_keep_the_file_s_values)
                  {"tokens_to_token.project.weight", false},
                  {"head.weight", false}};
     char options[1500];
-    make_data();
-    SUCCEEDS(train(0, "first", "--set epochs=1"));
+    tiny_train_data();
+    SUCCEEDS(tiny_train(0, "first", "--set epochs=1"));
     snprintf(options, sizeof options,
              "--set epochs=1 --set init_weights=%s/first/best.safetensors --set opt=momentum --set lr=0.05 --set "
              "transfer_ratio=0.1 --set weight_decay_all=true --set 'freeze=[cls_token, norm.*]' --set model_ema=false",
              temporary_folder());
-    command_expect(train(2, "second", options), 0,
+    command_expect(tiny_train(2, "second", options), 0,
                    (const char *[]){"frozen: 3 of ", "lr 0.05 is the head's; everything else begins at 0.005", NULL});
     for (size_t i = 0; i < sizeof CASES / sizeof CASES[0]; i++) {
         int64_t count;
@@ -101,10 +85,10 @@ Test(train_recipes, frozen_tensors_keep_the_file_s_values)
 Test(train_recipes, a_scaled_rate_is_what_trains)
 {
     double plain[STEPS], scaled[STEPS];
-    make_data();
-    SUCCEEDS(train(0, "plain", "--set epochs=1 --set lr=0.001"));
+    tiny_train_data();
+    SUCCEEDS(tiny_train(0, "plain", "--set epochs=1 --set lr=0.001"));
     command_expect(
-        train(0, "scaled", "--set epochs=1 --set lr=0.016 --set lr_scale=linear --set lr_base_batch=128"), 0,
+        tiny_train(0, "scaled", "--set epochs=1 --set lr=0.016 --set lr_scale=linear --set lr_base_batch=128"), 0,
         (const char *[]){"lr 0.001 = 0.016 x 0.0625 (lr_scale linear: batch_size 8 over lr_base_batch 128)", NULL});
     int64_t steps = losses_of("plain", plain);
     cr_assert_eq(losses_of("scaled", scaled), steps);
@@ -128,14 +112,14 @@ Test(train_recipes, a_dry_run_of_every_configuration_writes_nothing)
 
 Test(train_recipes, a_dry_run_counts_steps_and_refuses_what_a_run_would)
 {
-    make_data();
+    tiny_train_data();
     command_expect(
-        train(0, "dry", "--dry-run --set epochs=3"), 0,
+        tiny_train(0, "dry", "--dry-run --set epochs=3"), 0,
         (const char *[]){"97 training and 37 validation images", "36 = 3 epochs of 12; 1 images are left", NULL});
-    command_expect(train(2, "dry", "--dry-run"), 0, (const char *[]){"ranks       2", "4 images of a step", NULL});
-    command_expect(train(0, "dry", "--dry-run --set batch_size=98"), 3,
+    command_expect(tiny_train(2, "dry", "--dry-run"), 0, (const char *[]){"ranks       2", "4 images of a step", NULL});
+    command_expect(tiny_train(0, "dry", "--dry-run --set batch_size=98"), 3,
                    (const char *[]){"fewer than batch_size", NULL});
-    command_expect(train(0, "dry", "--dry-run --set num_classes=9"), 2, (const char *[]){"num_classes: 9", NULL});
+    command_expect(tiny_train(0, "dry", "--dry-run --set num_classes=9"), 2, (const char *[]){"num_classes: 9", NULL});
     char path[600];
     snprintf(path, sizeof path, "%.500s/dry", temporary_folder());
     cr_assert_neq(access(path, F_OK), 0);
