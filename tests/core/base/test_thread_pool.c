@@ -101,12 +101,16 @@ typedef struct Stopping {
     atomic_int done, stop;
 } Stopping;
 
+/* The task in the middle tells the pool to stop; whatever begins after it waits until that is told, since its thread may
+ * be held up just before. So each other thread begins one more task at most. */
 static void stopping_task(void *context, int64_t task, int thread)
 {
     Stopping *stopping = context;
     (void)task;
     (void)thread;
-    if (atomic_fetch_add(&stopping->done, 1) == TASKS / 2) atomic_store(&stopping->stop, 1);
+    int before = atomic_fetch_add(&stopping->done, 1);
+    if (before == TASKS / 2) atomic_store(&stopping->stop, 1);
+    while (before > TASKS / 2 && !atomic_load(&stopping->stop)) sched_yield();
 }
 
 Test(pool, begins_no_task_after_it_was_told_to_stop, .timeout = 60)
