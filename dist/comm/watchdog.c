@@ -4,12 +4,13 @@
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "core/base/clock.h"
 #include "core/base/memory.h"
 #include "dist/comm/world.h"
 
-enum { TAG_REPORT = 1, NAMES_SHOWN = 16 };
+enum { TAG_REPORT = 1, NAMES_SHOWN = 16, PASS_ON_MICROSECONDS = 200000 };
 
 Status watchdog_create(Watchdog *watchdog, MPI_Comm comm, double seconds, Error *error)
 {
@@ -117,23 +118,33 @@ static int list_missing(const Watchdog *watchdog, char *text, size_t room)
     return missing;
 }
 
+/* What a collector knows of the others. */
+static void describe_missing(const Watchdog *watchdog, char *text, size_t room)
+{
+    char missing[16 * NAMES_SHOWN];
+    int count = list_missing(watchdog, missing, sizeof missing);
+    if (count > 0)
+        snprintf(text, room, "t2t: watchdog: missing rank%s %s: dead, cut off or too slow; all others have arrived\n",
+                 count > 1 ? "s" : "", missing);
+    else
+        snprintf(text, room, "t2t: watchdog: all ranks have arrived, so a link between them must be at fault\n");
+}
+
+/* One message in one piece, and time for the launcher to pass it on: MPICH's stops listening as soon as it hears of the
+ * end. */
 static void give_up(const Watchdog *watchdog, int waits_for)
 {
-    char bucket[32] = "", neighbour[64] = "", missing[16 * NAMES_SHOWN];
+    char bucket[32] = "", neighbour[64] = "", others[512] = "", text[1024];
     if (watchdog->bucket >= 0) snprintf(bucket, sizeof bucket, ", bucket %d", watchdog->bucket);
     if (waits_for >= 0) snprintf(neighbour, sizeof neighbour, "; this rank waits for rank %d", waits_for);
-    fprintf(stderr, "t2t: watchdog on rank %d: no progress for %.0f s in operation %" PRId64 ", %s%s%s\n",
-            watchdog->rank, stuck_for(watchdog), watchdog->number, watchdog->operation, bucket, neighbour);
-    if (watchdog->rank < WATCHDOG_COLLECTORS) {
-        int count = list_missing(watchdog, missing, sizeof missing);
-        if (count > 0)
-            fprintf(stderr, "t2t: watchdog: missing rank%s %s: dead, cut off or too slow; all others have arrived\n",
-                    count > 1 ? "s" : "", missing);
-        else
-            fprintf(stderr, "t2t: watchdog: all ranks have arrived, so a link between them must be at fault\n");
-    }
-    fprintf(stderr, "t2t: watchdog: ending the job; it resumes from its last checkpoint (config: watchdog)\n");
+    if (watchdog->rank < WATCHDOG_COLLECTORS) describe_missing(watchdog, others, sizeof others);
+    snprintf(text, sizeof text,
+             "t2t: watchdog on rank %d: no progress for %.0f s in operation %" PRId64 ", %s%s%s\n%s"
+             "t2t: watchdog: ending the job; it resumes from its last checkpoint (config: watchdog)\n",
+             watchdog->rank, stuck_for(watchdog), watchdog->number, watchdog->operation, bucket, neighbour, others);
+    fputs(text, stderr);
     fflush(stderr);
+    usleep(PASS_ON_MICROSECONDS);
     MPI_Abort(MPI_COMM_WORLD, STATUS_FAILED);
 }
 
