@@ -228,7 +228,8 @@ def welch(a, b):
 
 
 def results(folder, recipe, side):
-    files = sorted(glob.glob(f"{folder}/{recipe}/{side}-*/result.json"))
+    files = glob.glob(f"{folder}/{recipe}/{side}-*/result.json")
+    files.sort(key=lambda path: int(re.search(r"-(\d+)/result", path)[1]))
     return [json.load(open(file)) for file in files]
 
 
@@ -254,7 +255,7 @@ def table(folder, recipes):
         good = abs(difference) <= 0.5 and p >= 0.05
         failed |= not good
         print(f"| {recipe} | {difference:+.2f} | {difference - half:+.2f} .. {difference + half:+.2f} | {p:.2f} | "
-              f"{'the same' if good else 'DIFFERENT'} |")
+              f"{'no difference seen' if good else 'DIFFERENT'} |")
     return failed
 
 
