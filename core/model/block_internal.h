@@ -1,4 +1,4 @@
-/* block_internal.h: what block.c (forward), block_backward.c and cls_block.c ask of a block, and of each other. */
+/* block_internal.h: what block.c (forward), block_backward.c and the cls_block files ask of a block, and of each other. */
 #ifndef CORE_MODEL_BLOCK_INTERNAL_H
 #define CORE_MODEL_BLOCK_INTERNAL_H
 

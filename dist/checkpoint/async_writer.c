@@ -12,7 +12,7 @@
 #include "core/base/clock.h"
 #include "core/base/memory.h"
 
-enum { VECTORS = 4, MAX_METADATA = 32, OWN_FILES = 3 };
+enum { MAX_METADATA = 32, OWN_FILES = 3 };
 
 typedef enum JobState { JOB_NONE, JOB_PENDING, JOB_DONE } JobState;
 
@@ -27,8 +27,8 @@ typedef struct Job {
 
 struct CheckpointWriter {
     WriterConfig config;
-    RunVectors copy; /* the checkpoint's */
-    float *best;
+    RunVectors copy;       /* the checkpoint's */
+    RunVectors best;       /* weights alone */
     CheckpointFile *parts; /* (others): what a commit was given */
     /* The thread's alone: the newest checkpoint written here, for its manifest. */
     CheckpointFile *files; /* (OWN_FILES + others) */
@@ -182,7 +182,7 @@ static Status write_best(CheckpointWriter *writer, Job *job, Error *error)
         metadata[count++] = "provenance";
         metadata[count++] = config->provenance;
     }
-    Status status = checkpoint_write_vector(config->run, "best.safetensors", config->table, writer->best,
+    Status status = checkpoint_write_vector(config->run, "best.safetensors", config->table, writer->best.weights,
                                             job->position.step, metadata, &file, error);
     job->report.bytes = status ? 0 : file.bytes;
     return status;
@@ -236,39 +236,10 @@ static void *writer_main(void *argument)
 
 /* ---- the training side */
 
-static Status vector_allocate(float **vector, bool wanted, int64_t count, Error *error)
-{
-    if (!wanted) return STATUS_OK;
-    *vector = memory_alloc_aligned(64, count, sizeof **vector, "a checkpoint's copy of a vector", error);
-    if (!*vector) return STATUS_FAILED;
-    memset(*vector, 0,
-           (size_t)count * sizeof **vector); /* its pages are there before the first copy, which a step waits for */
-    return STATUS_OK;
-}
-
-Status run_vectors_allocate(RunVectors *vectors, const ParamTable *table, const WriterConfig *which, Error *error)
-{
-    *vectors = (RunVectors){.begin = which->begin, .end = which->end};
-    Status status = vector_allocate(&vectors->weights, which->head, table->size, error);
-    if (!status) status = vector_allocate(&vectors->ema, which->head && which->ema, table->size, error);
-    if (!status) status = vector_allocate(&vectors->moment1, which->moment1, which->end - which->begin, error);
-    if (!status) status = vector_allocate(&vectors->moment2, which->moment2, which->end - which->begin, error);
-    return status;
-}
-
-void run_vectors_free(RunVectors *vectors)
-{
-    free(vectors->weights);
-    free(vectors->ema);
-    free(vectors->moment1);
-    free(vectors->moment2);
-    *vectors = (RunVectors){0};
-}
-
 static void writer_release(CheckpointWriter *writer)
 {
     run_vectors_free(&writer->copy);
-    free(writer->best);
+    run_vectors_free(&writer->best);
     free(writer->parts);
     free(writer->files);
     free(writer);
@@ -276,6 +247,12 @@ static void writer_release(CheckpointWriter *writer)
 
 Status writer_create(CheckpointWriter **out, const WriterConfig *config, Error *error)
 {
+    const RunVectorSet best = {.weights = config->head}, all = {.weights = config->head,
+                                                                .ema = config->head && config->ema,
+                                                                .moment1 = config->moment1,
+                                                                .moment2 = config->moment2,
+                                                                .begin = config->begin,
+                                                                .end = config->end};
     *out = NULL;
     CheckpointWriter *writer = memory_alloc(1, sizeof *writer, "the checkpoint writer", error);
     if (!writer) return STATUS_FAILED;
@@ -284,8 +261,8 @@ Status writer_create(CheckpointWriter **out, const WriterConfig *config, Error *
     writer->parts = memory_alloc(config->others, sizeof *writer->parts, "the checkpoint writer", error);
     writer->files = memory_alloc(config->others + OWN_FILES, sizeof *writer->files, "the checkpoint writer", error);
     Status status = writer->parts && writer->files ? STATUS_OK : STATUS_FAILED;
-    if (!status) status = run_vectors_allocate(&writer->copy, config->table, config, error);
-    if (!status) status = vector_allocate(&writer->best, config->head, config->table->size, error);
+    if (!status) status = run_vectors_allocate(&writer->copy, config->table, &all, error);
+    if (!status) status = run_vectors_allocate(&writer->best, config->table, &best, error);
     if (status) goto release;
     pthread_mutex_init(&writer->lock, NULL);
     pthread_cond_init(&writer->changed, NULL);
@@ -331,40 +308,6 @@ bool writer_busy(const CheckpointWriter *writer, WriterJob job)
     return job_state(writer, job) != JOB_NONE;
 }
 
-enum { COPY_BLOCK = 1 << 20 }; /* floats per task */
-
-typedef struct Copy {
-    float *to[VECTORS];
-    const float *from[VECTORS];
-    int64_t size[VECTORS];
-    int64_t blocks; /* of the longest */
-} Copy;
-
-static void copy_task(void *context, int64_t task, int thread)
-{
-    (void)thread;
-    const Copy *copy = context;
-    int64_t vector = task / copy->blocks, begin = task % copy->blocks * COPY_BLOCK;
-    if (!copy->to[vector] || !copy->from[vector] || begin >= copy->size[vector]) return;
-    int64_t left = copy->size[vector] - begin, count = left < COPY_BLOCK ? left : COPY_BLOCK;
-    memcpy(copy->to[vector] + begin, copy->from[vector] + begin, (size_t)count * sizeof(float));
-}
-
-static void copy_vectors(Pool *pool, Copy *copy, int64_t longest)
-{
-    copy->blocks = (longest + COPY_BLOCK - 1) / COPY_BLOCK;
-    pool_run(pool, VECTORS * copy->blocks, copy_task, copy);
-}
-
-void run_vectors_copy(Pool *pool, const RunVectors *to, const RunVectors *from, int64_t size)
-{
-    int64_t slice = to->end - to->begin;
-    Copy copy = {.to = {to->weights, to->ema, to->moment1, to->moment2},
-                 .from = {from->weights, from->ema, from->moment1, from->moment2},
-                 .size = {size, size, slice, slice}};
-    copy_vectors(pool, &copy, size);
-}
-
 static Job *job_prepare(CheckpointWriter *writer, WriterJob kind, const RunPosition *position)
 {
     Job *job = &writer->jobs[kind];
@@ -401,10 +344,8 @@ void writer_commit(CheckpointWriter *writer, const CheckpointFile *parts, int co
 void writer_validated(CheckpointWriter *writer, Pool *pool, const float *best, const RunPosition *position)
 {
     Job *job = job_prepare(writer, WRITER_VALIDATED, position);
-    const int64_t size = writer->config.table->size;
-    Copy copy = {.to = {best ? writer->best : NULL}, .from = {best}, .size = {size}};
-    copy_vectors(pool, &copy, size);
     job->best = best != NULL;
+    run_vector_copy(pool, writer->best.weights, best, writer->config.table->size);
     job_start(writer, job);
 }
 

@@ -21,6 +21,7 @@
 #include <stdint.h>
 #include "core/base/thread_pool.h"
 #include "dist/checkpoint/checkpoint.h"
+#include "dist/checkpoint/run_vectors.h"
 
 typedef struct CheckpointWriter CheckpointWriter;
 
@@ -76,11 +77,5 @@ void writer_pending(CheckpointWriter *writer, const RunVectors *vectors, const R
 
 bool writer_collect(CheckpointWriter *writer, WriterJob job, WriterReport *report); /* true: it ended; once per job */
 void writer_wait(CheckpointWriter *writer);                                         /* until nothing is under way */
-
-/* Flat vectors of a table, those that are wanted, zeroed, with the moments of [begin, end); and copying what both have,
- * by the pool's threads. */
-Status run_vectors_allocate(RunVectors *vectors, const ParamTable *table, const WriterConfig *which, Error *error);
-void run_vectors_free(RunVectors *vectors); /* accepts a zeroed one */
-void run_vectors_copy(Pool *pool, const RunVectors *to, const RunVectors *from, int64_t size);
 
 #endif

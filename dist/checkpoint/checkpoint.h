@@ -25,6 +25,7 @@
 #include <stdint.h>
 #include "core/base/path.h"
 #include "core/model/params.h"
+#include "dist/checkpoint/run_vectors.h"
 
 /* Where a run stands: all that a resume needs besides the vectors, since everything random is keyed by position. */
 typedef struct RunPosition {
@@ -36,13 +37,6 @@ typedef struct RunPosition {
     int64_t best_epoch;   /* -1: none yet */
     double best_top1;     /* percent */
 } RunPosition;
-
-/* Flat vectors (params.h), any of which may be NULL. The moments are those of [begin, end) only, end - begin floats:
- * the moment of element i is at [i - begin]. Without slices (zero: 0) that is all of them. */
-typedef struct RunVectors {
-    float *weights, *ema, *moment1, *moment2;
-    int64_t begin, end;
-} RunVectors;
 
 enum { CHECKPOINT_PATH = PATH_SIZE };
 

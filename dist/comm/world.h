@@ -6,6 +6,10 @@
  *     world_end(&world);                                   // MPI_Finalize
  *
  * MPI is asked for MPI_THREAD_SERIALIZED: during a step only the reducer calls it, otherwise only the main thread.
+ *
+ * World's communicator, and what world_split makes of it, keep MPI's own error handler: a call that fails there ends the
+ * job with MPI's message, so that the code of a small collective needs no look. The communicators of topology.h and of
+ * the watchdog return codes, which are looked at: a sum that breaks tells bucket and rank, and lets a checkpoint be kept.
  */
 #ifndef DIST_COMM_WORLD_H
 #define DIST_COMM_WORLD_H

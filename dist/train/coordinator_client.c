@@ -26,7 +26,7 @@ Status coordinator_client_create(CoordinatorClient **out, MPI_Comm comm, int ser
     client->server = server;
     client->size = table->size;
     client->step = -1;
-    const WriterConfig wanted = {.head = true,
+    const RunVectorSet wanted = {.weights = true,
                                  .ema = which->ema,
                                  .moment1 = moments && which->moment1,
                                  .moment2 = moments && which->moment2,

@@ -99,7 +99,7 @@ static void check_second_life(const TinyRun *run, const CoordinatorSetup *setup)
     RunVectors were;
     bool resumed;
     Error error = {0};
-    const WriterConfig all = {.head = true, .ema = true, .moment1 = true, .moment2 = true, .end = run->table->size};
+    const RunVectorSet all = {.weights = true, .ema = true, .moment1 = true, .moment2 = true, .end = run->table->size};
     NEED(run_vectors_allocate(&were, run->table, &all, &error) == STATUS_OK, "%s", error.message);
     run_vectors_copy(run->pool, &were, &run->vectors, run->table->size);
     memset(run->vectors.weights, 0, bytes);

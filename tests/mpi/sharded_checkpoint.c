@@ -17,10 +17,10 @@ typedef struct Shards {
     ShardedCheckpoint sharded;
 } Shards;
 
-static void vectors_make(RunVectors *vectors, const WriterConfig *config, const ParamTable *table)
+static void vectors_make(RunVectors *vectors, const RunVectorSet *which, const ParamTable *table)
 {
     Error error = {0};
-    NEED(run_vectors_allocate(vectors, table, config, &error) == STATUS_OK, "%s", error.message);
+    NEED(run_vectors_allocate(vectors, table, which, &error) == STATUS_OK, "%s", error.message);
 }
 
 static void shards_open(Shards *shards, const char *folder)
@@ -38,7 +38,7 @@ static void shards_open(Shards *shards, const char *folder)
     model.num_heads = model.depth = 2;
     NEED(params_build(&shards->table, &model, &error) == STATUS_OK, "%s", error.message);
     const int64_t size = shards->table.size;
-    const WriterConfig all = {.head = true, .ema = true, .moment1 = true, .moment2 = true, .end = size};
+    const RunVectorSet all = {.weights = true, .ema = true, .moment1 = true, .moment2 = true, .end = size};
     vectors_make(&shards->whole, &all, &shards->table);
     float *vectors[] = {shards->whole.weights, shards->whole.ema, shards->whole.moment1, shards->whole.moment2};
     for (int i = 0; i < 4; i++) tiny_fill(vectors[i], size, i);
@@ -91,7 +91,7 @@ static void check_whole(const Shards *shards, int64_t step)
     Checkpoint checkpoint;
     RunVectors got;
     const int64_t size = shards->table.size;
-    const WriterConfig all = {.head = true, .ema = true, .moment1 = true, .moment2 = true, .end = size};
+    const RunVectorSet all = {.weights = true, .ema = true, .moment1 = true, .moment2 = true, .end = size};
     vectors_make(&got, &all, &shards->table);
     checkpoint_path(path, shards->folder, step);
     NEED(checkpoint_open(&checkpoint, path, &error) == STATUS_OK, "%s", error.message);

@@ -71,8 +71,8 @@ static inline void tiny_run_open(TinyRun *run, const char *data, const char *con
     NEED(model_create(&run->model, &run->config.model, TINY_BATCH, MODEL_EVAL, run->pool, &error) == STATUS_OK, "%s",
          error.message);
     run->table = model_params(run->model);
-    const WriterConfig all_vectors = {
-        .head = true, .ema = true, .moment1 = true, .moment2 = true, .end = run->table->size};
+    const RunVectorSet all_vectors = {
+        .weights = true, .ema = true, .moment1 = true, .moment2 = true, .end = run->table->size};
     NEED(run_vectors_allocate(&run->vectors, run->table, &all_vectors, &error) == STATUS_OK, "%s", error.message);
     params_init(run->table, 1, run->vectors.weights);
     params_init(run->table, 2, run->vectors.ema);

@@ -80,7 +80,7 @@ static void state_open(const char *run, int step, ParamTable *table, RunVectors 
     cr_assert_eq(checkpoint_open(&checkpoint, path, &error), STATUS_OK, "%s", error.message);
     cr_assert_eq(config_parse(&config, checkpoint.config, path, NULL, 0, &error), STATUS_OK, "%s", error.message);
     cr_assert_eq(params_build(table, &config.model, &error), STATUS_OK, "%s", error.message);
-    const WriterConfig all = {.head = true, .ema = true, .moment1 = true, .moment2 = true, .end = table->size};
+    const RunVectorSet all = {.weights = true, .ema = true, .moment1 = true, .moment2 = true, .end = table->size};
     cr_assert_eq(run_vectors_allocate(vectors, table, &all, &error), STATUS_OK, "%s", error.message);
     cr_assert_eq(checkpoint_load(&checkpoint, table, vectors, &error), STATUS_OK, "%s", error.message);
     checkpoint_close(&checkpoint);
