@@ -23,6 +23,8 @@ static Status build_layers(Model *model, Error *error)
         t2t_layer_build(&model->layers[i], &lookup, config, i);
         model->layers[i].half = model->kernels.bf16 && model->layers[i].performer && model->mode != MODEL_OBSERVE;
     }
+    model->chunk =
+        min_int(model->max_batch, model->token_layers ? t2t_chunk_images(model->layers[0].tokens) : CHUNK_LEAST);
     for (int i = 0; i < model->block_count; i++) {
         BlockShape shape = zoo_block(config, i);
         snprintf(prefix, sizeof prefix, "blocks.%d.", i);
@@ -171,8 +173,8 @@ void model_set_weights(Model *model, const float *weights)
 /* Chunk number `index` of the batch, in what the token layers keep. */
 static TokenChunk chunk_at(const Model *model, int index)
 {
-    TokenChunk chunk = {.first = index * TOKEN_CHUNK};
-    chunk.images = min_int(TOKEN_CHUNK, model->step.batch - chunk.first);
+    TokenChunk chunk = {.first = index * model->chunk};
+    chunk.images = min_int(model->chunk, model->step.batch - chunk.first);
     bool train = model->mode == MODEL_TRAIN;
     chunk.slot = train && !model->config.recompute ? chunk.first : 0;
     chunk.attention = train ? chunk.first : 0;
@@ -181,7 +183,7 @@ static TokenChunk chunk_at(const Model *model, int index)
 
 static int chunk_count(const Model *model)
 {
-    return (model->step.batch + TOKEN_CHUNK - 1) / TOKEN_CHUNK;
+    return (model->step.batch + model->chunk - 1) / model->chunk;
 }
 
 static const float *chunk_images(const Model *model, TokenChunk chunk)

@@ -102,7 +102,7 @@ static void carve_blocks(Model *model, Arena *arena)
 
 static void carve_training(Model *model, Arena *arena)
 {
-    int chunk = min_int(model->max_batch, TOKEN_CHUNK);
+    const int chunk = model->chunk;
     size_t rows = (size_t)model->max_batch * (size_t)model->tokens;
     carve_block_linears(model, arena);
     carve_token_layers(model, arena, model->config.recompute ? chunk : model->max_batch, model->max_batch);
@@ -127,7 +127,7 @@ static void carve_training(Model *model, Arena *arena)
 
 static void carve_evaluation(Model *model, Arena *arena)
 {
-    int chunk = min_int(model->max_batch, TOKEN_CHUNK);
+    const int chunk = model->chunk;
     size_t rows = (size_t)model->max_batch * (size_t)model->tokens;
     float *stream[2];
     for (int i = 0; i < 2; i++) stream[i] = arena_floats(arena, rows * widest_stream(model));

@@ -16,6 +16,7 @@ struct Model {
     ModelMode mode;
     int max_batch, tokens;
     int token_layers; /* 2, or 0 for patches */
+    int chunk;        /* images that the token layers work on at a time */
     int block_count;
     Arena arena;
     Kernels kernels;

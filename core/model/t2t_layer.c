@@ -3,7 +3,13 @@
 #include <math.h>
 #include <string.h>
 
-/* ---- tiles */
+/* ---- chunks and tiles */
+
+int t2t_chunk_images(int tokens)
+{
+    const int images = CHUNK_LEAST * 56 * 56 / tokens;
+    return images < CHUNK_LEAST ? CHUNK_LEAST : images > CHUNK_MOST ? CHUNK_MOST : images;
+}
 
 T2TTiles t2t_tiles(int tokens)
 {

@@ -16,7 +16,11 @@
 #include "core/kernels/soft_split.h"
 #include "core/model/step_context.h"
 
-enum { TOKEN_CHUNK = 8 /* images */ };
+enum { CHUNK_LEAST = 8, CHUNK_MOST = 64 /* images */ };
+
+/* Images of a chunk when the first layer has so many tokens: eight of the published 224 pixels or more, and of smaller
+ * images as many as have the rows of those, so that each region has work for all threads. */
+int t2t_chunk_images(int tokens);
 
 /* How the rows of images are cut into tiles. */
 typedef struct T2TTiles {

@@ -30,7 +30,7 @@ enum { MAX_SPLITS = 3, MAX_DENSE_GROUPS = 8 };
  * choice. */
 typedef enum Recompute {
     RECOMPUTE_NONE,
-    RECOMPUTE_TOKENS, /* the token layers but their attention, of all images but TOKEN_CHUNK */
+    RECOMPUTE_TOKENS, /* the token layers but their attention, of all images but a chunk (t2t_layer.h) */
     RECOMPUTE_MLP,    /* and the first layer of each MLP */
     RECOMPUTE_BLOCKS, /* the token layers and whole blocks: of a block only its input is kept */
 } Recompute;

@@ -6,14 +6,17 @@
 #include "core/model/model.h"
 #include "core/model/zoo.h"
 #include "data/dataset/dataset.h"
+#include "dist/train/step.h"
 
 static const double MB = 1e6;
 
-/* Vectors of the whole model that a rank holds: weights, gradients (zero: and of the moments its slice alone), average. */
+/* Vectors of the whole model that a rank holds: weights, gradients (zero: and of the moments its slice alone), average,
+ * and with `reproducible` the sums that wait (leaves.h). */
 static double state_bytes(const Config *config, const ParamTable *table, int ranks)
 {
     const double moments = optim_has_moment2(config->optim.kind) ? 2 : 1;
-    const double vectors = 2 + moments / (config->zero ? ranks : 1) + (config->optim.ema_decay > 0 ? 1 : 0);
+    double vectors = 2 + moments / (config->zero ? ranks : 1) + (config->optim.ema_decay > 0 ? 1 : 0);
+    for (int leaves = config->reproducible / ranks; leaves > 1; leaves /= 2) vectors++;
     return vectors * (double)table->size * sizeof(float);
 }
 
@@ -27,7 +30,7 @@ static double ring_bytes(const Config *config, int64_t images)
 static Status print_model(const Config *config, int ranks, FILE *out, Error *error)
 {
     const int64_t largest = (config->batch_size + ranks - 1) / ranks;
-    const int micro_batch = (int)((largest + config->accumulate - 1) / config->accumulate);
+    const int micro_batch = train_micro_batch(config, ranks);
     ParamTable table = {0};
     Pool *pool = NULL;
     size_t bytes = 0;

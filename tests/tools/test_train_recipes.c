@@ -117,6 +117,8 @@ Test(train_recipes, a_dry_run_counts_steps_and_refuses_what_a_run_would)
         tiny_train(0, "dry", "--dry-run --set epochs=3"), 0,
         (const char *[]){"97 training and 37 validation images", "36 = 3 epochs of 12; 1 images are left", NULL});
     command_expect(tiny_train(2, "dry", "--dry-run"), 0, (const char *[]){"ranks       2", "4 images of a step", NULL});
+    command_expect(tiny_train(2, "dry", "--dry-run --set reproducible=8"), 0,
+                   (const char *[]){"4 images of a step, 1 at a time", NULL});
     command_expect(tiny_train(0, "dry", "--dry-run --set batch_size=98"), 3,
                    (const char *[]){"fewer than batch_size", NULL});
     command_expect(tiny_train(0, "dry", "--dry-run --set num_classes=9"), 2, (const char *[]){"num_classes: 9", NULL});

@@ -236,12 +236,21 @@ Test(layers, token_transformer)
     check_token_layer("token_transformer_147_64", TOKENS_TRANSFORMER, 3, 7, 8, 64);
 }
 
-/* ---- tiles */
+/* ---- chunks and tiles */
+
+Test(layers, a_chunk_has_rows_for_all_threads)
+{
+    cr_expect_eq(t2t_chunk_images(96 * 96), 8, "384 pixels");
+    cr_expect_eq(t2t_chunk_images(56 * 56), 8, "224 pixels");
+    cr_expect_eq(t2t_chunk_images(32 * 32), 24, "32 pixels, stride 1");
+    cr_expect_eq(t2t_chunk_images(16 * 16), 64, "32 pixels, stride 2");
+    cr_expect_eq(t2t_chunk_images(1), 64);
+}
 
 Test(layers, t2t_tiles_cover_every_row_once)
 {
     for (int tokens = 1; tokens < 1000; tokens += 1 + tokens / 7)
-        for (int images = 1; images <= TOKEN_CHUNK; images++) {
+        for (int images = 1; images <= CHUNK_MOST; images++) {
             T2TTiles tiles = t2t_tiles(tokens);
             int64_t next = 0;
             for (int64_t i = 0; i < t2t_tiles_count(&tiles, images); i++) {

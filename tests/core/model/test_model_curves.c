@@ -212,7 +212,7 @@ Test(model_curves, transfer_follows_the_reference, .timeout = 300)
 
 /* ---- bfloat16 */
 
-/* How far PyTorch 2.13's CPU autocast in bfloat16 strays from the same float64 runs, the largest of six: a step's loss
+/* How far PyTorch 2.13's CPU autocast in bfloat16 strays from the same float64 runs, the largest of 24: a step's loss
  * at most (in the steps for which float32 has its limit), in the mean, and the mean of the last 16
  * (tests/peer/run bf16_spread). */
 typedef struct Spread {
@@ -220,7 +220,7 @@ typedef struct Spread {
 } Spread;
 
 static const Spread SPREADS[CURVE_COUNT] = {
-    {1.06e-2, 2.91e-3, 2.61e-3}, {1.56e-2, 3.44e-3, 4.81e-3}, {8.81e-2, 3.34e-2, 3.19e-2}};
+    {1.19e-2, 3.28e-3, 3.72e-3}, {1.75e-2, 3.87e-3, 4.81e-3}, {1.04e-1, 3.55e-2, 4.66e-2}};
 
 enum { EMULATED_STEPS = 8 }; /* a step takes seconds then */
 

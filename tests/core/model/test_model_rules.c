@@ -6,6 +6,7 @@
 
 #include "core/kernels/bf16.h"
 #include "core/kernels/kernels.h"
+#include "core/model/t2t_layer.h"
 #include "core/optim/loss.h"
 #include "core/optim/optim.h"
 #include "tests/support/golden.h"
@@ -275,7 +276,7 @@ Test(model_rules, accumulation_adds)
 {
     for (int m = 0; TINY_MODELS[m]; m++) {
         ModelConfig config = golden_model(TINY_MODELS[m]);
-        Trial trial = trial_start(&config, 9, MODEL_TRAIN, 2); /* two chunks of the token layers */
+        Trial trial = trial_start(&config, CHUNK_MOST + 1, MODEL_TRAIN, 2); /* two chunks of the token layers */
         trial_forward(&trial);
         trial_backward(&trial);
         float *twice = malloc((size_t)trial.table->size * sizeof(float));

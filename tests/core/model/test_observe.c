@@ -7,6 +7,7 @@
 
 #include "core/model/attention_maps.h"
 #include "core/model/observe.h"
+#include "core/model/t2t_layer.h"
 #include "tests/support/golden.h"
 #include "tests/support/models.h"
 #include "tests/support/trial.h"
@@ -119,7 +120,7 @@ static void check_order(void *context, const Activation *activation)
 /* Every model, and batches that are more than a chunk: the same logits as without observing, each image told once. */
 Test(observe, changes_nothing_and_tells_every_image_once)
 {
-    enum { BATCH = 11 };
+    enum { BATCH = CHUNK_MOST + 3 };
     for (const char *const *name = TINY_MODELS; *name; name++) {
         ModelConfig config = golden_model(*name);
         Trial plain = trial_start(&config, BATCH, MODEL_EVAL, 2),
