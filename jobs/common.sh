@@ -5,6 +5,7 @@
 #   parse_arguments "$@"     --dry-run is taken out; the rest is left in ARGUMENTS
 #   find_program             sets T2T, unless it is set
 #   config_file NAME         prints where that configuration is: here, or beside the scripts
+#   data_set CONFIG ELSE     prints where the data set is: DATA, or what the configuration says, or ELSE
 #   stage FROM TO            copies a data set to each node's local disk (TO empty: does nothing); sets STAGED
 #   launch COMMAND...        one process per rank by srun or mpirun; signals forwarded; returns the ranks' status
 #   shrink STATUS OUTPUT     after ranks that ended so: true when a node is gone and others are left; launch then uses those
@@ -59,6 +60,22 @@ find_program() {
 
 config_file() {
     if ! [ -e "$1" ] && [ -e "$T2T_HOME/$1" ]; then echo "$T2T_HOME/$1"; else echo "$1"; fi
+}
+
+yaml_value() { # FILE KEY: a plain or quoted word
+    sed -n "s/^$2: *//p" "$1" | sed "s/[[:space:]]\{1,\}#.*//; s/[[:space:]]*\$//; s/^\([\"']\)\(.*\)\1\$/\2/"
+}
+
+data_set() {
+    local file=$1 found=$DATA base depth
+    for ((depth = 0; depth < 16; depth++)); do # a configuration, what it builds on, and so on
+        { [ -z "$found" ] && [ -f "$file" ]; } || break
+        found=$(yaml_value "$file" data) base=$(yaml_value "$file" base)
+        [ -n "$base" ] || break
+        case $base in /*) file=$base ;; *) file=$(dirname "$file")/$base ;; esac
+    done
+    [ -n "$found" ] || echo "$(basename "$0"): neither DATA nor \`data:\` of $1 says where the data set is: taking $2" >&2
+    echo "${found:-$2}"
 }
 
 # Open MPI reads these from the environment, under srun too; what the user has set is kept.

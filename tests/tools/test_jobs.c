@@ -208,6 +208,27 @@ Test(jobs, slurm_requeues_what_can_go_on)
     expect_calls(LEFT);
 }
 
+Test(jobs, the_configuration_names_the_data_set_unless_DATA_does)
+{
+    stage_set();
+    SUCCEEDS(command_run(SECONDS, "mkdir -p %s/home/my && cp configs/t2t_vit_14.yaml %s/home/my", temporary_folder(),
+                         temporary_folder()));
+    file_put("home/my/a.yaml", "data: \"/scratch/our images\"   # converted in May\nlr: 1\n");
+    file_put("home/my/b.yaml", "base: a.yaml\nlr: 2\n");
+    file_put("home/my/circle.yaml", "base: circle.yaml\n");
+    static const char OURS[] = "--set data=/scratch/our\\ images", NONE[] = "neither DATA nor `data:`";
+    EXPECT(job("", "jobs/train.sbatch --dry-run my/a.yaml"), 0, OURS);
+    EXPECT(job("", "jobs/train.mpirun --dry-run my/b.yaml"), 0, OURS);
+    EXPECT(job("", "jobs/finetune.sbatch --dry-run w.safetensors my/b.yaml"), 0, OURS);
+    EXPECT(job("", "jobs/finetune.mpirun --dry-run w.safetensors my/b.yaml"), 0, OURS);
+    EXPECT(job("", "jobs/sweep.sbatch --here --dry-run my/b.yaml"), 0, OURS);
+    EXPECT(job("", "DATA=other jobs/train.sbatch --dry-run my/a.yaml"), 0, "--set data=other");
+    EXPECT(job("", "STAGE_TO=/local jobs/train.sbatch --dry-run my/b.yaml"), 0,
+           "stage /scratch/our\\ images /local/our\\ images");
+    EXPECT(job("", "jobs/train.sbatch --dry-run my/t2t_vit_14.yaml"), 0, NONE, "--set data=data/imagenet");
+    EXPECT(job("", "jobs/train.sbatch --dry-run my/circle.yaml"), 0, NONE);
+}
+
 Test(jobs, data_that_does_not_fit_is_not_staged)
 {
     char path[600];
