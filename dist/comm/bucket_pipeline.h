@@ -127,8 +127,9 @@ Status internode_progress(Internode *between, bool *moved, Error *error);
 bool internode_done(const Internode *between);
 int internode_neighbour(const Internode *between); /* the rank of comm that the sum under way waits for */
 
-/* AUTO (ring_or_tree.c): all ranks take the tree where any group of leaders found it good enough; takes some tenths of a
- * second at most. Collective. */
+/* ring_or_tree.c. AUTO: all ranks take the tree where any group of leaders found it good enough. AUTO and TREE: a group
+ * of leaders on several nodes takes longer messages if it clearly sums faster with them; bits are the same. Takes some
+ * tenths of a second at most. Collective. */
 Status bucket_pipeline_choose_way(BucketPipeline *pipeline, Error *error);
 
 #endif

@@ -28,7 +28,7 @@ typedef struct MessageWindow {
     MPI_Comm comm; /* the caller's */
     WireType wire;
     bool local;        /* all ranks of comm are on one node */
-    int64_t max_chunk; /* floats of the largest message; may be changed between sums, down from its initial value */
+    int64_t max_chunk; /* floats of the largest message; may be changed between sums, down to anything */
     int64_t room;      /* floats of all messages under way in one direction */
 
     int64_t chunk;                         /* floats per message */
@@ -40,6 +40,9 @@ typedef struct MessageWindow {
 /* local: whether all ranks of comm are on one node (topology_within_node). */
 Status message_window_create(MessageWindow *window, MPI_Comm comm, bool local, WireType wire, Error *error);
 void message_window_free(MessageWindow *window); /* accepts a zeroed one; nothing may be under way */
+
+/* Between sums: messages between nodes may be four times as long, or not. On all ranks alike. */
+void message_window_long(MessageWindow *window, bool longer);
 
 /* Floats of a message, of a part of `part` floats that goes from one rank to the next, so that receiving, adding and
  * sending are busy at once. */

@@ -1,4 +1,4 @@
-/* Whether the ring or the tree sums faster between these nodes. */
+/* Whether the ring or the tree sums faster between these nodes, and whether the tree does so with longer messages. */
 #include "dist/comm/bucket_pipeline.h"
 
 #include <sched.h>
@@ -8,8 +8,8 @@
 #include "core/base/median.h"
 #include "dist/comm/world.h"
 
-enum { SIZES = 6, ROUNDS = 7, STEP_OF_SIZES = 4, SMALLEST = 4096 /* floats */ };
-static const double CLEARLY = 0.95; /* of the tree's time */
+enum { SIZES = 6, ROUNDS = 7, MESSAGE_ROUNDS = 3, STEP_OF_SIZES = 4, SMALLEST = 4096, LONG_SUM = 1 << 20 /* floats */ };
+static const double CLEARLY = 0.95; /* of the time of what is taken otherwise */
 
 /* Seconds of the slowest rank. */
 static Status time_sum(Internode *between, bool by_tree, float *zeros, int64_t count, double *seconds, Error *error)
@@ -66,15 +66,47 @@ static Status measure(Internode *between, float *zeros, int64_t largest, int64_t
     return STATUS_OK;
 }
 
+/* Sums zeros, `count` of them, with short messages and with long ones in turn. What is measured is the slowest rank's, so
+ * all ranks of the communicator decide alike. */
+static Status measure_messages(Internode *between, float *zeros, int64_t count, bool *longer, Error *error)
+{
+    double times[2][MESSAGE_ROUNDS];
+    for (int round = -1; round < MESSAGE_ROUNDS; round++)
+        for (int way = 0; way < 2; way++) {
+            double seconds;
+            tree_long_messages(&between->tree, way == 1);
+            Status status = time_sum(between, true, zeros, count, &seconds, error);
+            if (status) return status;
+            if (round >= 0) times[way][round] = seconds;
+        }
+    *longer = median_of(times[1], MESSAGE_ROUNDS) < CLEARLY * median_of(times[0], MESSAGE_ROUNDS);
+    return STATUS_OK;
+}
+
+static Status choose_messages(BucketPipeline *pipeline, int64_t largest, Error *error)
+{
+    bool longer = false;
+    Status status = STATUS_OK;
+    if (pipeline->is_leader && pipeline->between_size > 1 && !topology_within_node(pipeline->between))
+        status = measure_messages(&pipeline->slots[0].between, pipeline->total, largest < LONG_SUM ? largest : LONG_SUM,
+                                  &longer, error);
+    status = world_agree(pipeline->topology.flat, status, error);
+    for (int i = 0; i < PIPELINE_SLOTS && pipeline->is_leader; i++)
+        tree_long_messages(&pipeline->slots[i].between.tree, longer);
+    return status;
+}
+
 /* AUTO: all ranks take the tree where any group of leaders found it good enough. Of two, ring and tree are the same sums
  * and nearly the same messages. */
 Status bucket_pipeline_choose_way(BucketPipeline *pipeline, Error *error)
 {
     if (pipeline->balanced) pipeline->kind = ALLREDUCE_TREE;
     pipeline->ring_from = pipeline->kind == ALLREDUCE_TREE ? INT64_MAX : 0;
-    if (pipeline->kind != ALLREDUCE_AUTO || pipeline->between_size <= 2) return STATUS_OK;
     int64_t largest = (pipeline->buckets[0].end - pipeline->buckets[0].begin) / pipeline->leader_count;
     Status status = STATUS_OK;
+    if (pipeline->kind == ALLREDUCE_AUTO || pipeline->kind == ALLREDUCE_TREE)
+        status = choose_messages(pipeline, largest, error);
+    if (status || pipeline->kind != ALLREDUCE_AUTO || pipeline->between_size <= 2) return status;
     if (pipeline->is_leader)
         status = measure(&pipeline->slots[0].between, pipeline->total, largest, &pipeline->ring_from,
                          pipeline->measured, sizeof pipeline->measured, error);

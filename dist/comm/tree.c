@@ -34,6 +34,11 @@ void tree_free(Tree *tree)
     *tree = (Tree){0};
 }
 
+void tree_long_messages(Tree *tree, bool longer)
+{
+    for (int i = 0; i < tree->lane_count; i++) message_window_long(&tree->lanes[i].window, longer);
+}
+
 /* ---- the steps of a sum */
 
 static int64_t length(RingPart part)

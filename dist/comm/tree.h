@@ -75,6 +75,9 @@ typedef struct Tree {
 Status tree_create(Tree *tree, MPI_Comm comm, int tag, WireType wire, Error *error); /* collective */
 void tree_free(Tree *tree); /* accepts a zeroed tree; nothing may be under way */
 
+/* Between sums, on all ranks alike: messages between nodes as long as suits tcp, as at first, or longer. */
+void tree_long_messages(Tree *tree, bool longer);
+
 /* vector[0 .. count) becomes the sum over ranks, in place; as ring_allreduce. */
 Status tree_allreduce(Tree *tree, float *vector, int64_t count, Error *error);
 

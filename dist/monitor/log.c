@@ -11,8 +11,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "core/base/printable.h"
-
 enum { LINE = 4096 };
 
 static bool is_pipe(int fd)
@@ -163,15 +161,14 @@ static void write_line(Log *log, LogLevel level, bool to_stream, const char *mes
 
 void log_write(Log *log, LogLevel level, const char *format, ...)
 {
-    char message[LINE], shown[LINE];
+    char message[LINE];
     if (level > log->level || (log->rank != 0 && level > LOG_WARNING)) return;
     int used = log->rank != 0 ? snprintf(message, sizeof message, "rank %d: ", log->rank) : 0;
     va_list arguments;
     va_start(arguments, format);
     vsnprintf(message + used, sizeof message - (size_t)used, format, arguments);
     va_end(arguments);
-    write_line(log, level, true,
-               printable_lines(shown, sizeof shown, message)); /* names may be commands to a terminal */
+    write_line(log, level, true, message);
 }
 
 void log_progress(Log *log, const char *line)

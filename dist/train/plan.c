@@ -36,32 +36,57 @@ const PlanNetwork *plan_network(const char *name)
     return NULL;
 }
 
+/* What the ranks' processors add to the network's part. A thread looks whether messages came; while the others compute, it
+ * sleeps after a look in vain (reducer.c), and two buckets under way share its looks. Messages between nodes have 61,440
+ * floats at most (message_window.c), and each costs a look at either end. */
+static const double NAP = 25e-6, LOOK = 1e-6, MESSAGE = 4 * 61440.0;
+
+static double round_seconds(const PlanJob *job, bool asleep)
+{
+    return job->network.latency + (asleep ? NAP : LOOK) / PIPELINE_SLOTS;
+}
+
+static double byte_seconds(const PlanJob *job)
+{
+    return 1 / job->network.bandwidth +
+           2 * LOOK / MESSAGE / job->ranks_per_node; /* each leader looks for its own part */
+}
+
 static double volume(const PlanJob *job, double bytes)
 {
-    return 2.0 * (job->nodes - 1) / job->nodes * bytes / job->network.bandwidth;
+    return 2.0 * (job->nodes - 1) / job->nodes * bytes * byte_seconds(job);
 }
 
-static double ring_seconds(const PlanJob *job, double bytes)
+static double ring_seconds(const PlanJob *job, double bytes, bool asleep)
 {
-    return 2.0 * (job->nodes - 1) * job->network.latency + volume(job, bytes);
+    return 2.0 * (job->nodes - 1) * round_seconds(job, asleep) + volume(job, bytes);
 }
 
-static double tree_seconds(const PlanJob *job, double bytes)
+static double tree_seconds(const PlanJob *job, double bytes, bool asleep)
 {
-    const double latency = job->network.latency, bandwidth = job->network.bandwidth;
+    const double round = round_seconds(job, asleep), sent = bytes * byte_seconds(job);
     double levels = floor(log2(job->nodes)), pairs = 0;
-    if (job->nodes > 1 && exp2(levels) != job->nodes) pairs = 2 * latency + bytes / bandwidth;
-    return pairs + fmin(2 * levels * latency + volume(job, bytes), levels * (latency + bytes / bandwidth));
+    if (job->nodes > 1 && exp2(levels) != job->nodes) pairs = 2 * round + sent;
+    return pairs + fmin(2 * levels * round + volume(job, bytes), levels * (round + sent));
 }
 
 /* The sum of a bucket, a part of it by each leader: what all ranks of a node wrote is read and the sum written, then sent. */
-static double bucket_seconds(const PlanJob *job, double bytes, bool tree)
+static double bucket_seconds(const PlanJob *job, double bytes, bool tree, bool asleep)
 {
     double within = 0;
     if (job->ranks_per_node > 1)
         within = (job->ranks_per_node + 1) * bytes / job->ranks_per_node / job->memory_per_core;
     if (job->nodes == 1) return within;
-    return within + (tree ? tree_seconds(job, bytes) : ring_seconds(job, bytes));
+    return within + (tree ? tree_seconds(job, bytes, asleep) : ring_seconds(job, bytes, asleep));
+}
+
+/* When a bucket's sum ends that begins at `begin`: naps end with the computing. */
+static double bucket_end(const PlanJob *job, double begin, double compute, double bytes, bool tree)
+{
+    const double asleep = bucket_seconds(job, bytes, tree, true), awake = bucket_seconds(job, bytes, tree, false);
+    if (begin >= compute) return begin + awake;
+    if (begin + asleep <= compute) return begin + asleep;
+    return compute + (1 - (compute - begin) / asleep) * awake;
 }
 
 /* What is left of the sums when backward is over. */
@@ -71,7 +96,7 @@ static double exposed(const PlanJob *job, double compute, double bucket_mb, bool
     for (int64_t left = job->floats; left > 0;) {
         int64_t next = bucket_next(job->floats, left, bucket_mb);
         double ready = compute / 3 + compute * 2 / 3 * (1 - (double)next / (double)job->floats);
-        end = fmax(end, ready) + bucket_seconds(job, (double)(left - next) * sizeof(float), tree);
+        end = bucket_end(job, fmax(end, ready), compute, (double)(left - next) * sizeof(float), tree);
         left = next;
     }
     return fmax(end - compute, 0);

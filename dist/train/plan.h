@@ -11,7 +11,8 @@
  *     ring   2 (N-1) a + 2 (N-1)/N n/b
  *     tree   2 log2 N a + 2 (N-1)/N n/b, log2 N (a + n/b) when that is less; + 2 a + n/b for N between powers of two
  *
- * (Thakur, Rabenseifner, Gropp, IJHPCA 2005). Within a node each leader reads what all ranks wrote. A step waits for the
+ * (Thakur, Rabenseifner, Gropp, IJHPCA 2005), where a and 1/b have a part of the processors', who look at the network and
+ * sleep in between (plan.c). Within a node each leader reads what all ranks wrote. A step waits for the
  * slowest node: the nodes' computing times are normal numbers, and the mean of the largest of N is Blom's (1958).
  */
 #ifndef DIST_TRAIN_PLAN_H

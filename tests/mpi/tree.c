@@ -132,6 +132,37 @@ static bool variants_of(Tree *tree)
     return good;
 }
 
+static void set_local(Tree *tree, bool local)
+{
+    for (int i = 0; i < tree->lane_count; i++) tree->lanes[i].window.local = local;
+}
+
+/* As between nodes, with short messages and with long ones: the same bits, and that of all elements. */
+static bool long_messages(Tree *tree)
+{
+    enum { COUNT = 700001 };
+    float *sums[2];
+    bool good = true;
+    const bool local = tree->lanes[0].window.local;
+    const int64_t max_chunk = tree->lanes[0].window.max_chunk;
+    set_local(tree, false);
+    for (int way = 0; way < 2; way++) {
+        Error error = {0};
+        sums[way] = malloc(COUNT * sizeof *sums[way]);
+        sums_fill(sums[way], COUNT, tree->rank, 1);
+        tree_long_messages(tree, way == 1);
+        good = tree_allreduce(tree, sums[way], COUNT, &error) == STATUS_OK && good;
+        good = (tree->size == 1 || (tree->lanes[0].window.chunk > 15360) == (way == 1)) && good;
+    }
+    good = memcmp(sums[0], sums[1], COUNT * sizeof *sums[0]) == 0 && good;
+    if (!good) fprintf(stderr, "%d ranks: long messages give other sums, or were not used\n", tree->size);
+    set_local(tree, local);
+    set_chunk(tree, max_chunk);
+    free(sums[0]);
+    free(sums[1]);
+    return good;
+}
+
 /* Who sums in another order differs somewhere, so equality says something: a plain sum from rank 0 up, for comparison. */
 static bool same_as_mpi(Tree *tree)
 {
@@ -183,6 +214,7 @@ int main(int argc, char **argv)
         good = shape_is_sound() && good;
         good = same_both_ways(&tree, 1000) && good;
         good = variants_of(&tree) && good;
+        good = long_messages(&tree) && good;
         good = variants_of(&narrow) && good;
     }
     int verdict = sums_verdict(good);

@@ -53,8 +53,23 @@ Test(plan, a_sum_takes_latencies_and_volume)
     job.image_seconds = 0;
     job.bucket_mb = 1000;
     plan_make(&job, &plan);
-    double tree = 6 * 20e-6 + 2 * 7. / 8 * 21500000 * 4 / 2.9e9;
+    /* Half a look a round; a look at either end of a message of 245,760 bytes. */
+    double tree = 6 * (20e-6 + 0.5e-6) + 2 * 7. / 8 * 21500000 * 4 * (1 / 2.9e9 + 2e-6 / 245760);
     cr_assert_float_eq(plan.exposed, tree, 1e-9);
+}
+
+/* While the node computes, each round of a bucket waits for a thread that naps: what it costs grows with the number of
+ * buckets, not with their size. */
+Test(plan, naps_between_looks_make_small_buckets_dear)
+{
+    PlanJob job = job_on("hdr200", 1024, 4096);
+    Plan plan, small;
+    job.image_seconds = 0.27;
+    plan_make(&job, &plan);
+    job.bucket_mb = 1;
+    plan_make(&job, &small);
+    cr_expect_geq(plan.bucket_mb, 4, "%g MB", plan.bucket_mb);
+    cr_expect_gt(small.exposed, 3 * plan.exposed, "%g and %g s", small.exposed, plan.exposed);
 }
 
 /* The exact means of the largest of 2, 8 and 1,000 standard normal numbers. */
