@@ -5,7 +5,7 @@
 #   parse_arguments "$@"     --dry-run is taken out; the rest is left in ARGUMENTS
 #   find_program             sets T2T, unless it is set
 #   config_file NAME         prints where that configuration is: here, or beside the scripts
-#   data_set CONFIG ELSE     prints where the data set is: DATA, or what the configuration says, or ELSE
+#   data_set CONFIG ELSE     prints where the data set is: --set data=..., DATA, what the configuration says, or ELSE
 #   stage FROM TO            copies a data set to each node's local disk (TO empty: does nothing); sets STAGED
 #   launch COMMAND...        one process per rank by srun or mpirun; signals forwarded; returns the ranks' status
 #   shrink STATUS OUTPUT     after ranks that ended so: true when a node is gone and others are left; launch then uses those
@@ -67,7 +67,10 @@ yaml_value() { # FILE KEY: a plain or quoted word
 }
 
 data_set() {
-    local file=$1 found=$DATA base depth
+    local file=$1 found=$DATA base depth argument
+    for argument in "${ARGUMENTS[@]}"; do # t2t takes the last --set there is
+        case $argument in data=*) found=${argument#data=} ;; --set=data=*) found=${argument#--set=data=} ;; esac
+    done
     for ((depth = 0; depth < 16; depth++)); do # a configuration, what it builds on, and so on
         { [ -z "$found" ] && [ -f "$file" ]; } || break
         found=$(yaml_value "$file" data) base=$(yaml_value "$file" base)

@@ -4,7 +4,7 @@ for script in "$jobs"/*; do
     case $(basename "$script") in
         *.sbatch|*.mpirun|quickstart) expect 0 "$(basename "$script")" "$script" --help ;;
         packages) expect 0 "libopenmpi-dev" "$script" list build ;;
-        stage) expect 1 "usage" "$script" ;;
+        stage) expect 2 "usage" "$script" ;;
         common.sh) ;;
         *) bad "$script: no story tells of it" ;;
     esac

@@ -87,7 +87,7 @@ Test(jobs, a_dry_run_prints_what_would_run_and_touches_nothing)
          "--resume auto --set data=data/imagenet"},
         {"jobs/train.mpirun --dry-run configs/a.yaml runs/b --set lr=1",
          "mpirun -q --map-by ppr:2:node --bind-to none build/t2t train configs/a.yaml --output runs/b --resume auto "
-         "--set data=data/imagenet --set lr=1"},
+         "--set lr=1 --set data=data/imagenet"},
         {"HOSTFILE=hosts THREADS_PER_RANK=8 jobs/train.mpirun --dry-run",
          "mpirun -q --hostfile hosts --map-by ppr:2:node:PE=8 --bind-to core build/t2t train"},
         {"LAUNCH=mpirun jobs/train.sbatch --dry-run", "mpirun -q --map-by ppr:1:node"},
@@ -98,7 +98,7 @@ Test(jobs, a_dry_run_prints_what_would_run_and_touches_nothing)
          "init_weights=best.safetensors --set data=data/cifar10"},
         {"jobs/finetune.mpirun --dry-run best.safetensors",
          "build/t2t train configs/finetune_cifar10.yaml --output runs/finetune_cifar10 --resume auto --set "
-         "data=data/cifar10 --set init_weights=best.safetensors"},
+         "init_weights=best.safetensors --set data=data/cifar10"},
         {"jobs/eval.sbatch --dry-run best.safetensors --crop 0.9",
          "build/t2t eval --data data/imagenet --weights best.safetensors --crop 0.9"},
         {"jobs/eval.mpirun --dry-run best.safetensors",
@@ -225,6 +225,8 @@ Test(jobs, the_configuration_names_the_data_set_unless_DATA_does)
     EXPECT(job("", "DATA=other jobs/train.sbatch --dry-run my/a.yaml"), 0, "--set data=other");
     EXPECT(job("", "STAGE_TO=/local jobs/train.sbatch --dry-run my/b.yaml"), 0,
            "stage /scratch/our\\ images /local/our\\ images");
+    EXPECT(job("", "STAGE_TO=/local DATA=other jobs/train.sbatch --dry-run my/a.yaml runs/a --set data=/scratch/third"),
+           0, "stage /scratch/third /local/third");
     EXPECT(job("", "jobs/train.sbatch --dry-run my/t2t_vit_14.yaml"), 0, NONE, "--set data=data/imagenet");
     EXPECT(job("", "jobs/train.sbatch --dry-run my/circle.yaml"), 0, NONE);
 }
