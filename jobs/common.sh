@@ -32,7 +32,7 @@ parse_arguments() {
     for argument in "$@"; do
         case $argument in
             --dry-run) DRY_RUN=1 ;;
-            -h|--help) sed -n '2,/^# ====/s/^# \{0,1\}//p' "$0"; exit 0 ;;
+            -h|--help) sed -n '2,/^# ====/{/^# ====/d; s/^# \{0,1\}//p}' "$0"; exit 0 ;;
             *) ARGUMENTS+=("$argument") ;;
         esac
     done

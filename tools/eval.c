@@ -60,7 +60,8 @@ static Status eval_parse(int argc, char **argv, Arguments *arguments, Error *err
                  "write how many images of each class (row) are taken for which class (column), as CSV"),
         ARG_TEXT("predictions", "FILE", &arguments->predictions,
                  "write of each image its number, shard and key, label, and the five likeliest classes: a FILE.csv, or "
-                 "lines of JSON, a FILE.jsonl. Images of val are numbered in their source's order"),
+                 "lines of JSON, a FILE.jsonl. Images of val are numbered in their source's order. In CSV, names that "
+                 "begin with =, +, - or @ get an apostrophe before it, so that no spreadsheet computes them"),
         ARG_FLAG("json", &arguments->json, "a line of JSON for each file of weights"),
         {0},
     };

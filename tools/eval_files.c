@@ -46,11 +46,14 @@ const char *eval_class_name(const Dataset *dataset, int class, char *text, size_
     return text;
 }
 
+/* Spreadsheets compute what begins so, quoted or not, but not what follows an apostrophe. */
 static void csv_class(FILE *out, const Dataset *dataset, int class)
 {
     char name[NAME_SIZE];
+    eval_class_name(dataset, class, name, sizeof name);
     fputc('"', out);
-    for (const char *at = eval_class_name(dataset, class, name, sizeof name); *at; at++) {
+    if (name[0] && strchr("=+-@", name[0])) fputc('\'', out);
+    for (const char *at = name; *at; at++) {
         if (*at == '"') fputc('"', out);
         fputc(*at, out);
     }

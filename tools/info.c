@@ -107,7 +107,10 @@ static Status describe_path(const Arguments *arguments, Error *error)
     }
     for (int i = 0; i < KIND_COUNT; i++)
         if (KINDS[i].is(arguments->subject)) return KINDS[i].describe(arguments->subject, &options, error);
-    return error_set(error, STATUS_DATA, "%s: neither of the things that `t2t info --help` lists", arguments->subject);
+    return error_set(error, STATUS_DATA,
+                     "%s: no run (a folder with config.yaml), no data set (a folder with manifest.json), no weights "
+                     "(*.safetensors)",
+                     arguments->subject);
 }
 
 static Status describe_model(const Arguments *arguments, Error *error)

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/base/path.h"
+#include "core/base/printable.h"
 #include "core/base/shell_words.h"
 #include "dist/comm/world.h"
 #include "dist/monitor/provenance.h"
@@ -99,18 +101,25 @@ static void join_command(Arguments *arguments, int argc, char **argv)
     arguments->options.command = arguments->command;
 }
 
+/* Names of folders as a shell and a terminal take them. */
 static void report(const Arguments *arguments, const Config *config, const TrainResult *result)
 {
     const char *output = arguments->options.output;
     const RunPosition *position = &result->position;
-    if (result->was_done) printf("%s: this run is done: %" PRId64 " epochs.\n", output, position->epoch);
+    char path[PATH_SIZE], data[4 * sizeof config->data + 8], weights[4 * PATH_SIZE + 8], shown[4 * PATH_SIZE];
+    if (result->was_done)
+        printf("%s: this run is done: %" PRId64 " epochs.\n", printable(shown, sizeof shown, output), position->epoch);
+    snprintf(path, sizeof path, "%.*s/best.safetensors", PATH_SIZE - 32, output);
+    shell_join(data, sizeof data, 1, (const char *const[]){config->data});
+    shell_join(weights, sizeof weights, 1, (const char *const[]){path});
+    printable(shown, sizeof shown, output);
     if (position->best_epoch >= 0)
         printf("best top-1 %.2f %% after epoch %" PRId64 " (%s)\nweights    %s/best.safetensors\n", position->best_top1,
-               position->best_epoch + 1, config->optim.ema_decay > 0 ? "averaged weights" : "raw weights", output);
-    printf("next       t2t eval --data %s --weights %s/best.safetensors\n"
-           "           t2t predict --weights %s/best.safetensors IMAGE...\n"
+               position->best_epoch + 1, config->optim.ema_decay > 0 ? "averaged weights" : "raw weights", shown);
+    printf("next       t2t eval --data %s --weights %s\n"
+           "           t2t predict --weights %s IMAGE...\n"
            "report     %s/report.html\n",
-           config->data, output, output, output);
+           data, weights, weights, shown);
 }
 
 static Status train_here(const Arguments *arguments, const World *world, Error *error)

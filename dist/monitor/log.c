@@ -11,6 +11,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "core/base/printable.h"
+
 enum { LINE = 4096 };
 
 static bool is_pipe(int fd)
@@ -161,14 +163,15 @@ static void write_line(Log *log, LogLevel level, bool to_stream, const char *mes
 
 void log_write(Log *log, LogLevel level, const char *format, ...)
 {
-    char message[LINE];
+    char message[LINE], shown[LINE];
     if (level > log->level || (log->rank != 0 && level > LOG_WARNING)) return;
     int used = log->rank != 0 ? snprintf(message, sizeof message, "rank %d: ", log->rank) : 0;
     va_list arguments;
     va_start(arguments, format);
     vsnprintf(message + used, sizeof message - (size_t)used, format, arguments);
     va_end(arguments);
-    write_line(log, level, true, message);
+    write_line(log, level, true,
+               printable_lines(shown, sizeof shown, message)); /* names may be commands to a terminal */
 }
 
 void log_progress(Log *log, const char *line)

@@ -1,5 +1,6 @@
 /* coordinator_resume.c: from a checkpoint to vectors, position and an open record. */
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -107,9 +108,12 @@ static Status leader_open(Coordinator *coordinator, const char *resume, Checkpoi
     if (status) return status;
     if (*resumed) {
         char own[CHECKPOINT_PATH];
-        log_write(setup->log, LOG_INFO,
-                  "resumed from %s: step %" PRId64 " of %" PRId64 "; epoch %" PRId64 ", %" PRId64 " steps into it",
-                  checkpoint->path, position->step, total, position->epoch + 1, position->epoch_step);
+        char where[96] = "the end of the run";
+        if (position->step < total)
+            snprintf(where, sizeof where, "epoch %" PRId64 ", %" PRId64 " steps into it", position->epoch + 1,
+                     position->epoch_step);
+        log_write(setup->log, LOG_INFO, "resumed from %s: step %" PRId64 " of %" PRId64 "; %s", checkpoint->path,
+                  position->step, total, where);
         checkpoint_path(own, coordinator->files.folder, position->step);
         if (strcmp(own, checkpoint->path) == 0) {
             coordinator->verified = position->step;

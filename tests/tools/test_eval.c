@@ -287,7 +287,7 @@ Test(eval, predictions_escape_names)
     size_t size;
     Error error = {0};
     EXPECT(command_run(SECONDS,
-                       "cd %s && printf 'a,\"b\"\nc\033[31m\n2\n3\n4\n5\n6\n7\n8\n9\n' >names && %s/t2t convert "
+                       "cd %s && printf 'a,\"b\"\nc\033[31m\n=cmd()\n-n\n+\n@a\n6\n7\n8\n9\n' >names && %s/t2t convert "
                        "data.idx named --class-names names",
                        folder, realpath(BUILD_FOLDER, (char[PATH_SIZE]){0})),
            0, "");
@@ -299,6 +299,7 @@ Test(eval, predictions_escape_names)
         snprintf(path, sizeof path, "%.500s/%c.csv", folder, i ? 'c' : 'p');
         cr_assert_eq(file_read(path, 1 << 20, &text, &size, &error), STATUS_OK, "%s", error.message);
         cr_expect(strstr(text, "\"a,\"\"b\"\"\"") && strstr(text, "\"c\\x1B[31m\""), "%s", text);
+        cr_expect(strstr(text, "\"'=cmd()\"") && !strstr(text, "\"=") && !strstr(text, "\"-"), "%s", text);
         cr_expect_null(strchr(text, '\x1b'), "%s", text);
         int lines = 0;
         for (const char *at = text; (at = strchr(at, '\n')); at++) lines++;

@@ -125,6 +125,7 @@ Test(jobs, a_dry_run_prints_what_would_run_and_touches_nothing)
         cr_expect_gt(tested, 0, "%s", script);
         snprintf(line, sizeof line, "%.60s --help", script);
         EXPECT(job("", line), 0, "--dry-run");
+        SUCCEEDS(command_run(SECONDS, "! %s | grep ====", line)); /* what only the script's source needs */
     }
     command_free(&command);
 }
@@ -255,6 +256,7 @@ Test(jobs, data_that_does_not_fit_is_not_staged)
     EXPECT(job("0\n", "jobs/stage data/set local/set"), 0, "complete already");
     EXPECT(job("0\n", "DATA=data/set STAGE_TO=local jobs/train.mpirun c.yaml runs/r"), 0, "--set data=local/set");
     EXPECT(job("0\n", "jobs/stage data/none local/none"), 3, "data/none/manifest.json is missing");
+    EXPECT(job("0\n", "jobs/stage data/none"), 2, "usage: jobs/stage FROM TO");
 }
 
 Test(jobs, a_program_that_is_not_there_is_told)

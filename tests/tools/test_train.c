@@ -119,7 +119,7 @@ Test(train, learns_and_says_where_everything_is)
     cr_expect(file_exists(path_to(path, "run/checkpoints/step-00000060/manifest.json")));
     /* The same command again: nothing is overwritten without being asked, and nothing is left to do when asked. */
     EXPECT(tiny_train(2, "run", EASY), 2, "--resume auto");
-    EXPECT(tiny_train(2, "run", EASY " --resume auto"), 0, "this run is done", "best top-1");
+    EXPECT(tiny_train(2, "run", EASY " --resume auto"), 0, "the end of the run", "this run is done", "best top-1");
 }
 
 Test(train, records_that_cannot_be_used_are_told_at_the_epochs_end)

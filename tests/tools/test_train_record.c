@@ -1,6 +1,7 @@
 /* What a run keeps of who computed it, and with which command. */
 #include <criterion/criterion.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "tests/support/tiny.h"
 
@@ -40,4 +41,23 @@ Test(train_record, the_recorded_command_can_be_typed_again)
     EXPECT(command_run(5, "head -n 1 %s/metrics.jsonl", path), 0, "/it'\\\\''s $HOME'\"");
     EXPECT(command_run(5, T2T " info --json %s/best.safetensors", path), 0, "/it'\\\\\\\\''s $HOME'\\\"");
     EXPECT(command_run(5, "grep -cFf %s/line %s/report.html", temporary_folder(), path), 0, "1\n");
+}
+
+/* So can the next commands that its end tells, and no name reaches a terminal as a command. */
+Test(train_record, the_next_command_can_be_typed_whatever_the_folders_name)
+{
+    static const char NAME[] = "run\x1b[31m it\xc3\xa9";
+    char run[100];
+    tiny_train_data();
+    snprintf(run, sizeof run, "'%s'", NAME);
+    Command command = tiny_train(1, run, "--set epochs=1");
+    cr_expect_eq(command.exit_status, 0, "%s", command.output);
+    cr_expect_null(strchr(command.output, '\x1b'), "%s", command.output);
+    command_free(&command);
+    EXPECT(command_run(TINY_SECONDS,
+                       T2T " train %s --set data=%s/data --output %s/'%s' --resume auto --set epochs=1 | "
+                           "sed -n 's,^next *t2t," T2T ",p' >%s/next; bash %s/next",
+                       TINY_SETTINGS, temporary_folder(), temporary_folder(), NAME, temporary_folder(),
+                       temporary_folder()),
+           0, "images 37\n");
 }

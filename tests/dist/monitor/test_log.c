@@ -24,6 +24,15 @@ Test(log, levels_and_ranks)
     cr_assert(text_holds(capture.file, " info model t2t_vit_14\n"));
 }
 
+Test(log, names_in_messages_are_no_commands_to_a_terminal)
+{
+    log_capture_open(&capture, 0, 0);
+    log_write(&capture.log, LOG_INFO, "run folder %s", "a\x1b[31m\xff");
+    log_close(&capture.log);
+    cr_assert(text_holds(capture.stream, " run folder a\\x1B[31m\\xFF\n"));
+    cr_assert(text_holds(capture.file, " info run folder a\\x1B[31m\\xFF\n"));
+}
+
 Test(log, other_ranks_only_warn)
 {
     log_capture_open(&capture, 3, 0);
