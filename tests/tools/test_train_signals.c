@@ -120,12 +120,13 @@ static void signal_one(int ranks, int rank, const char *options)
 {
     const char *folder = temporary_folder();
     EXPECT(
-        command_run(SECONDS,
-                    "cd %s && rm -rf one pid.* && (until grep -q train one/metrics.jsonl 2>/dev/null; do sleep 0.05; "
-                    "done; kill -USR1 $(cat pid.%d)) & cd - >/dev/null && " MPIRUN
-                    "%d sh -c 'echo $$ >%s/pid.$OMPI_COMM_WORLD_RANK; exec \"$@\"' sh " T2T
-                    " train %s --set epochs=2000 %s --set data=%s/data --output %s/one",
-                    folder, rank, ranks, folder, TINY_SETTINGS, options, folder, folder),
+        command_run(
+            SECONDS,
+            "rm -rf %s/one %s/pid.*; (cd %s; until grep -q '\"train\"' one/metrics.jsonl 2>/dev/null; do sleep 0.05; "
+            "done; kill -USR1 $(cat pid.%d)) & " MPIRUN
+            "%d sh -c 'echo $$ >%s/pid.$OMPI_COMM_WORLD_RANK; exec \"$@\"' sh " T2T
+            " train %s --set epochs=2000 %s --set data=%s/data --output %s/one",
+            folder, folder, folder, rank, ranks, folder, TINY_SETTINGS, options, folder, folder),
         75, "stopped at step", "checkpoint of step");
 }
 
