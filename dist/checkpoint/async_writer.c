@@ -57,7 +57,7 @@ static Status write_weights(const CheckpointWriter *writer, const char *path, co
     if (!status)
         status = checkpoint_write_vector(path, "weights.safetensors", config->table, vectors->weights, position->step,
                                          metadata, &files[(*count)++], error);
-    if (!status && config->ema)
+    if (!status && config->vectors.ema)
         status = checkpoint_write_vector(path, "ema.safetensors", config->table, vectors->ema, position->step, metadata,
                                          &files[(*count)++], error);
     return status;
@@ -130,7 +130,7 @@ static Status write_checkpoint(CheckpointWriter *writer, Job *job, Error *error)
         status = write_weights(writer, path, &writer->copy, &job->position, writer->files, &count, error);
     else if (!status)
         status = file_make_folders(path, error);
-    if (!status && config->moment1) {
+    if (!status && config->vectors.moment1) {
         CheckpointFile *file = &writer->files[count++];
         status = checkpoint_write_moments(path, config->table, &writer->copy, job->position.step, config->part,
                                           config->parts, file, error);
@@ -171,7 +171,7 @@ static Status write_best(CheckpointWriter *writer, Job *job, Error *error)
     const WriterConfig *config = &writer->config;
     char step[24], epoch[24], top1[24];
     const char *metadata[MAX_METADATA + 11] = {"step", step, "epoch",      epoch,
-                                               "top1", top1, "weights_of", config->ema ? "ema" : "model"};
+                                               "top1", top1, "weights_of", config->vectors.ema ? "ema" : "model"};
     CheckpointFile file = {0};
     snprintf(step, sizeof step, "%" PRId64, job->position.step);
     snprintf(epoch, sizeof epoch, "%" PRId64, job->position.best_epoch);
@@ -247,12 +247,7 @@ static void writer_release(CheckpointWriter *writer)
 
 Status writer_create(CheckpointWriter **out, const WriterConfig *config, Error *error)
 {
-    const RunVectorSet best = {.weights = config->head}, all = {.weights = config->head,
-                                                                .ema = config->head && config->ema,
-                                                                .moment1 = config->moment1,
-                                                                .moment2 = config->moment2,
-                                                                .begin = config->begin,
-                                                                .end = config->end};
+    const RunVectorSet best = {.weights = config->head};
     *out = NULL;
     CheckpointWriter *writer = memory_alloc(1, sizeof *writer, "the checkpoint writer", error);
     if (!writer) return STATUS_FAILED;
@@ -261,7 +256,7 @@ Status writer_create(CheckpointWriter **out, const WriterConfig *config, Error *
     writer->parts = memory_alloc(config->others, sizeof *writer->parts, "the checkpoint writer", error);
     writer->files = memory_alloc(config->others + OWN_FILES, sizeof *writer->files, "the checkpoint writer", error);
     Status status = writer->parts && writer->files ? STATUS_OK : STATUS_FAILED;
-    if (!status) status = run_vectors_allocate(&writer->copy, config->table, &all, error);
+    if (!status) status = run_vectors_allocate(&writer->copy, config->table, &config->vectors, error);
     if (!status) status = run_vectors_allocate(&writer->best, config->table, &best, error);
     if (status) goto release;
     pthread_mutex_init(&writer->lock, NULL);

@@ -37,11 +37,10 @@ typedef struct WriterConfig { /* borrowed for the writer's life */
     const char *const *metadata; /* of every weights file: key, value, ..., NULL */
     const char *provenance; /* of best.safetensors besides; NULL: none. Checkpoints are the same whoever wrote them */
     int keep;
-    bool ema, moment1, moment2; /* which vectors there are */
-    int64_t begin, end;         /* the moments that are here */
-    bool head;                  /* writes weights, average and manifest */
-    int part, parts;            /* which part of the moments this is, of how many */
-    int others;                 /* parts that come from other writers */
+    bool head;            /* writes weights, average and manifest */
+    RunVectorSet vectors; /* what it writes: weights and average on the head alone */
+    int part, parts;      /* which part of the moments this is, of how many */
+    int others;           /* parts that come from other writers */
     /* Called by the thread before a manifest is written; may be NULL. What it cannot do is in the report's `record`. */
     Status (*sync)(void *context, Error *error);
     void *context;

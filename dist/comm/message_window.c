@@ -7,13 +7,12 @@
 #include "dist/comm/world.h"
 
 /* Floats. Between nodes messages are small enough for Open MPI's tcp to send at once: above 64 KB it asks the receiver
- * first. Networks that do without that are busier with longer ones. Within a node each message is a system call that copies, so larger ones are better, as long as the buffers stay
- * in the cache. */
+ * first. Networks that do without that are busier with longer ones. Within a node each message is a system call that
+ * copies, so larger ones are better, as long as the buffers stay in the cache. */
 enum {
     LEAST_CHUNK = 2048,
-    NETWORK_CHUNK = 15360,
-    NETWORK_LONG = 4 * NETWORK_CHUNK,
-    NETWORK_ROOM = 4 * NETWORK_LONG,
+    NETWORK_CHUNK = WINDOW_LONG / 4,
+    NETWORK_ROOM = 4 * WINDOW_LONG,
     NODE_CHUNK = 1 << 17,
     NODE_ROOM = 4 * NODE_CHUNK
 };
@@ -38,7 +37,7 @@ void message_window_free(MessageWindow *window)
 
 void message_window_long(MessageWindow *window, bool longer)
 {
-    if (!window->local) window->max_chunk = longer ? NETWORK_LONG : NETWORK_CHUNK;
+    if (!window->local) window->max_chunk = longer ? WINDOW_LONG : NETWORK_CHUNK;
 }
 
 /* Four messages or more keep all busy where a link does the carrying. In a node a core has to, and each message is one more

@@ -22,7 +22,10 @@
 #include "core/base/status.h"
 #include "dist/comm/compression.h"
 
-enum { WINDOW_MOST = 8 }; /* messages under way in each direction */
+enum {
+    WINDOW_MOST = 8,    /* messages under way in each direction */
+    WINDOW_LONG = 61440 /* floats of a long message between nodes */
+};
 
 typedef struct MessageWindow {
     MPI_Comm comm; /* the caller's */

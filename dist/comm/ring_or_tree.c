@@ -29,33 +29,41 @@ static Status time_sum(Internode *between, bool by_tree, float *zeros, int64_t c
     return code == MPI_SUCCESS ? status : world_mpi_failed(code, "measuring the network", error);
 }
 
-/* Medians of both, after a round that opens the connections. */
-static Status time_size(Internode *between, float *zeros, int64_t count, double medians[2], Error *error)
+typedef struct Way {
+    bool by_tree, longer; /* longer: with the tree's long messages */
+} Way;
+
+/* Medians of `rounds` sums of both ways in turn, after a round that opens the connections. What is measured is the slowest
+ * rank's, so all ranks of the communicator decide alike. */
+static Status time_ways(Internode *between, const Way ways[2], int rounds, float *zeros, int64_t count,
+                        double medians[2], Error *error)
 {
     double times[2][ROUNDS];
-    for (int round = -1; round < ROUNDS; round++)
+    for (int round = -1; round < rounds; round++)
         for (int way = 0; way < 2; way++) {
             double seconds;
-            Status status = time_sum(between, way == 1, zeros, count, &seconds, error);
+            tree_long_messages(&between->tree, ways[way].longer);
+            Status status = time_sum(between, ways[way].by_tree, zeros, count, &seconds, error);
             if (status) return status;
             if (round >= 0) times[way][round] = seconds;
         }
-    for (int way = 0; way < 2; way++) medians[way] = median_of(times[way], ROUNDS);
+    for (int way = 0; way < 2; way++) medians[way] = median_of(times[way], rounds);
     return STATUS_OK;
 }
 
 /* From how many floats on the ring is the faster way by a clear margin: both sum zeros of several sizes, to `largest`,
  * some times in turn. INT64_MAX: at none of them. `report` (room bytes): what was measured, for the log. */
-static Status measure(Internode *between, float *zeros, int64_t largest, int64_t *ring_from, char *report, size_t room,
-                      Error *error)
+static Status measure(Internode *between, bool longer, float *zeros, int64_t largest, int64_t *ring_from, char *report,
+                      size_t room, Error *error)
 {
+    const Way ways[2] = {{false, longer}, {true, longer}};
     size_t used = 0;
     bool settled = false;
     *ring_from = INT64_MAX;
     report[0] = 0;
     for (int64_t count = largest, n = 0; n < SIZES && !settled && count >= SMALLEST; count /= STEP_OF_SIZES, n++) {
         double medians[2];
-        Status status = time_size(between, zeros, count, medians, error);
+        Status status = time_ways(between, ways, ROUNDS, zeros, count, medians, error);
         if (status) return status;
         settled = medians[0] >= CLEARLY * medians[1];
         if (!settled) *ring_from = count;
@@ -66,33 +74,19 @@ static Status measure(Internode *between, float *zeros, int64_t largest, int64_t
     return STATUS_OK;
 }
 
-/* Sums zeros, `count` of them, with short messages and with long ones in turn. What is measured is the slowest rank's, so
- * all ranks of the communicator decide alike. */
-static Status measure_messages(Internode *between, float *zeros, int64_t count, bool *longer, Error *error)
+/* Whether the tree of this rank's leaders is clearly faster with long messages, which all of its slots then take. */
+static Status choose_messages(BucketPipeline *pipeline, int64_t largest, bool *longer, Error *error)
 {
-    double times[2][MESSAGE_ROUNDS];
-    for (int round = -1; round < MESSAGE_ROUNDS; round++)
-        for (int way = 0; way < 2; way++) {
-            double seconds;
-            tree_long_messages(&between->tree, way == 1);
-            Status status = time_sum(between, true, zeros, count, &seconds, error);
-            if (status) return status;
-            if (round >= 0) times[way][round] = seconds;
-        }
-    *longer = median_of(times[1], MESSAGE_ROUNDS) < CLEARLY * median_of(times[0], MESSAGE_ROUNDS);
-    return STATUS_OK;
-}
-
-static Status choose_messages(BucketPipeline *pipeline, int64_t largest, Error *error)
-{
-    bool longer = false;
+    static const Way WAYS[2] = {{true, false}, {true, true}};
+    double medians[2] = {0};
     Status status = STATUS_OK;
     if (pipeline->is_leader && pipeline->between_size > 1 && !topology_within_node(pipeline->between))
-        status = measure_messages(&pipeline->slots[0].between, pipeline->total, largest < LONG_SUM ? largest : LONG_SUM,
-                                  &longer, error);
+        status = time_ways(&pipeline->slots[0].between, WAYS, MESSAGE_ROUNDS, pipeline->total,
+                           largest < LONG_SUM ? largest : LONG_SUM, medians, error);
     status = world_agree(pipeline->topology.flat, status, error);
+    *longer = medians[1] < CLEARLY * medians[0];
     for (int i = 0; i < PIPELINE_SLOTS && pipeline->is_leader; i++)
-        tree_long_messages(&pipeline->slots[i].between.tree, longer);
+        tree_long_messages(&pipeline->slots[i].between.tree, *longer);
     return status;
 }
 
@@ -103,12 +97,13 @@ Status bucket_pipeline_choose_way(BucketPipeline *pipeline, Error *error)
     if (pipeline->balanced) pipeline->kind = ALLREDUCE_TREE;
     pipeline->ring_from = pipeline->kind == ALLREDUCE_TREE ? INT64_MAX : 0;
     int64_t largest = (pipeline->buckets[0].end - pipeline->buckets[0].begin) / pipeline->leader_count;
+    bool longer = false;
     Status status = STATUS_OK;
     if (pipeline->kind == ALLREDUCE_AUTO || pipeline->kind == ALLREDUCE_TREE)
-        status = choose_messages(pipeline, largest, error);
+        status = choose_messages(pipeline, largest, &longer, error);
     if (status || pipeline->kind != ALLREDUCE_AUTO || pipeline->between_size <= 2) return status;
     if (pipeline->is_leader)
-        status = measure(&pipeline->slots[0].between, pipeline->total, largest, &pipeline->ring_from,
+        status = measure(&pipeline->slots[0].between, longer, pipeline->total, largest, &pipeline->ring_from,
                          pipeline->measured, sizeof pipeline->measured, error);
     status = world_agree(pipeline->topology.flat, status, error);
     if (status) return status;

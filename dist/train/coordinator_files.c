@@ -26,6 +26,7 @@ Status coordinator_files(CoordinatorFiles *files, const CoordinatorSetup *setup,
 WriterConfig coordinator_writer_config(const CoordinatorSetup *setup, const CoordinatorFiles *files,
                                        const CheckpointShare *share)
 {
+    const OptimConfig *optim = &setup->config->optim;
     return (WriterConfig){.folder = files->folder,
                           .run = setup->output,
                           .table = setup->table,
@@ -34,12 +35,13 @@ WriterConfig coordinator_writer_config(const CoordinatorSetup *setup, const Coor
                           .metadata = setup->metadata,
                           .provenance = setup->provenance_text,
                           .keep = setup->config->keep,
-                          .ema = setup->config->optim.ema_decay > 0,
-                          .moment1 = share->moments,
-                          .moment2 = share->moments && optim_has_moment2(setup->config->optim.kind),
-                          .begin = share->begin,
-                          .end = share->end,
                           .head = share->head,
+                          .vectors = {.weights = share->head,
+                                      .ema = share->head && optim->ema_decay > 0,
+                                      .moment1 = share->moments,
+                                      .moment2 = share->moments && optim_has_moment2(optim->kind),
+                                      .begin = share->begin,
+                                      .end = share->end},
                           .part = share->part,
                           .parts = share->parts,
                           .others = share->others};

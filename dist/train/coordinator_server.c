@@ -48,15 +48,9 @@ static Status create(CoordinatorServer *server, Error *error)
     Status status = coordinator_files(&server->files, setup, error);
     if (status) return status;
     const WriterConfig writer = coordinator_writer_config(setup, &server->files, &share);
-    const RunVectorSet weights = {.weights = true, .ema = writer.ema};
-    const RunVectorSet all = {.weights = true,
-                              .ema = writer.ema,
-                              .moment1 = writer.moment1,
-                              .moment2 = writer.moment2,
-                              .begin = writer.begin,
-                              .end = writer.end};
-    server->model_count = writer.ema ? 2 : 1;
-    status = run_vectors_allocate(&server->snapshot, setup->table, &all, error);
+    const RunVectorSet weights = {.weights = true, .ema = writer.vectors.ema};
+    server->model_count = weights.ema ? 2 : 1;
+    status = run_vectors_allocate(&server->snapshot, setup->table, &writer.vectors, error);
     if (!status) status = run_vectors_allocate(&server->validating, setup->table, &weights, error);
     for (int i = 0; i < server->model_count && !status; i++)
         status = model_create(&server->models[i], &setup->config->model, server_batch(setup->config), MODEL_EVAL,

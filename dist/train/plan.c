@@ -37,9 +37,9 @@ const PlanNetwork *plan_network(const char *name)
 }
 
 /* What the ranks' processors add to the network's part. A thread looks whether messages came; while the others compute, it
- * sleeps after a look in vain (reducer.c), and two buckets under way share its looks. Messages between nodes have 61,440
- * floats at most (message_window.c), and each costs a look at either end. */
-static const double NAP = 25e-6, LOOK = 1e-6, MESSAGE = 4 * 61440.0;
+ * sleeps after a look in vain (reducer.c), and two buckets under way share its looks. Each message costs a look at either
+ * end. */
+static const double NAP = 25e-6, LOOK = 1e-6, MESSAGE = (double)WINDOW_LONG * sizeof(float);
 
 static double round_seconds(const PlanJob *job, bool asleep)
 {

@@ -43,17 +43,9 @@ Fixture fixture_make(void)
     return fixture;
 }
 
-void fixture_vectors_free(RunVectors *vectors)
-{
-    free(vectors->weights);
-    free(vectors->ema);
-    free(vectors->moment1);
-    free(vectors->moment2);
-}
-
 void fixture_free(Fixture *fixture)
 {
-    fixture_vectors_free(&fixture->vectors);
+    run_vectors_free(&fixture->vectors);
     params_free(&fixture->table);
 }
 
@@ -92,7 +84,7 @@ void fixture_check_loads(Fixture *fixture, const char *path)
     cr_expect(fixture_same(fixture, got.moment2, fixture->vectors.moment2));
     cr_expect_str_eq(checkpoint.config, FIXTURE_CONFIG);
     checkpoint_close(&checkpoint);
-    fixture_vectors_free(&got);
+    run_vectors_free(&got);
 }
 
 void fixture_check_steps(Fixture *fixture, int want, const int64_t *steps)

@@ -19,8 +19,7 @@ Fixture fixture_make(void);
 void fixture_free(Fixture *fixture);
 RunPosition fixture_position(int64_t step);
 
-RunVectors fixture_vectors(const ParamTable *table); /* room for all of them, zeroed; the caller frees */
-void fixture_vectors_free(RunVectors *vectors);
+RunVectors fixture_vectors(const ParamTable *table); /* room for all of them, zeroed; run_vectors_free */
 bool fixture_same(const Fixture *fixture, const float *a, const float *b);
 
 /* Each fails the test when it is otherwise: a checkpoint can be opened; it holds what the fixture holds; the folder has

@@ -12,19 +12,17 @@
 static CheckpointWriter *writer_make(Fixture *fixture)
 {
     static const char *const METADATA[] = {"config", FIXTURE_CONFIG, NULL};
-    WriterConfig config = {.folder = fixture->folder,
-                           .run = temporary_folder(),
-                           .table = &fixture->table,
-                           .config = FIXTURE_CONFIG,
-                           .layout = "",
-                           .metadata = METADATA,
-                           .keep = 2,
-                           .ema = true,
-                           .moment1 = true,
-                           .moment2 = true,
-                           .end = fixture->table.size,
-                           .head = true,
-                           .parts = 1};
+    WriterConfig config = {
+        .folder = fixture->folder,
+        .run = temporary_folder(),
+        .table = &fixture->table,
+        .config = FIXTURE_CONFIG,
+        .layout = "",
+        .metadata = METADATA,
+        .keep = 2,
+        .head = true,
+        .vectors = {.weights = true, .ema = true, .moment1 = true, .moment2 = true, .end = fixture->table.size},
+        .parts = 1};
     CheckpointWriter *writer;
     cr_assert_eq(writer_create(&writer, &config, &fixture->error), STATUS_OK, "%s", fixture->error.message);
     return writer;
@@ -80,7 +78,7 @@ Test(writer, writes_what_the_vectors_held_when_it_was_asked)
     cr_expect_eq(fixture_names_in(temporary_folder(), "best.safetensors"), 1);
     writer_free(writer);
     pool_free(pool);
-    fixture_vectors_free(&moving);
+    run_vectors_free(&moving);
     fixture_free(&fixture);
 }
 

@@ -87,7 +87,7 @@ Test(checkpoint, moments_in_parts_are_put_together_and_cut_anew)
             bool mine = i < got.end - got.begin;
             cr_assert_eq(got.moment2[i], mine ? fixture.vectors.moment2[got.begin + i] : 0, "element %ld", (long)i);
         }
-        fixture_vectors_free(&got);
+        run_vectors_free(&got);
     }
     checkpoint_close(&checkpoint);
     fixture_free(&fixture);
@@ -103,7 +103,7 @@ Test(checkpoint, a_missing_part_of_the_moments_is_an_error)
     cr_expect_eq(checkpoint_load(&checkpoint, &fixture.table, &got, &fixture.error), STATUS_DATA);
     cr_expect(strstr(fixture.error.message, "moment1."), "%s", fixture.error.message);
     checkpoint_close(&checkpoint);
-    fixture_vectors_free(&got);
+    run_vectors_free(&got);
     fixture_free(&fixture);
 }
 
@@ -117,7 +117,7 @@ Test(checkpoint, an_average_that_is_not_stored_starts_from_the_weights)
     cr_assert_eq(checkpoint_load(&checkpoint, &fixture.table, &got, &fixture.error), STATUS_OK);
     cr_expect(fixture_same(&fixture, got.ema, fixture.vectors.weights));
     checkpoint_close(&checkpoint);
-    fixture_vectors_free(&got);
+    run_vectors_free(&got);
     fixture_free(&fixture);
 }
 
